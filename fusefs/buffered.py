@@ -1,0 +1,347 @@
+"""Buffered reads and writes: filemap_read() and iomap_file_buffered_write() of Linux.
+
+Read downwards.
+
+    buffered_read   shared lock; find or fill each page; copy what is uptodate
+    read_ahead      which pages to fill, then fill_pages
+    fill_pages      insert locked, map, read or zero, mark uptodate, unlock
+    buffered_write  exclusive lock; lock pages, reserve room, fill the edges, copy
+    zero_in_block   zero part of one block through the cache
+
+A page is inserted locked before its range is mapped: an invalidation that comes later
+waits for the lock and drops the page, so a fill cannot outlive it.
+
+Units: pos, length, end are bytes in the file.
+Errors: FsError(EIO) from the image; FsError(ENOSPC) if a write finds no room at all.
+Invariants:
+    (B1) i_size is read again after a page is uptodate; nothing beyond it is returned;
+    (B2) a block that is uptodate is never filled again: it may be newer than the image;
+    (B3) a page whose fill failed does not stay in the cache.
+"""
+
+from fusefs.extents import State
+from fusefs.filesystem import Filesystem
+from fusefs.inode import Inode, OpenFile
+from fusefs.iomap import begin_buffered
+from fusefs.page_cache import Page
+from fusefs.readahead import plan_marked, plan_missing
+from fusefs.steps import Buffer, load_map, reach, read_image
+
+WRITE_PAGES_MAX = 256
+"""Pages that a buffered write holds locked at a time."""
+
+
+async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> Buffer:
+    """Up to length bytes from pos on; fewer at the end of the file.
+
+    The buffer may be the cached page itself: use it before the next step.
+    Under the shared lock nobody writes into an uptodate block, so views stay good.
+    """
+    inode = file.inode
+    fs.counters.buffered_reads += 1
+    await inode.lock.lock_shared()
+    try:
+        return await _read_pages(fs, file, pos, length)
+    finally:
+        inode.lock.unlock_shared()
+
+
+async def _read_pages(fs: Filesystem, file: OpenFile, pos: int, length: int) -> Buffer:
+    inode, page_size = file.inode, fs.geometry.page_size
+    pieces: list[Buffer] = []
+    index_end = -(-(pos + length) // page_size)
+    start = pos
+    while pos < min(start + length, inode.size):
+        index, offset = divmod(pos, page_size)
+        page = inode.mapping.pages.get(index)
+        if page is None:
+            await read_ahead(fs, file, index, index_end - index)
+            if index not in inode.mapping.pages:
+                await _fill_range(fs, inode, index, index + 1, None)
+            continue
+        if page.readahead:
+            page.readahead = False
+            await _read_ahead_marked(fs, file, index, index_end - index)
+            if page.mapping is None:
+                continue
+        stop = min(offset + start + length - pos, page_size)
+        if not await _uptodate(fs, inode, page, fs.geometry.block_bits(offset, stop)):
+            continue
+        stop = min(stop, inode.size - index * page_size)  # (B1)
+        if stop <= offset:
+            break
+        fs.cache.touch(page)
+        pieces.append(memoryview(page.data)[offset:stop])
+        pos += stop - offset
+    file.readahead.previous = pos // page_size
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def _uptodate(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> bool:
+    """Have blocks of a cached page uptodate; false if the page went away meanwhile."""
+    if page.blocks_uptodate & blocks == blocks:
+        return True
+    await page.lock()
+    if page.mapping is None:
+        page.unlock()
+        return False
+    if page.blocks_uptodate & blocks == blocks:
+        page.unlock()
+        return True
+    await inode.mapping.lock.lock_shared()
+    try:
+        await fill_pages(fs, inode, [page])
+    finally:
+        inode.mapping.lock.unlock_shared()
+    return page.mapping is not None
+
+
+async def read_ahead(fs: Filesystem, file: OpenFile, index: int, count: int) -> None:
+    """Page index is missing: fill it, and the window that readahead chooses around it."""
+    inode = file.inode
+    page_end = -(-inode.size // fs.geometry.page_size)
+    window_max = fs.options.readahead // fs.geometry.page_size
+    window = plan_missing(file.readahead, inode.mapping, index, count, window_max, page_end)
+    await _fill_range(fs, inode, window.start, window.end, window.marker)
+
+
+async def _read_ahead_marked(fs: Filesystem, file: OpenFile, index: int, count: int) -> None:
+    inode = file.inode
+    page_end = -(-inode.size // fs.geometry.page_size)
+    window_max = fs.options.readahead // fs.geometry.page_size
+    window = plan_marked(file.readahead, inode.mapping, index, count, window_max, page_end)
+    if window is not None:
+        await _fill_range(fs, inode, window.start, window.end, window.marker)
+
+
+async def _fill_range(
+    fs: Filesystem, inode: Inode, first: int, end: int, marker: int | None
+) -> None:
+    """Fill the pages of a range that are not cached: page_cache_ra_unbounded()."""
+    if first >= end:
+        return
+    page_size = fs.geometry.page_size
+    await inode.mapping.lock.lock_shared()
+    try:
+        await reach("buffered.read.page_lock", first * page_size, (end - first) * page_size)
+        run: list[Page] = []
+        runs = [run]
+        for index in range(first, end):
+            if index in inode.mapping.pages:
+                runs.append(run := [])
+                continue
+            page = fs.cache.insert_locked(inode.mapping, index)
+            page.readahead = index == marker
+            run.append(page)
+        try:
+            while runs:
+                if runs[0]:
+                    await fill_pages(fs, inode, runs[0])
+                runs.pop(0)
+        finally:
+            for run in runs[1:]:
+                _abandon(fs, run)
+    finally:
+        inode.mapping.lock.unlock_shared()
+
+
+async def fill_pages(fs: Filesystem, inode: Inode, pages: list[Page]) -> None:
+    """Make adjacent locked pages uptodate from image or zeros, and unlock them.
+
+    i_size is sampled with the map: a block at or beyond it is zeroed, whatever its state.
+    """
+    geometry = fs.geometry
+    page_size, block_size = geometry.page_size, geometry.block_size
+    pos, length = pages[0].index * page_size, len(pages) * page_size
+    try:
+        await load_map("buffered.read.map", inode, pos, length)
+        block, end = geometry.block_range(pos, length)
+        readable_end = min(end, -(-inode.size // block_size))
+        reads: list[list[int]] = []
+        for mapping in inode.extents.mappings(block, max(block, readable_end)):
+            if mapping.state is State.MAPPED:
+                if (
+                    reads
+                    and reads[-1][1] == mapping.block
+                    and (reads[-1][2] + reads[-1][1] - reads[-1][0] == mapping.physical)
+                ):
+                    reads[-1][1] = mapping.end
+                else:
+                    reads.append([mapping.block, mapping.end, mapping.physical])
+        content = bytearray(length)
+        if not reads:
+            await reach("buffered.read.fill", pos, length)
+        for first, stop, physical in reads:
+            start, size = first * block_size, (stop - first) * block_size
+            data = await read_image("buffered.read.fill", physical * block_size, start, size)
+            content[start - pos : start - pos + size] = data
+        for i, page in enumerate(pages):
+            _fill_missing(fs, page, memoryview(content)[i * page_size : (i + 1) * page_size])
+        fs.counters.pages_filled += len(pages)
+    finally:
+        for page in pages:
+            if not page.blocks_uptodate and page.mapping is not None:
+                fs.cache.remove(page)  # (B3)
+            page.unlock()
+
+
+def _fill_missing(fs: Filesystem, page: Page, content: memoryview) -> None:
+    """Copy content into the blocks that are not uptodate (B2)."""
+    missing = fs.geometry.page_mask & ~page.blocks_uptodate
+    if missing == fs.geometry.page_mask:
+        page.data[:] = content
+    else:
+        size = fs.geometry.block_size
+        for block in range(fs.geometry.blocks_per_page):
+            if missing >> block & 1:
+                page.data[block * size : (block + 1) * size] = content[
+                    block * size : (block + 1) * size
+                ]
+    page.blocks_uptodate = fs.geometry.page_mask
+
+
+def _abandon(fs: Filesystem, pages: list[Page]) -> None:
+    """Give up locked pages that will not be filled (B3)."""
+    for page in pages:
+        fs.cache.remove(page)
+        page.unlock()
+
+
+async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:
+    """Write through the cache; returns the bytes accepted.
+
+    They are dirty, and have room on the image.  FsError(ENOSPC) if the first has none.
+    """
+    fs.counters.buffered_writes += 1
+    await inode.lock.lock_exclusive()
+    try:
+        if pos > inode.size:
+            await zero_to_block_end(fs, inode, inode.size, pos)
+        view = memoryview(data)
+        written = 0
+        while written < len(view):
+            page_start = (pos + written) % fs.geometry.page_size
+            length = min(len(view) - written, WRITE_PAGES_MAX * fs.geometry.page_size - page_start)
+            try:
+                count = await _write_pages(
+                    fs, inode, pos + written, view[written : written + length]
+                )
+            except Exception:
+                if written:
+                    break
+                raise
+            written += count
+            if count < length:
+                break
+        return written
+    finally:
+        inode.lock.unlock_exclusive()
+
+
+async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) -> int:
+    """One batch of a buffered write: all its pages are locked while it runs."""
+    geometry = fs.geometry
+    page_size = geometry.page_size
+    await reach("buffered.write.page_lock", pos, len(data))
+    first, end = geometry.page_range(pos, len(data))
+    pages: list[Page] = []
+    try:
+        for index in range(first, end):
+            pages.append(await _lock_or_insert(fs, inode, index))
+        length = await begin_buffered(fs, inode, pos, len(data))
+        await _fill_edges(fs, inode, pages, pos, pos + length)
+        await reach("buffered.write.copy", pos, length)
+        for page in pages:
+            start = max(pos - page.index * page_size, 0)
+            stop = min(pos + length - page.index * page_size, page_size)
+            if start >= stop:
+                continue
+            at = page.index * page_size + start - pos
+            page.data[start:stop] = data[at : at + stop - start]
+            blocks = geometry.block_bits(start, stop)
+            page.blocks_uptodate |= blocks
+            mark_dirty(fs, inode, page, blocks)
+        inode.size = max(inode.size, pos + length)
+        return length
+    finally:
+        for page in pages:
+            if not page.blocks_uptodate:
+                fs.cache.remove(page)
+            page.unlock()
+
+
+async def _lock_or_insert(fs: Filesystem, inode: Inode, index: int) -> Page:
+    while True:
+        page = inode.mapping.pages.get(index)
+        if page is None:
+            return fs.cache.insert_locked(inode.mapping, index)
+        await page.lock()
+        if page.mapping is not None:
+            fs.cache.touch(page)
+            return page
+        page.unlock()
+
+
+async def _fill_edges(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, end: int) -> None:
+    """Have the partly covered first and last block uptodate before they are written into."""
+    size = fs.geometry.block_size
+    edges = {edge // size for edge in (pos, end) if edge % size}
+    first_index = pages[0].index
+    for block in sorted(edges):
+        page = pages[block * size // fs.geometry.page_size - first_index]
+        await fill_block(fs, inode, page, block, "buffered.write.fill")
+
+
+async def fill_block(fs: Filesystem, inode: Inode, page: Page, block: int, name: str) -> None:
+    """Have one block of a locked page uptodate.  The map of it must be in memory."""
+    size = fs.geometry.block_size
+    offset = block * size % fs.geometry.page_size
+    bit = 1 << offset // size
+    if page.blocks_uptodate & bit:
+        return
+    mapping = inode.extents.find(block, block + 1)
+    if mapping.state is State.MAPPED and block * size < inode.size:
+        data = await read_image(name, mapping.physical * size, block * size, size)
+    else:
+        data = bytes(size)
+    page.data[offset : offset + size] = data
+    page.blocks_uptodate |= bit
+
+
+def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:
+    fs.cache.set_dirty(page, blocks)
+    fs.inodes_dirty.setdefault(inode.ino, inode)
+
+
+async def zero_to_block_end(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
+    """Zero from pos to end, or to the end of pos's block if that comes first."""
+    size = fs.geometry.block_size
+    if pos % size:
+        await zero_in_block(fs, inode, pos, min(end, pos - pos % size + size))
+
+
+async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
+    """Zero part of one block through the cache: iomap_zero_range() on an edge.
+
+    A block that reads as zeros already is left alone, unless a dirty page says otherwise.
+    The caller holds inode.lock exclusive.
+    """
+    geometry = fs.geometry
+    block = pos // geometry.block_size
+    index, start = divmod(pos, geometry.page_size)
+    bits = geometry.block_bits(start, start + end - pos)
+    await load_map("zero.map", inode, pos, end - pos)
+    page = inode.mapping.pages.get(index)
+    state = inode.extents.find(block, block + 1).state
+    dirty = page is not None and page.blocks_dirty & bits
+    if state in (State.HOLE, State.UNWRITTEN) and not dirty:
+        return
+    page = await _lock_or_insert(fs, inode, index)
+    try:
+        await fill_block(fs, inode, page, block, "zero.fill")
+        page.data[start : start + end - pos] = bytes(end - pos)
+        mark_dirty(fs, inode, page, bits)
+    finally:
+        if not page.blocks_uptodate:
+            fs.cache.remove(page)
+        page.unlock()

@@ -1,0 +1,8 @@
+"""The demo: both orders, real O_DIRECT clients, a table and a picture.
+
+run.py        mounts, runs the clients, unmounts
+  clients.py  the programs, as processes of their own; print JSON lines
+  report.py   sums them up: tables, verdict, JSON document
+  ladder.py   how the first zeros came about, from the trace
+  results.py  what passes between them
+"""

@@ -1,0 +1,209 @@
+"""How a stale read came about: two processes side by side, time downwards.
+
+Works on the records of .fusefs/trace alone; does no I/O.
+
+    find_ladder     from one stale read to the steps that explain it
+    Ladder.text     those steps as two columns
+
+Process A wrote directly, and later read zeros.  Process B's buffered read filled the page.
+A record is the moment at which its step was granted: the page was dropped just after
+dio.write.invalidate_post, and blocks read as zeros until dio.write.convert.  Every fill
+of A's range from before the drop is gone, and every one after the conversion holds the
+data, so the fill between the two is the one that A met.
+
+Units: pos and length are bytes in the file; time_us is relative to the first step shown.
+Errors: NotInTrace, with one line that says what is missing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fusefs.demo.results import StaleRead
+from fusefs.live.trace import Record
+
+SUBMIT = "dio.write.submit"
+DROP = "dio.write.invalidate_post"
+CONVERT = "dio.write.convert"
+MAP = "buffered.read.map"
+FILL = "buffered.read.fill"
+PAGE_LOCK = "buffered.read.page_lock"
+
+WORDS = {
+    "dio.write.flush_dirty": "write dirty pages back",
+    "dio.write.invalidate_pre": "drop what is cached so far",
+    "dio.write.map": "choose blocks: unwritten",
+    SUBMIT: "data is on disk, still hidden",
+    DROP: "drop cached pages: too early",
+    CONVERT: "blocks are written: too late",
+    PAGE_LOCK: "a locked page enters the cache",
+    MAP: "A's blocks are still unwritten",
+    FILL: "so the page gets zeros there",
+}
+"""What follows when a step is granted, in at most COLUMN - 4 characters."""
+
+COLUMN = 34
+"""Characters of each process's column; a row fits 80."""
+
+
+class NotInTrace(Exception):
+    """The trace does not show how the zeros came about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The steps of A (who read zeros) and B (who filled the page), in the trace's order."""
+
+    stale: StaleRead
+    page_size: int
+    steps: tuple[Record, ...]
+
+    @property
+    def writer(self) -> int:
+        return self.stale.pid
+
+    @property
+    def reader(self) -> int:
+        return next(step.pid for step in self.steps if step.pid != self.stale.pid)
+
+    @property
+    def between(self) -> tuple[str, str]:
+        """The two steps of A between which B filled the page."""
+        at = max(i for i, step in enumerate(self.steps) if step.step == MAP)
+        before = [step.step for step in self.steps[:at] if step.pid == self.writer]
+        after = [step.step for step in self.steps[at:] if step.pid == self.writer]
+        return before[-1], after[0]
+
+    def time_us(self, time_ns: int) -> int:
+        return (time_ns - self.steps[0].time_ns) // 1000
+
+    def text(self) -> str:
+        stale, size = self.stale, self.page_size
+        first, last = stale.pos // size, (stale.pos + stale.length - 1) // size
+        pages = f"page {first}" if first == last else f"pages {first} to {last}"
+        region = extent(stale.pos, stale.length)
+        lines = [
+            f"Inode {stale.ino}, {pages} of {size} bytes.  A owns bytes {region}.",
+            "",
+            row("us", f"A: process {self.writer}", f"B: process {self.reader}"),
+            "",
+            row("", "write(), O_DIRECT", ""),
+        ]
+        started = False
+        for step in self.steps:
+            if step.pid == self.writer:
+                lines.extend(self._cells(step, left=True))
+                continue
+            if not started:
+                lines.append(row("", "", "read(), buffered, elsewhere"))
+                started = True
+            lines.extend(self._cells(step, left=False))
+        lines.append("")
+        lines.append(row(str(self.time_us(stale.time_ns)), "read(), buffered: zeros", ""))
+        lines.extend(("", "B filled the page between A's {} and {}.".format(*self.between)))
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _cells(self, step: Record, *, left: bool) -> Iterator[str]:
+        time = str(self.time_us(step.time_ns))
+        for start, cell in ((time, step.step), ("", f"  {WORDS.get(step.step, 'wait')}")):
+            yield row(start, f"  {cell}", "") if left else row(start, "", f"  {cell}")
+
+
+def row(time: str, left: str, right: str) -> str:
+    return f"{time:>6}  {left:<{COLUMN}}  {right:<{COLUMN}}"
+
+
+def extent(pos: int, length: int) -> str:
+    return f"[{pos}, {pos + length})"
+
+
+def find_ladder(records: Sequence[Record], stale: StaleRead, page_size: int) -> Ladder:
+    """The steps behind a stale read; NotInTrace if they cannot be told from the records."""
+    convert = _find_conversion(records, stale)
+    write = _write_steps(records, convert)
+    drops = [i for i in write if records[i].step == DROP]
+    if not drops:
+        raise NotInTrace(_why_no_drop(records, stale, convert))
+    read = _fill_steps(records, stale, range(drops[-1], convert))
+    steps = tuple(records[i] for i in sorted({*write, *read}))
+    return Ladder(stale, page_size, steps)
+
+
+def _find_conversion(records: Sequence[Record], stale: StaleRead) -> int:
+    """Index of the conversion that ended A's last write before it read zeros."""
+    for i in range(len(records) - 1, -1, -1):
+        record = records[i]
+        if (
+            record.step == CONVERT
+            and (record.pid, record.ino, record.pos) == (stale.pid, stale.ino, stale.pos)
+            and record.time_ns <= stale.time_ns
+        ):
+            return i
+    raise NotInTrace(_no_longer(records, stale))
+
+
+def _write_steps(records: Sequence[Record], convert: int) -> list[int]:
+    """Indices of all of A's write that ended with a conversion, as far as the trace goes."""
+    last = records[convert]
+    indices, submitted = [convert], False
+    for i in range(convert - 1, -1, -1):
+        record = records[i]
+        if (record.pid, record.ino) != (last.pid, last.ino):
+            continue
+        ends_previous = record.step == CONVERT or (record.step == DROP and submitted)
+        if record.operation != last.operation or ends_previous:
+            break
+        submitted = submitted or record.step == SUBMIT
+        indices.insert(0, i)
+    return indices
+
+
+def _fill_steps(records: Sequence[Record], stale: StaleRead, window: range) -> list[int]:
+    """Indices of B's last look-up of A's range in a window of the trace, and of its fill."""
+    looked_up = [
+        i
+        for i in window
+        if records[i].step == MAP
+        and records[i].ino == stale.ino
+        and records[i].pid != stale.pid
+        and records[i].pos < stale.pos + stale.length
+        and stale.pos < records[i].pos + records[i].length
+    ]
+    if not looked_up:
+        raise NotInTrace(
+            f"nobody read {extent(stale.pos, stale.length)} of inode {stale.ino} between "
+            f"{DROP} and {CONVERT} of process {stale.pid}: these zeros have another cause"
+        )
+    at, indices = looked_up[-1], [looked_up[-1]]
+    reader = records[at].pid
+    for i in range(at - 1, window.start, -1):
+        if records[i].pid == reader:
+            if records[i].step == PAGE_LOCK:
+                indices.insert(0, i)
+            break
+    for i in range(at + 1, len(records)):
+        if records[i].pid == reader:
+            if records[i].step != FILL:
+                break
+            indices.append(i)
+    return indices
+
+
+def _why_no_drop(records: Sequence[Record], stale: StaleRead, convert: int) -> str:
+    for record in records[convert + 1 :]:
+        if (record.pid, record.ino, record.step) == (stale.pid, stale.ino, DROP):
+            return (
+                f"process {stale.pid} dropped the pages after the conversion: "
+                "these zeros have another cause"
+            )
+    return _no_longer(records, stale)
+
+
+def _no_longer(records: Sequence[Record], stale: StaleRead) -> str:
+    write = f"the write of process {stale.pid} at byte {stale.pos} of inode {stale.ino}"
+    if not records:
+        return f"the trace no longer holds {write}: it is empty"
+    age_ms = (stale.time_ns - records[0].time_ns) / 1e6
+    side = "before" if age_ms >= 0 else "after"
+    return (
+        f"the trace no longer holds {write}: it begins {abs(age_ms):.1f} ms {side} the stale read"
+    )

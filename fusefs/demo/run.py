@@ -1,0 +1,359 @@
+"""The demo, from mounting to the last line printed.
+
+    run              both orders, then the report; the exit status
+    run_order        one order on a mount of its own
+    run_batch        one client program, with a time limit
+    mounted          a mount that is gone at the end, whatever happens
+
+The clients run in sessions of their own, as do the mounts: a Ctrl-C reaches only the
+demo, which then ends them in order.  Only a report of all runs counts: a run that fails
+or takes too long fails the demo.
+
+Errors: DemoError, with one line; run() prints it and returns 1.
+"""
+
+import json as json_codec
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from fusefs.demo.ladder import NotInTrace, find_ladder
+from fusefs.demo.report import ORDERS, OrderReport, Report
+from fusefs.demo.results import CASES, DIOTEST3, INVALIDATE_CACHE, Run, StaleRead, parse_event
+from fusefs.live.trace import parse
+from fusefs.options import Invalidate, parse_size
+
+MOUNT_OPTIONS = "size=64m,block_size=512"
+"""Eight writers to a page of 4096 bytes, and aligned writes of any size: see docs/design.md."""
+
+MOUNT_TIMEOUT_S = 30.0
+BATCH_TIMEOUT_S = 45.0
+ORDER_BUDGET_S = 22.0
+"""After this no more repetitions are started under one order; each case has run by then."""
+
+BLOCK_SIZES = (512, 1024, 2048, 4096, 8192)
+
+
+class DemoError(Exception):
+    """The demo cannot go on; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One client program to run; repeat says that every case of it ran before."""
+
+    program: str
+    cases: tuple[str, ...]
+    block_sizes: tuple[int, ...]
+    children: int
+    iterations: int
+    runs: int
+    repeat: bool
+
+    @property
+    def run_count(self) -> int:
+        return len(self.cases) * len(self.block_sizes) * self.runs
+
+    def arguments(self, path: Path) -> list[str]:
+        words = [self.program, str(path), "-n", str(self.children), "-i", str(self.iterations)]
+        words += [word for case in self.cases for word in ("-c", case)]
+        words += [word for size in self.block_sizes for word in ("-b", str(size))]
+        return [*words, "--runs", str(self.runs)]
+
+
+def plan() -> list[Batch]:
+    """The batches of one order: first each case in each size, then repetitions."""
+
+    def invalidate_cache(
+        children: int, iterations: int, runs: int, *, repeat: bool
+    ) -> Iterator[Batch]:
+        for case in CASES[INVALIDATE_CACHE]:
+            yield Batch(INVALIDATE_CACHE, (case,), BLOCK_SIZES, children, iterations, runs, repeat)
+
+    def diotest3(*, repeat: bool) -> Iterator[Batch]:
+        for case in CASES[DIOTEST3]:
+            yield Batch(DIOTEST3, (case,), (4096,), 100, 100, 1, repeat)
+
+    return [
+        *invalidate_cache(3, 1, 2, repeat=False),
+        *invalidate_cache(8, 4, 1, repeat=False),
+        *diotest3(repeat=False),
+        *invalidate_cache(3, 1, 2, repeat=True),
+        *diotest3(repeat=True),
+    ]
+
+
+# -- the whole ----------------------------------------------------------------------
+
+
+def run(json: bool) -> int:
+    """Run the demo and print what it found; 0 if before showed the bug and after did not."""
+    errors = Console(stderr=True)
+    handler = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        report = _run_both(errors)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    if json:
+        print(json_codec.dumps(report.document(), indent=2))
+    else:
+        show(report, Console())
+    return 0 if report.passed else 1
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run_both(errors: Console) -> Report:
+    report = Report()
+    started = time.monotonic()
+    batches = plan()
+    columns = (TextColumn("{task.description:<18}"), BarColumn(None), TimeElapsedColumn())
+    with (
+        Progress(*columns, console=errors, disable=not errors.is_terminal) as progress,
+        temporary_folder() as folder,
+    ):
+        for order in ORDERS:
+            runs = sum(batch.run_count for batch in batches)
+            task = progress.add_task(f"invalidate={order.value}", total=runs)
+            run_order(folder, order, batches, report.orders[order], progress, task)
+            progress.update(task, completed=runs)
+    report.duration_s = time.monotonic() - started
+    return report
+
+
+def show(report: Report, console: Console) -> None:
+    """The table, the first ladder and the verdict."""
+    console.print(report.table())
+    for order, found in report.orders.items():
+        if found.ladder is not None:
+            console.print(f"\nThe first of them, invalidate={order.value}\n", style="bold")
+            console.print(found.ladder.text(), markup=False, highlight=False, soft_wrap=True)
+        elif found.ladder_missing is not None:
+            console.print(f"\ninvalidate={order.value}: {found.ladder_missing}.", markup=False)
+    console.print()
+    for line in report.verdict():
+        console.print(line, markup=False, highlight=False)
+
+
+# -- one order ----------------------------------------------------------------------
+
+
+def run_order(
+    folder: Path,
+    order: Invalidate,
+    batches: list[Batch],
+    report: OrderReport,
+    progress: Progress,
+    task: TaskID,
+) -> None:
+    deadline = time.monotonic() + ORDER_BUDGET_S
+    with mounted(folder, order) as mountpoint:
+        page_size = read_page_size(mountpoint)
+        for batch in batches:
+            if batch.repeat and time.monotonic() > deadline:
+                break
+            with closing(run_batch(batch, mountpoint / batch.program, report)) as events:
+                for event in events:
+                    if isinstance(event, Run):
+                        report.add(event)
+                        progress.advance(task)
+                    elif report.ladder is None:
+                        explain(event, mountpoint, page_size, report)
+
+
+def read_page_size(mountpoint: Path) -> int:
+    try:
+        status = json_codec.loads((mountpoint / ".fusefs/status").read_text())
+        return parse_size(str(status["options"]["page_size"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise DemoError(f"cannot read the mount's status: {error}") from error
+
+
+def explain(stale: StaleRead, mountpoint: Path, page_size: int, report: OrderReport) -> None:
+    """Find the ladder while the trace still holds it; keeps only its steps."""
+    report.stale_first = report.stale_first or stale
+    try:
+        with (mountpoint / ".fusefs/trace").open() as lines:
+            report.ladder = find_ladder(parse(lines), stale, page_size)
+        report.ladder_missing = None
+    except (NotInTrace, OSError, ValueError) as error:
+        report.ladder_missing = str(error)
+
+
+def run_batch(
+    batch: Batch, path: Path, report: OrderReport
+) -> Generator[StaleRead | Run, None, None]:
+    """Run one program; its events as they come.  What goes wrong is added to the report."""
+    label = f"{batch.program} -{' -'.join(batch.cases)}"
+    command = [sys.executable, "-m", "fusefs.demo.clients", *batch.arguments(path)]
+    runs = 0
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        client(command, complaints.fileno()) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in read_lines(process.stdout.fileno(), BATCH_TIMEOUT_S):
+                event = parse_event(line)
+                runs += isinstance(event, Run)
+                yield event
+            status = process.wait(BATCH_TIMEOUT_S)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            report.failures.append(f"{label}: not done after {BATCH_TIMEOUT_S:.0f} s, stopped")
+            return
+        except ValueError as error:
+            report.failures.append(f"{label}: {error}")
+            return
+        if status or runs != batch.run_count:
+            complaints.seek(0)
+            last = (complaints.read().splitlines() or ["said nothing"])[-1]
+            report.failures.append(
+                f"{label}: {runs} of {batch.run_count} runs, exit status {status}: {last}"
+            )
+
+
+@contextmanager
+def client(command: list[str], stderr_fd: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with children; at the end of the block all of them are killed."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr_fd,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def read_lines(fd: int, timeout_s: float) -> Iterator[bytes]:
+    """Lines of a pipe as they come; TimeoutError when all of them took longer than allowed."""
+    deadline = time.monotonic() + timeout_s
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        while True:
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            piece = os.read(fd, 1 << 16)
+            if not piece:
+                return
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+
+
+# -- the mount ----------------------------------------------------------------------
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Removed at the end, unless something is still mounted in it."""
+    folder = Path(tempfile.mkdtemp(prefix="fusefs-demo-"))
+    try:
+        yield folder
+    finally:
+        with uninterrupted():
+            if any(is_mounted(path) for path in folder.iterdir()):
+                print(f"demo: still mounted, left behind: {folder}", file=sys.stderr)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def mounted(folder: Path, order: Invalidate) -> Iterator[Path]:
+    """A new image, mounted with an order."""
+    mountpoint = folder / order.value
+    mountpoint.mkdir()
+    image = folder / f"{order.value}.img"
+    options = f"invalidate={order.value},{MOUNT_OPTIONS}"
+    try:
+        with uninterrupted():
+            mount_tool("mount", str(image), str(mountpoint), "-o", options)
+        yield mountpoint
+    finally:
+        with uninterrupted():
+            if is_mounted(mountpoint):
+                unmount(mountpoint)
+
+
+def unmount(mountpoint: Path) -> None:
+    """Unmount properly, or else lazily."""
+    try:
+        mount_tool("umount", str(mountpoint))
+    except DemoError:
+        command = ["fusermount3", "-u", "-z", str(mountpoint)]
+        subprocess.run(command, capture_output=True, check=False)
+        raise
+
+
+def mount_tool(*arguments: str) -> None:
+    """Run the command line; DemoError with the last line of what it said if it fails."""
+    command = [sys.executable, "-m", "mount_tool", *arguments]
+    with tempfile.TemporaryFile("w+") as complaints:
+        try:
+            status = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                timeout=MOUNT_TIMEOUT_S,
+                start_new_session=True,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"{arguments[0]}: not done after {MOUNT_TIMEOUT_S:.0f} s") from None
+        complaints.seek(0)
+        said = complaints.read().splitlines()
+    if status:
+        raise DemoError(said[-1] if said else f"{arguments[0]} failed: exit status {status}")
+
+
+def is_mounted(path: Path) -> bool:
+    """Looks at the list of mounts, not at the path: that might wait for a dead daemon."""
+    target = str(path.parent.resolve() / path.name).replace(" ", "\\040")
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == target for line in mounts)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put SIGINT and SIGTERM off until the end of the block."""
+    held: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(each, lambda number, _: held.append(number)) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, handlers, strict=True):
+            signal.signal(each, handler)
+    if held:
+        raise KeyboardInterrupt

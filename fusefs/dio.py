@@ -1,0 +1,289 @@
+"""Direct reads and writes: what iomap_dio_rw() and XFS around it do in Linux.
+
+Read downwards; functions come in the order a write meets them.
+
+    direct_write      lock, flush dirty pages, drop clean ones, one submit per mapping
+    complete_write    convert the blocks, raise i_size, drop the pages again
+    direct_read       flush dirty pages, then read each mapping
+
+The second drop must follow the conversion.  Between submit and convert the data is on
+the device but its blocks still read as zeros; a buffered read there caches those zeros,
+and only a later drop removes them.  Kernel commit c771c14baa33 fixed this order,
+332391a9935d undid it, 5e25c269e17d restored it.
+
+Units: pos and length are bytes in the file; addr is bytes in the image.
+Errors: FsError(EINVAL) if not sector aligned; FsError(EIO), FsError(ENOSPC) from the image;
+CannotInvalidate (-ENOTBLK) if the caller must write through the cache instead.
+Invariants:
+    (D1) in AFTER order, once complete_write returns, no clean cached page in the range
+         disagrees with the image;
+    (D2) a block is converted only after its bytes were submitted;
+    (D3) a failed conversion does not skip the drop;
+    (D4) a write within i_size that is not block aligned shares the lock only if it
+         overwrites blocks that are written already; all others exclude each other.
+"""
+
+import errno
+from dataclasses import dataclass
+
+from fusefs.buffered import zero_to_block_end
+from fusefs.errors import FsError
+from fusefs.extents import Mapping, State
+from fusefs.filesystem import Filesystem
+from fusefs.geometry import SECTOR_SIZE
+from fusefs.inode import Inode
+from fusefs.iomap import begin_direct
+from fusefs.options import Invalidate
+from fusefs.steps import Buffer, delay, load_map, reach, read_image, write_image
+from fusefs.writeback import writeback_range
+
+
+class CannotInvalidate(Exception):
+    """A dirty page stays in the range: -ENOTBLK, write through the cache instead."""
+
+
+class NeedsExclusive(Exception):
+    """-EAGAIN of IOMAP_DIO_OVERWRITE_ONLY: try again under the exclusive lock."""
+
+
+@dataclass(slots=True)
+class DirectWrite:
+    """One write under way: struct iomap_dio.
+
+    invalidate is the order in force when the write began; a switch of the mount option
+    meets only later writes.
+    unwritten says that some submitted block is not converted yet.
+    """
+
+    fs: Filesystem
+    inode: Inode
+    pos: int
+    data: memoryview
+    invalidate: Invalidate
+    unwritten: bool = False
+
+    @property
+    def length(self) -> int:
+        return len(self.data)
+
+    @property
+    def end(self) -> int:
+        return self.pos + len(self.data)
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        return self.fs.geometry.page_range(self.pos, self.length)
+
+
+async def direct_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:
+    """Write around the cache; returns the length written: xfs_file_dio_write()."""
+    length = len(data)
+    check_alignment(pos, length)
+    fs.counters.direct_writes += 1
+    write = DirectWrite(fs, inode, pos, memoryview(data), fs.options.invalidate)
+    if (pos | length) % fs.geometry.block_size == 0:
+        return await _write_aligned(write)
+    return await _write_unaligned(write)
+
+
+def check_alignment(pos: int, length: int) -> None:
+    """FsError(EINVAL) unless offset and length are multiples of the sector."""
+    if (pos | length) % SECTOR_SIZE:
+        raise FsError(errno.EINVAL)
+
+
+async def _write_aligned(write: DirectWrite) -> int:
+    """Whole blocks: many writers and readers at a time: xfs_file_dio_write_aligned()."""
+    inode = write.inode
+    await inode.lock.lock_shared()
+    if write.pos > inode.size:
+        inode.lock.unlock_shared()
+        await inode.lock.lock_exclusive()
+        try:
+            await zero_to_block_end(write.fs, inode, inode.size, write.pos)
+        except BaseException:
+            inode.lock.unlock_exclusive()
+            raise
+        inode.lock.demote()
+    try:
+        return await _write_locked(write)
+    finally:
+        inode.lock.unlock_shared()
+
+
+async def _write_unaligned(write: DirectWrite) -> int:
+    """Parts of blocks (D4): xfs_file_dio_write_unaligned()."""
+    inode = write.inode
+    if write.end < inode.size:
+        await inode.lock.lock_shared()
+        try:
+            return await _write_locked(write, overwrite_only=True)
+        except NeedsExclusive:
+            pass
+        finally:
+            inode.lock.unlock_shared()
+    await inode.lock.lock_exclusive()
+    try:
+        if write.pos > inode.size:
+            await zero_to_block_end(write.fs, inode, inode.size, write.pos)
+        return await _write_locked(write)
+    finally:
+        inode.lock.unlock_exclusive()
+
+
+async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> int:
+    """Flush, drop, submit, complete: __iomap_dio_rw()."""
+    await _flush_and_drop(write)
+    if overwrite_only:
+        await _check_overwrite(write)
+    pos = write.pos
+    while pos < write.end:
+        pos = await _submit_mapping(write, pos)
+    return await complete_write(write)
+
+
+async def _flush_and_drop(write: DirectWrite) -> None:
+    """Empty the cache of the range before the I/O: kiocb_invalidate_pages()."""
+    fs, inode = write.fs, write.inode
+    first, end = write.pages
+    if inode.mapping.dirty(first, end):
+        await reach("dio.write.flush_dirty", write.pos, write.length)
+        await writeback_range(fs, inode, first, end)
+    if inode.mapping.pages:
+        await reach("dio.write.invalidate_pre", write.pos, write.length)
+        fs.counters.invalidations_pre += 1
+        if await fs.cache.invalidate_range(inode.mapping, first, end):
+            fs.counters.invalidations_busy += 1
+            raise CannotInvalidate
+
+
+async def _check_overwrite(write: DirectWrite) -> None:
+    """NeedsExclusive unless one written mapping holds the whole write (D4)."""
+    await load_map("dio.write.map", write.inode, write.pos, write.length)
+    block, end = write.fs.geometry.block_range(write.pos, write.length)
+    mapping = write.inode.extents.find(block, end)
+    if mapping.state is not State.MAPPED or mapping.end < end:
+        raise NeedsExclusive
+
+
+async def _submit_mapping(write: DirectWrite, pos: int) -> int:
+    """Map what begins at pos and write it; returns where the next mapping begins."""
+    fs, size = write.fs, write.fs.geometry.block_size
+    mapping = await begin_direct(fs, write.inode, "dio.write.map", pos, write.end - pos)
+    end = min(write.end, mapping.end * size)
+    data: Buffer = write.data[pos - write.pos : end - write.pos]
+    start = pos
+    if mapping.state is State.UNWRITTEN:
+        write.unwritten = True
+    head, tail = _zero_padding(write, mapping, pos, end)
+    if head or tail:
+        data = b"".join((bytes(head), data, bytes(tail)))
+        start -= head
+    addr = mapping.physical * size + start - mapping.block * size
+    await write_image("dio.write.submit", addr, data, pos, end - pos)
+    return end
+
+
+def _zero_padding(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> tuple[int, int]:
+    """Zeros to write before and after, in bytes: what else the conversion would expose."""
+    size = write.fs.geometry.block_size
+    unwritten = mapping.state is State.UNWRITTEN
+    head = pos % size if unwritten else 0
+    tail = -end % size if unwritten or end >= write.inode.size else 0
+    return head, tail
+
+
+async def complete_write(write: DirectWrite) -> int:
+    """The order under study: iomap_dio_complete()."""
+    if write.invalidate is Invalidate.BEFORE:
+        await drop_written_pages(write)
+        error = await convert_written_blocks(write)
+        _count_stale_pages(write)
+    else:
+        error = await convert_written_blocks(write)
+        await drop_written_pages(write)
+    if error is not None:
+        raise error
+    return write.length
+
+
+async def convert_written_blocks(write: DirectWrite) -> FsError | None:
+    """Let the written blocks be read as data, then raise i_size: xfs_dio_write_end_io().
+
+    The order of the two matters to a direct reader beyond the old size: kernel commit
+    ee70daaba82d.  A failure is returned, so that it cannot skip the drop (D3).
+    """
+    fs, inode = write.fs, write.inode
+    try:
+        if write.unwritten:
+            delay_s = fs.options.conversion_delay
+            await delay("dio.write.convert", write.pos, write.length, delay_s)
+            block, end = fs.geometry.block_range(write.pos, write.length)
+            inode.extents.convert(block, end)
+            inode.changed = True
+            fs.counters.conversions += 1
+    except FsError as error:
+        return error
+    inode.size = max(inode.size, write.end)
+    inode.written_to(write.end)
+    return None
+
+
+async def drop_written_pages(write: DirectWrite) -> None:
+    """Drop pages that were read during the I/O: kiocb_invalidate_post_direct_write().
+
+    A page that cannot be dropped makes the next fsync fail: dio_warn_stale_pagecache().
+    """
+    fs, mapping = write.fs, write.inode.mapping
+    await reach("dio.write.invalidate_post", write.pos, write.length)
+    fs.counters.invalidations_post += 1
+    if await fs.cache.invalidate_range(mapping, *write.pages):
+        fs.counters.invalidations_busy += 1
+        mapping.set_error(errno.EIO)
+
+
+def _count_stale_pages(write: DirectWrite) -> None:
+    """What was cached since the drop saw the blocks unwritten, or may have."""
+    if write.unwritten:
+        present = write.inode.mapping.present(*write.pages)
+        write.fs.counters.pages_stale_possible += len(present)
+
+
+async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> Buffer:
+    """Read around the cache; fewer bytes at the end of the file.
+
+    At or beyond i_size there is nothing to read, aligned or not.
+    """
+    fs.counters.direct_reads += 1
+    await inode.lock.lock_shared()
+    try:
+        if pos >= inode.size:
+            return b""
+        check_alignment(pos, length)
+        first, end = fs.geometry.page_range(pos, length)
+        if inode.mapping.dirty(first, end):
+            await reach("dio.read.flush_dirty", pos, length)
+            await writeback_range(fs, inode, first, end)
+        length = min(length, inode.size - pos)
+        return await _read_mappings(fs, inode, pos, length)
+    finally:
+        inode.lock.unlock_shared()
+
+
+async def _read_mappings(fs: Filesystem, inode: Inode, pos: int, length: int) -> Buffer:
+    size, end = fs.geometry.block_size, pos + length
+    block, block_end = fs.geometry.block_range(pos, length)
+    pieces: list[Buffer] = []
+    while pos < end:
+        await load_map("dio.read.map", inode, pos, end - pos)
+        mapping = inode.extents.find(block, block_end)
+        stop = min(end, mapping.end * size)
+        if mapping.state is State.MAPPED:
+            addr = mapping.physical * size + pos - mapping.block * size
+            pieces.append(await read_image("dio.read.submit", addr, pos, stop - pos))
+        elif mapping.state is State.DELALLOC:
+            raise FsError(errno.EIO)  # dirty pages came between flush and map; as in Linux
+        else:
+            pieces.append(bytes(stop - pos))
+        pos, block = stop, mapping.end
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,0 +1,107 @@
+"""An image in memory, and a filesystem on it: no files, no clock, no threads."""
+
+import errno
+
+from fusefs.errors import FsError
+from fusefs.extents import State
+from fusefs.filesystem import Filesystem
+from fusefs.geometry import Geometry
+from fusefs.inode import Inode
+from fusefs.options import Invalidate, Options
+from fusefs.space import Space
+from fusefs.steps import Buffer
+
+
+class MemoryImage:
+    """Bytes that read_at() and write_at() address as an image file's are.
+
+    New bytes are GARBAGE, not zeros, so that whoever reads what was never written is seen.
+    """
+
+    GARBAGE = 0xDB
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray([self.GARBAGE]) * size
+
+    def read_at(self, addr: int, length: int) -> bytes:
+        if addr < 0 or addr + length > len(self.data):
+            raise OSError(errno.EIO, "read beyond the end of the image")
+        return bytes(self.data[addr : addr + length])
+
+    def write_at(self, addr: int, data: Buffer) -> None:
+        if addr < 0 or addr + len(data) > len(self.data):
+            raise OSError(errno.EIO, "write beyond the end of the image")
+        self.data[addr : addr + len(data)] = data
+
+
+class World:
+    """A filesystem in memory, and what its files must hold."""
+
+    def __init__(
+        self,
+        *,
+        invalidate: Invalidate = Invalidate.AFTER,
+        block_size: int = 512,
+        page_size: int = 1024,
+        block_count: int = 64,
+        readahead: int = 0,
+        cache_size: int = 1 << 20,
+    ) -> None:
+        options = Options(
+            invalidate=invalidate,
+            page_size=page_size,
+            readahead=readahead,
+            cache_size=cache_size,
+        )
+        self.image = MemoryImage(block_size * block_count)
+        self.fs = Filesystem(Geometry(block_size, page_size), options, Space(block_count))
+        self.commit_count = 0
+
+    def commit(self) -> None:
+        """What a COMMIT step does here: freed blocks become free."""
+        self.fs.space.begin_commit()
+        self.fs.space.end_commit()
+        self.commit_count += 1
+
+    def on_image(self, inode: Inode, block: int) -> bytes:
+        """A block as its map says it reads: what no page may disagree with."""
+        size = self.fs.geometry.block_size
+        mapping = inode.extents.find(block, block + 1)
+        if mapping.state is State.MAPPED:
+            return self.image.read_at(mapping.physical * size, size)
+        return bytes(size)
+
+    def stale_blocks(self, inode: Inode) -> list[int]:
+        """(D1) The clean cached blocks below i_size that disagree with the image."""
+        geometry = self.fs.geometry
+        size, per_page = geometry.block_size, geometry.blocks_per_page
+        stale = []
+        for index, page in sorted(inode.mapping.pages.items()):
+            for bit in range(per_page):
+                block = index * per_page + bit
+                below = min(size, inode.size - block * size)
+                clean = page.blocks_uptodate & ~page.blocks_dirty
+                if below <= 0 or not clean >> bit & 1:
+                    continue
+                cached = page.data[bit * size : bit * size + below]
+                if cached != self.on_image(inode, block)[:below]:
+                    stale.append(block)
+        return stale
+
+    def check_space(self, inodes: list[Inode]) -> None:
+        """No block is owned twice, none is used without an owner, reservations add up."""
+        owned: list[int] = []
+        for inode in inodes:
+            for chunk in inode.extents.chunks.values():
+                for physical, count in zip(chunk.physicals, chunk.counts, strict=True):
+                    owned += range(physical, physical + count)
+        space = self.fs.space
+        waiting = sum(count for _, count in space.freed + space.committing)
+        assert len(owned) == len(set(owned)), "a block has two owners"
+        assert len(owned) + waiting + space.free_count == space.block_count - 1, "blocks leaked"
+        reserved = sum(inode.extents.blocks_delalloc for inode in inodes)
+        assert reserved == space.reserved_count, "reservations do not add up"
+
+
+def fs_error(error: OSError) -> FsError:
+    return FsError(error.errno or errno.EIO)

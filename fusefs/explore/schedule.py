@@ -1,0 +1,198 @@
+"""One run under a schedule, and all runs under every schedule.
+
+A schedule is a list of task numbers: which task's pending step is granted next.  Written
+as text, "0 0 1 0 2", it replays a failure exactly; see replay().
+
+The search is depth first and stateless: each run starts from a new world and replays the
+choices that lead to the next branch.  What a pass means: within the scenario, its tasks
+and its bound, no order of steps breaks the rule.  It says nothing of larger scenarios.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fusefs.errors import FsError
+from fusefs.explore.memory import World, fs_error
+from fusefs.steps import Kind, Step
+
+SCHEDULES_MAX = 1_000_000
+STEPS_MAX = 10_000
+
+
+class Scenario(Protocol):
+    """A world, the tasks that run in it, and what must hold when all have ended."""
+
+    world: World
+
+    def tasks(self) -> Sequence[Coroutine[Step, Any, Any]]:
+        """New coroutines, in the order of their numbers."""
+
+    def check(self) -> str | None:
+        """None, or what is wrong, in a sentence."""
+
+
+class Deadlock(AssertionError):
+    """All tasks that are left wait for each other."""
+
+
+@dataclass(slots=True)
+class _Task:
+    coroutine: Coroutine[Step, Any, Any]
+    step: Step | None = None
+    started: bool = False
+    error: FsError | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.started and self.step is None
+
+    @property
+    def enabled(self) -> bool:
+        """It can be granted its step: it has one, and does not wait for another task."""
+        if not self.started:
+            return True
+        step = self.step
+        if step is None:
+            return False
+        return step.kind is not Kind.WAIT or (step.waiter is not None and step.waiter.woken)
+
+
+@dataclass(slots=True)
+class Run:
+    """What happened under one schedule.
+
+    choices has, for each grant, the tasks that could have gone and the one that did;
+    ladder the step names as (task, name); failure what check() said.
+    """
+
+    choices: list[tuple[list[int], int]] = field(default_factory=list)
+    ladder: list[tuple[int, str]] = field(default_factory=list)
+    failure: str | None = None
+    errors: dict[int, FsError] = field(default_factory=dict)
+
+    @property
+    def schedule(self) -> str:
+        return " ".join(str(chosen) for _, chosen in self.choices)
+
+    def __str__(self) -> str:
+        """The schedule in one line, then the ladder, one column for each task."""
+        rows = [f"schedule: {self.schedule}"]
+        rows += ["    " * 8 * task + name for task, name in self.ladder]
+        return "\n".join(rows + ([self.failure] if self.failure else []))
+
+
+def run(scenario: Scenario, schedule: Sequence[int] = (), *, lazy_start: bool = False) -> Run:
+    """Run a scenario under a schedule; where it ends, the lowest task goes first.
+
+    lazy_start makes the start of each task a choice too; else all are started in order,
+    up to their first step.  Deadlock if nobody can go on.
+    """
+    tasks = [_Task(coroutine) for coroutine in scenario.tasks()]
+    result = Run()
+    try:
+        if not lazy_start:
+            for number, task in enumerate(tasks):
+                _grant(scenario.world, result, number, task)
+        while not all(task.ended for task in tasks):
+            enabled = [number for number, task in enumerate(tasks) if task.enabled]
+            if not enabled:
+                raise Deadlock(f"nobody can go on\n{result}")
+            depth = len(result.choices)
+            chosen = schedule[depth] if depth < len(schedule) else enabled[0]
+            if chosen not in enabled:
+                raise ValueError(f"task {chosen} cannot go at place {depth} of the schedule")
+            assert depth < STEPS_MAX, "the run does not end"
+            result.choices.append((enabled, chosen))
+            _grant(scenario.world, result, chosen, tasks[chosen])
+    finally:
+        for task in tasks:
+            task.coroutine.close()
+    result.errors = {n: task.error for n, task in enumerate(tasks) if task.error is not None}
+    result.failure = scenario.check()
+    return result
+
+
+def _grant(world: World, result: Run, number: int, task: _Task) -> None:
+    """Carry out a task's pending step, and let it run to the next."""
+    value: Any = None
+    error: FsError | None = None
+    if task.step is not None:
+        result.ladder.append((number, task.step.name))
+        try:
+            value = _perform(world, task.step)
+        except OSError as failure:
+            error = fs_error(failure)
+    task.started = True
+    try:
+        task.step = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
+    except StopIteration:
+        task.step = None
+    except FsError as failure:
+        task.step = None
+        task.error = failure
+
+
+def _perform(world: World, step: Step) -> Any:
+    if step.kind is Kind.READ_IMAGE:
+        return world.image.read_at(step.addr, step.length)
+    if step.kind is Kind.WRITE_IMAGE:
+        assert step.data is not None
+        world.image.write_at(step.addr, step.data)
+    elif step.kind is Kind.COMMIT:
+        world.commit()
+    return None
+
+
+@dataclass(slots=True)
+class Search:
+    """The outcome of a search: how many schedules, how many of them failed, the first that did.
+
+    complete is false if SCHEDULES_MAX, or the caller's bound, ended it early.
+    """
+
+    schedule_count: int = 0
+    failure_count: int = 0
+    first_failure: Run | None = None
+    complete: bool = True
+
+
+def search(
+    make: Callable[[], Scenario],
+    *,
+    schedules_max: int = SCHEDULES_MAX,
+    stop_at_failure: bool = False,
+    lazy_start: bool = False,
+) -> Search:
+    """Run every schedule of a scenario, depth first."""
+    found = Search()
+    schedule: list[int] | None = []
+    while schedule is not None:
+        if found.schedule_count == schedules_max:
+            found.complete = False
+            break
+        result = run(make(), schedule, lazy_start=lazy_start)
+        found.schedule_count += 1
+        if result.failure is not None:
+            found.failure_count += 1
+            found.first_failure = found.first_failure or result
+            if stop_at_failure:
+                found.complete = False
+                break
+        schedule = _next_schedule(result)
+    return found
+
+
+def _next_schedule(result: Run) -> list[int] | None:
+    """The schedule that differs at the last place where another task could have gone."""
+    chosen = [choice for _, choice in result.choices]
+    for place in range(len(chosen) - 1, -1, -1):
+        later = [task for task in result.choices[place][0] if task > chosen[place]]
+        if later:
+            return [*chosen[:place], later[0]]
+    return None
+
+
+def replay(make: Callable[[], Scenario], text: str, *, lazy_start: bool = False) -> Run:
+    """Run the schedule that a failure printed."""
+    return run(make(), [int(word) for word in text.split()], lazy_start=lazy_start)

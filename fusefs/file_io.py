@@ -1,0 +1,99 @@
+"""Read, write, fsync and copy: where every data request enters the model.
+
+    read, write    direct or buffered, by the flags of this very request
+    fsync          write back, wait, commit, report what failed before
+    copy_range     copy_file_range(2), through the cache
+
+Units: pos and length are bytes in the file.
+Errors: FsError.
+"""
+
+import contextlib
+import errno
+
+from fusefs.buffered import buffered_read, buffered_write
+from fusefs.dio import CannotInvalidate, direct_read, direct_write
+from fusefs.errors import FsError
+from fusefs.filesystem import Filesystem
+from fusefs.geometry import FILE_SIZE_MAX
+from fusefs.inode import Inode, OpenFile
+from fusefs.steps import Buffer, commit
+from fusefs.writeback import balance_dirty_pages, writeback_range
+
+COPY_LENGTH_MAX = 16 << 20
+"""Bytes that one copy_range() copies; the caller asks again for the rest."""
+
+COPY_PIECE = 1 << 20
+
+
+async def read(fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct: bool) -> Buffer:
+    """Up to length bytes; fewer, or none, at the end of the file."""
+    if direct:
+        return await direct_read(fs, file.inode, pos, length)
+    return await buffered_read(fs, file, pos, length)
+
+
+async def write(
+    fs: Filesystem, file: OpenFile, pos: int, data: Buffer, *, direct: bool, sync: bool
+) -> int:
+    """Bytes written.  sync makes them durable first (O_DSYNC, O_SYNC)."""
+    inode = file.inode
+    if pos + len(data) > FILE_SIZE_MAX:
+        raise FsError(errno.EFBIG)
+    if not data:
+        return 0
+    if direct:
+        try:
+            written = await direct_write(fs, inode, pos, data)
+        except CannotInvalidate:  # kernel commit 60263d5889e6
+            written = await buffered_write(fs, inode, pos, data)
+    else:
+        written = await buffered_write(fs, inode, pos, data)
+        await balance_dirty_pages(fs)
+    if sync:
+        await fsync(fs, file)
+    return written
+
+
+async def fsync(fs: Filesystem, file: OpenFile) -> None:
+    """All of the file is durable when this returns.
+
+    FsError with what a writeback or invalidation failed with since this open file last
+    reported one.
+    """
+    inode, mapping = file.inode, file.inode.mapping
+    with contextlib.suppress(FsError):  # the mapping has it
+        await writeback_range(fs, inode, 0, FILE_SIZE_MAX)
+    await commit("fsync.commit", inode)
+    if file.error_seen != mapping.error_sequence:
+        file.error_seen = mapping.error_sequence
+        raise FsError(mapping.error)
+
+
+async def writeback_inode(fs: Filesystem, inode: Inode) -> None:
+    """Write back all of a file without a commit; failures stay with the mapping."""
+    with contextlib.suppress(FsError):
+        await writeback_range(fs, inode, 0, FILE_SIZE_MAX)
+
+
+async def commit_names() -> None:
+    """Make all names and attributes durable: fsync of a directory, and the flusher."""
+    await commit("names.commit", None)
+
+
+async def copy_range(
+    fs: Filesystem, source: OpenFile, pos_in: int, target: OpenFile, pos_out: int, length: int
+) -> int:
+    """Bytes copied, at most COPY_LENGTH_MAX; fewer at the end of the source."""
+    copied = 0
+    length = min(length, COPY_LENGTH_MAX)
+    while copied < length:
+        piece = min(COPY_PIECE, length - copied)
+        data = bytes(await buffered_read(fs, source, pos_in + copied, piece))
+        if not data:
+            break
+        written = await write(fs, target, pos_out + copied, data, direct=False, sync=False)
+        copied += written
+        if written < len(data):
+            break
+    return copied

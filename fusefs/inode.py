@@ -1,0 +1,53 @@
+"""A file's data side: size, map, cached pages and locks.  Names and attributes are not here."""
+
+from dataclasses import dataclass, field
+
+from fusefs.extents import ExtentMap
+from fusefs.locks import RwLock
+from fusefs.page_cache import AddressSpace
+from fusefs.readahead import ReadaheadState
+
+
+class Inode:
+    """What the model knows of one regular file: the data part of struct inode.
+
+    size        i_size, in bytes: what reads and stat(2) see
+    disk_size   the size that a commit may record: bytes below it are on the image or
+                read as zeros (XFS: i_disk_size).  Never above size for long, and raised
+                only when the data is written, so that a crash leaves a shorter file
+                rather than one that ends in zeros
+    lock        i_rwsem (XFS: IOLOCK): docs/design.md has the table of who takes it how
+    extents     block map
+    mapping     struct address_space: the cached pages and invalidate_lock
+    changed     disk_size or map differ from what was last committed
+    """
+
+    __slots__ = ("changed", "disk_size", "extents", "ino", "lock", "mapping", "size")
+
+    def __init__(self, ino: int, size: int = 0, extents: ExtentMap | None = None) -> None:
+        self.ino = ino
+        self.size = size
+        self.disk_size = size
+        self.extents = extents if extents is not None else ExtentMap()
+        self.mapping = AddressSpace()
+        self.lock = RwLock("inode")
+        self.changed = False
+
+    def written_to(self, end: int) -> None:
+        """Bytes up to end are on the image: a commit may record a size up to there."""
+        end = min(end, self.size)
+        if end > self.disk_size:
+            self.disk_size = end
+            self.changed = True
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """One open of a file: struct file.
+
+    error_seen is the error_sequence of the mapping that this open file has reported.
+    """
+
+    inode: Inode
+    readahead: ReadaheadState = field(default_factory=ReadaheadState)
+    error_seen: int = 0

@@ -1,0 +1,120 @@
+"""Where the bytes of a write go: the write side of ->iomap_begin() and its helpers.
+
+    begin_direct    HOLE becomes UNWRITTEN and new; nothing is ever allocated MAPPED
+    begin_buffered  HOLE becomes DELALLOC: a promise, no block yet
+    begin_writeback DELALLOC becomes UNWRITTEN; the blocks come out of the promise
+
+Units: pos, length, end are bytes in the file.
+Errors: FsError(ENOSPC).
+"""
+
+import errno
+from dataclasses import replace
+
+from fusefs.errors import FsError
+from fusefs.extents import CHUNK_BLOCKS, Mapping, State
+from fusefs.filesystem import Filesystem
+from fusefs.geometry import PhysicalBlock
+from fusefs.inode import Inode
+from fusefs.steps import commit, load_map
+
+ALLOCATION_PAGES_MAX = 1024
+"""Pages that one direct allocation may cover, as in xfs_direct_write_iomap_begin()."""
+
+
+async def begin_direct(fs: Filesystem, inode: Inode, name: str, pos: int, length: int) -> Mapping:
+    """The mapping at pos for a direct write of length bytes, allocated where it was a hole."""
+    block, end = fs.geometry.block_range(pos, length)
+    while True:
+        await load_map(name, inode, pos, length)
+        mapping = inode.extents.find(block, end)
+        if mapping.state is State.DELALLOC:
+            raise FsError(errno.EIO)  # dirty pages came between flush and map; as in Linux
+        if mapping.state is not State.HOLE:
+            return mapping
+        if fs.space.available_count > 0 or not await freed_space_committed(fs):
+            limit = ALLOCATION_PAGES_MAX * fs.geometry.blocks_per_page
+            return _allocate(fs, inode, mapping, limit, reserved=False)
+
+
+async def begin_buffered(fs: Filesystem, inode: Inode, pos: int, length: int) -> int:
+    """Reserve room for a buffered write; returns how many bytes of it have room.
+
+    FsError(ENOSPC) if not even the first has.
+    """
+    block, end = fs.geometry.block_range(pos, length)
+    while True:
+        await load_map("buffered.write.map", inode, pos, length)
+        for mapping in list(inode.extents.mappings(block, end)):
+            if mapping.state is not State.HOLE:
+                continue
+            room = min(mapping.count, fs.space.available_count)
+            fs.space.reserve(room)
+            inode.extents.reserve(mapping.block, room)
+            if room < mapping.count:
+                written = (mapping.block + room) * fs.geometry.block_size - pos
+                if written > 0:
+                    return written
+                break
+        else:
+            return length
+        if not await freed_space_committed(fs):
+            raise FsError(errno.ENOSPC)
+
+
+def begin_writeback(fs: Filesystem, inode: Inode, block: int, end: int) -> list[Mapping]:
+    """The mappings of dirty blocks, none of them a hole or delayed afterwards.
+
+    The map of the range must be in memory.
+    """
+    mappings = []
+    while block < end:
+        mapping = inode.extents.find(block, end)
+        if mapping.state is State.DELALLOC:
+            mapping = _allocate(fs, inode, mapping, mapping.count, reserved=True)
+        assert mapping.state is not State.HOLE, "a dirty block without a reservation"
+        mappings.append(mapping)
+        block = mapping.end
+    return mappings
+
+
+def allocate_unwritten(fs: Filesystem, inode: Inode, mapping: Mapping) -> Mapping:
+    """Preallocate a hole for fallocate(2); FsError(ENOSPC)."""
+    return _allocate(fs, inode, mapping, mapping.count, reserved=False)
+
+
+def free_blocks(fs: Filesystem, inode: Inode, block: int, end: int) -> None:
+    """Make a hole of whole blocks.  The map of the range must be in memory."""
+    freed, dropped = inode.extents.remove(block, end)
+    fs.space.free(freed)
+    fs.space.unreserve(dropped)
+    if freed:
+        inode.changed = True
+
+
+def _allocate(
+    fs: Filesystem, inode: Inode, mapping: Mapping, limit: int, *, reserved: bool
+) -> Mapping:
+    """Blocks for the start of a hole or delayed run: one run in the image and in one chunk."""
+    block = mapping.block
+    count = min(mapping.count, limit, CHUNK_BLOCKS - block % CHUNK_BLOCKS)
+    before = inode.extents.find(block - 1, block) if block else None
+    goal = before.physical + 1 if before is not None and before.physical else 0
+    physical, count = fs.space.allocate(count, goal, reserved=reserved)
+    inode.extents.allocate(block, count, physical)
+    inode.changed = True
+    return replace(
+        mapping,
+        state=State.UNWRITTEN,
+        count=count,
+        physical=PhysicalBlock(physical),
+        new=True,
+    )
+
+
+async def freed_space_committed(fs: Filesystem) -> bool:
+    """Commit if that can give room: freed blocks are free only then.  False if there are none."""
+    if not fs.space.freed and not fs.space.committing:
+        return False
+    await commit("space.commit", None)
+    return True

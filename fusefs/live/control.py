@@ -1,0 +1,136 @@
+"""MOUNTPOINT/.fusefs: the control directory, in the manner of tracefs.
+
+    status       JSON: options, counters, cache, space
+    trace        the last steps, one a line; writing anything clears it
+    log          the daemon's last log lines
+    NAME         one file for each option that may change live; reading gives its value
+
+It is not listed by readdir of the root, and belongs to the mount's owner alone.
+Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES).
+"""
+
+import errno
+import json
+import logging
+import os
+import stat
+from collections import deque
+from dataclasses import asdict
+
+from fusefs.errors import FsError
+from fusefs.live.trace import Trace
+from fusefs.live.volume import Volume
+from fusefs.options import OPTIONS, OptionError
+
+CONTROL_NAME = b".fusefs"
+CONTROL_INO = 1 << 62
+"""The directory; its files follow.  No inode of the image has such a number."""
+
+LOG_LENGTH = 1000
+WRITE_LENGTH_MAX = 4096
+
+
+class LogRing(logging.Handler):
+    """Keeps the last LOG_LENGTH log lines for .fusefs/log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=LOG_LENGTH)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+class Control:
+    """The files of .fusefs, by inode number."""
+
+    def __init__(self, volume: Volume, trace: Trace, log_ring: LogRing, mountpoint: str) -> None:
+        self.volume = volume
+        self.trace = trace
+        self.log_ring = log_ring
+        self.mountpoint = mountpoint
+        self.uid, self.gid = os.getuid(), os.getgid()
+        live = [name for name, option in OPTIONS.items() if option.live]
+        self.names = ["status", "trace", "log", *live]
+        self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
+
+    def owns(self, ino: int) -> bool:
+        return ino >= CONTROL_INO
+
+    def lookup(self, name: bytes) -> int:
+        """The inode number of a file; FsError(ENOENT)."""
+        ino = self.inos.get(os.fsdecode(name))
+        if ino is None:
+            raise FsError(errno.ENOENT)
+        return ino
+
+    def name(self, ino: int) -> str:
+        return self.names[ino - CONTROL_INO - 1]
+
+    def mode(self, ino: int) -> int:
+        if ino == CONTROL_INO:
+            return stat.S_IFDIR | 0o500
+        read_only = self.name(ino) in ("status", "log")
+        return stat.S_IFREG | (0o400 if read_only else 0o600)
+
+    def content(self, ino: int) -> bytes:
+        """What reading the file gives, at this moment."""
+        name = self.name(ino)
+        if name == "status":
+            return (json.dumps(self.status(), indent=2) + "\n").encode()
+        if name == "trace":
+            return self.trace.text().encode()
+        if name == "log":
+            return "".join(f"{line}\n" for line in self.log_ring.lines).encode(errors="replace")
+        return f"{self.volume.fs.options.formatted()[name]}\n".encode()
+
+    def write(self, ino: int, data: bytes) -> None:
+        """Set an option, or clear the trace; FsError(EINVAL)."""
+        name = self.name(ino)
+        if name == "trace":
+            self.trace.clear()
+            return
+        if name not in OPTIONS:
+            raise FsError(errno.EACCES)
+        if len(data) > WRITE_LENGTH_MAX:
+            raise FsError(errno.EINVAL)
+        fs = self.volume.fs
+        try:
+            fs.set_options(fs.options.changed(name, data.decode("ascii", "replace")))
+        except OptionError as error:
+            logging.getLogger(__name__).warning("%s", error)
+            raise FsError(errno.EINVAL) from None
+
+    def status(self) -> dict[str, object]:
+        """What .fusefs/status says, as one dictionary; sizes are bytes, space is blocks."""
+        volume, fs = self.volume, self.volume.fs
+        block = volume.image.superblock
+        return {
+            "pid": os.getpid(),
+            "mountpoint": self.mountpoint,
+            "image": volume.image.path,
+            "uuid": str(block.uuid),
+            "options": fs.options.formatted()
+            | {
+                "block_size": str(block.block_size),
+                "size": str(block.block_count * block.block_size),
+            },
+            "counters": asdict(fs.counters)
+            | {"commits": volume.commit_count, "pages_evicted": fs.cache.evicted_count},
+            "cache": {
+                "pages": len(fs.cache),
+                "pages_dirty": fs.cache.dirty_count,
+                "page_size": fs.geometry.page_size,
+            },
+            "space": {
+                "block_size": block.block_size,
+                "blocks": block.block_count,
+                "free": fs.space.free_count,
+                "reserved": fs.space.reserved_count,
+                "freed_uncommitted": sum(n for _, n in fs.space.freed + fs.space.committing),
+            },
+            "inodes": {
+                "total": volume.metadata.count_inodes(),
+                "in_memory": len(volume.namespace.nodes),
+            },
+        }

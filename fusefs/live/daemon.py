@@ -1,0 +1,221 @@
+"""The mount's life: open the image, mount, serve, flush every few seconds, unmount.
+
+    mount()        what the command does; returns once the mount is live, or stays in front
+    _serve()       the trio program: pyfuse3's loop, the driver, the flusher, signals
+    _finish()      after the last request: write everything back, commit, close
+
+Errors: MountError, one line, with nothing mounted and nothing left behind.
+"""
+
+import logging
+import logging.handlers
+import os
+import signal
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import pyfuse3
+import trio
+
+from fusefs.file_io import commit_names, writeback_inode
+from fusefs.live import _lowlevel
+from fusefs.live.control import Control, LogRing
+from fusefs.live.data import DataRequests
+from fusefs.live.driver import Driver
+from fusefs.live.operations import Operations
+from fusefs.live.trace import Trace
+from fusefs.live.volume import Volume, VolumeError, make_image, metadata_path
+from fusefs.options import Options
+
+log = logging.getLogger(__name__)
+
+MOUNTED = "mounted"
+"""What the daemon tells its parent when the mount is live."""
+
+LOCK_WAIT_S = 2.0
+"""How long a mount waits for the lock of an image whose daemon is just ending."""
+
+
+class MountError(Exception):
+    """The mount failed; one line says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """What to mount, where, and how.  fuse_options go to libfuse as they are."""
+
+    image: str
+    mountpoint: str
+    options: Options
+    metadata: str | None = None
+    fuse_options: Sequence[str] = field(default_factory=tuple)
+
+
+def mount(request: MountRequest, *, foreground: bool) -> None:
+    """Mount; MountError if that fails.
+
+    In the foreground it returns after the unmount; else as soon as the mount is live, and
+    a daemon goes on.
+    """
+    _check_mountpoint(request.mountpoint)
+    _check_fuse()
+    if foreground:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        _run(request, lambda: None)
+        return
+    reading, writing = os.pipe()
+    pid = os.fork()  # before the image is opened: its lock and connection are the daemon's
+    if pid == 0:
+        os.close(reading)
+        _daemon(request, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        message = answer.read().decode(errors="replace")
+    if message != MOUNTED:
+        os.waitpid(pid, 0)
+        raise MountError(message or "the daemon ended before it was mounted")
+
+
+def _daemon(request: MountRequest, answer_fd: int) -> NoReturn:
+    """The child's life: answer_fd gets MOUNTED, or why not, and is closed."""
+
+    def mounted() -> None:
+        os.write(answer_fd, MOUNTED.encode())
+        os.close(answer_fd)
+        _detach()
+
+    status = 1
+    try:
+        os.setsid()
+        _run(request, mounted)
+        status = 0
+    except MountError as error:
+        os.write(answer_fd, str(error).encode())
+    except BaseException:
+        log.exception("the daemon ends")
+    finally:
+        os._exit(status)
+
+
+def _check_mountpoint(mountpoint: str) -> None:
+    try:
+        mode = os.stat(mountpoint).st_mode
+    except OSError as error:
+        raise MountError(f"{mountpoint}: cannot mount there: {error.strerror}") from None
+    if not stat.S_ISDIR(mode):
+        raise MountError(f"{mountpoint}: cannot mount there: not a directory")
+    if os.path.ismount(mountpoint):
+        raise MountError(f"{mountpoint}: in use: something is mounted there already")
+
+
+def _check_fuse() -> None:
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        raise MountError(
+            f"/dev/fuse: {error.strerror}; is the fuse module loaded ('modprobe fuse')?"
+        ) from None
+
+
+def _open_volume(request: MountRequest) -> Volume:
+    """Open the image, or make it if it is missing and a size is given."""
+    meta = metadata_path(request.image, request.metadata)
+    try:
+        if not os.path.exists(request.image):
+            if request.options.size is None:
+                raise MountError(
+                    f"{request.image}: no such image; -o size=1g makes one of that size"
+                )
+            make_image(request.image, meta, request.options)
+        return Volume.open(request.image, meta, request.options, lock_wait_s=LOCK_WAIT_S)
+    except VolumeError as error:
+        raise MountError(str(error)) from None
+
+
+def _detach() -> None:
+    """A daemon has no terminal; its log is in .fusefs/log, and with the system's if there is one."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.chdir("/")
+    if os.path.exists("/dev/log"):
+        handler = logging.handlers.SysLogHandler("/dev/log")
+        handler.ident = "fusefs: "
+        logging.getLogger().addHandler(handler)
+
+
+def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
+    """Open, mount, call mounted(), and serve until it is unmounted; MountError."""
+    volume = _open_volume(request)
+    ring = LogRing()
+    ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(ring)
+    trace = Trace()
+    driver = Driver(volume.image, volume.load_map, volume.commit, trace)
+    control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
+    data = DataRequests(volume, driver, control)
+    _lowlevel.install(data)
+    fuse_options = {"default_permissions", f"fsname={request.image}", "subtype=fusefs"}
+    try:
+        pyfuse3.init(
+            Operations(volume, driver, data, control),
+            request.mountpoint,
+            fuse_options | set(request.fuse_options),
+        )
+    except RuntimeError as error:
+        volume.close()
+        raise MountError(f"{request.mountpoint}: mounting failed: {error}") from None
+    try:
+        if not all(_lowlevel.interposed()):
+            raise MountError(
+                "this libfuse cannot be interposed, so data requests would be lost;"
+                " see docs/design.md, 'The extension'"
+            )
+        mounted()
+        trio.run(_serve, volume, driver)
+    finally:
+        pyfuse3.close(unmount=True)
+        volume.close()
+
+
+async def _serve(volume: Volume, driver: Driver) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        nursery.start_soon(_flush_regularly, volume, driver)
+        nursery.start_soon(_end_on_signal)
+        await pyfuse3.main()
+        await _finish(volume, driver)
+        nursery.cancel_scope.cancel()
+
+
+async def _end_on_signal() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            log.info("%s: unmounting", signal.Signals(number).name)
+            pyfuse3.terminate()
+
+
+async def _flush_regularly(volume: Volume, driver: Driver) -> None:
+    """What has not been asked for is written and committed every few seconds all the same."""
+    while True:
+        await trio.sleep(volume.fs.options.commit)
+        await _sync(volume, driver)
+
+
+async def _sync(volume: Volume, driver: Driver) -> None:
+    for ino, inode in list(volume.fs.inodes_dirty.items()):
+        await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
+        node = volume.namespace.nodes.get(ino)
+        if node is not None and inode.changed:
+            volume.namespace.mark_changed(node)
+    await driver.call(commit_names(), "commit")
+
+
+async def _finish(volume: Volume, driver: Driver) -> None:
+    """The mount is gone; what requests began is ended, and everything is made durable."""
+    with trio.CancelScope(shield=True):
+        while driver.tasks_running:
+            await trio.sleep(0.001)
+        await _sync(volume, driver)

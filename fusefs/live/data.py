@@ -1,0 +1,168 @@
+"""Data requests: from the extension's calls to the model, and the answer back.
+
+    read, write               by this request's own flags: O_DIRECT may have been switched
+    fallocate, lseek, copy    what pyfuse3 does not have
+
+Units: pos, size and length are bytes in the file.
+Errors: every request is answered; FsError becomes its errno here.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fusefs.errors import FsError
+from fusefs.file_io import copy_range, read, write
+from fusefs.inode import OpenFile
+from fusefs.live._lowlevel import Request
+from fusefs.live.control import Control
+from fusefs.live.driver import Driver, ModelCoroutine
+from fusefs.live.namespace import Node
+from fusefs.live.volume import Volume
+from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
+
+RELATIME_AGE_NS = 24 * 3600 * 1_000_000_000
+
+
+class Handle:
+    """One open file: its node, and the model's part of it; content for a control file."""
+
+    __slots__ = ("content", "file", "node")
+
+    def __init__(self, node: Node | None, content: bytes = b"") -> None:
+        self.node = node
+        self.content = content
+        inode = node.inode if node is not None else None
+        self.file = (
+            None if inode is None else OpenFile(inode, error_seen=inode.mapping.error_sequence)
+        )
+
+
+class DataRequests:
+    """The handler of the extension.  handles are the open files by number."""
+
+    def __init__(self, volume: Volume, driver: Driver, control: Control) -> None:
+        self.volume = volume
+        self.driver = driver
+        self.control = control
+        self.handles: dict[int, Handle] = {}
+        self._handle_count = 0
+        self.run_ready = driver.run_ready
+
+    def open(self, handle: Handle) -> int:
+        self._handle_count += 1
+        self.handles[self._handle_count] = handle
+        return self._handle_count
+
+    def read(self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int) -> None:
+        handle = self.handles[fh]
+        if handle.file is None:
+            request.reply_buf(handle.content[pos : pos + size])
+            return
+        assert handle.node is not None
+        self._touch_atime(handle.node)
+        direct = bool(flags & os.O_DIRECT)
+        coroutine = read(self.volume.fs, handle.file, pos, size, direct=direct)
+        self._start(request, handle.node, "read", coroutine, request.reply_buf)
+
+    def write(
+        self,
+        request: Request,
+        ino: int,
+        fh: int,
+        pos: int,
+        data: bytes,
+        flags: int,
+        writepage: bool,
+    ) -> None:
+        if self.control.owns(ino):
+            self._write_control(request, ino, data)
+            return
+        node = self.volume.namespace.node(ino)
+        file = None if writepage else self.handles[fh].file
+        if file is None:  # the kernel's own writeback of a mapped page: any handle or none
+            assert node.inode is not None
+            file = OpenFile(node.inode)
+        node.mtime_ns = node.ctime_ns = time.time_ns()
+        self.volume.namespace.mark_changed(node)
+        direct = bool(flags & os.O_DIRECT) and not writepage
+        sync = bool(flags & os.O_DSYNC) and not writepage
+        coroutine = write(self.volume.fs, file, pos, data, direct=direct, sync=sync)
+        self._start(request, node, "write", coroutine, request.reply_write)
+
+    def _write_control(self, request: Request, ino: int, data: bytes) -> None:
+        try:
+            self.control.write(ino, data)
+        except FsError as error:
+            request.reply_err(error.errno)
+        else:
+            request.reply_write(len(data))
+
+    def fallocate(self, request: Request, ino: int, mode: int, pos: int, length: int) -> None:
+        node = self._regular(request, ino)
+        if node is None or node.inode is None:
+            return
+        node.mtime_ns = node.ctime_ns = time.time_ns()
+        self.volume.namespace.mark_changed(node)
+        coroutine = fallocate(self.volume.fs, node.inode, mode, pos, length)
+        self._start(request, node, "fallocate", coroutine, lambda _: request.reply_err(0))
+
+    def lseek(self, request: Request, ino: int, pos: int, whence: int) -> None:
+        node = self._regular(request, ino)
+        if node is None or node.inode is None:
+            return
+        if whence not in (SEEK_DATA, SEEK_HOLE):
+            request.reply_err(errno.EINVAL)
+            return
+        coroutine = seek(self.volume.fs, node.inode, pos, whence)
+        self._start(request, node, "lseek", coroutine, request.reply_lseek)
+
+    def copy_file_range(
+        self, request: Request, fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
+    ) -> None:
+        source, target = self.handles[fh_in], self.handles[fh_out]
+        if source.file is None or target.file is None or target.node is None:
+            request.reply_err(errno.EINVAL)
+            return
+        target.node.mtime_ns = target.node.ctime_ns = time.time_ns()
+        self.volume.namespace.mark_changed(target.node)
+        coroutine = copy_range(self.volume.fs, source.file, pos_in, target.file, pos_out, length)
+        self._start(request, target.node, "copy_file_range", coroutine, request.reply_write)
+
+    def _regular(self, request: Request, ino: int) -> Node | None:
+        """The node of a regular file; None if the request was refused instead."""
+        if self.control.owns(ino):
+            request.reply_err(errno.EINVAL)
+            return None
+        node = self.volume.namespace.node(ino)
+        if node.inode is None:
+            request.reply_err(errno.EINVAL)
+            return None
+        return node
+
+    def _touch_atime(self, node: Node) -> None:
+        """relatime: only if atime is not newer than the last change, or a day old."""
+        now, atime = time.time_ns(), node.atime_ns
+        if atime <= max(node.mtime_ns, node.ctime_ns) or now - atime > RELATIME_AGE_NS:
+            node.atime_ns = now
+            self.volume.namespace.mark_changed(node)
+
+    def _start(
+        self,
+        request: Request,
+        node: Node,
+        operation: str,
+        coroutine: ModelCoroutine[Any],
+        reply: Callable[[Any], None],
+    ) -> None:
+        def done(result: Any, error: FsError | None) -> None:
+            if error is None:
+                reply(result)
+            else:
+                request.reply_err(error.errno)
+            if node.inode is not None and node.inode.changed and node.nlink:
+                self.volume.namespace.mark_changed(node)
+
+        self.driver.start(coroutine, done, operation, node.ino, request.pid)

@@ -1,0 +1,247 @@
+"""Drives the model's coroutines: carries out their steps, and decides who goes on when.
+
+A request's coroutine is started at once, and runs until it must wait: for a lock, a
+delay, or a commit.  Most never do; their reply is sent before the next request is read.
+Image reads and writes are done in place: the image is a file in the host's page cache.
+
+    start()       a request arrives: run it as far as it goes
+    run_ready()   those whose wait is over go on, and timers that ran out
+    run()         the trio side: sleeps until the next timer, and commits
+
+Errors: FsError of a request goes to whoever started it.  Any other exception is logged
+with its traceback and becomes FsError(EIO): the request fails, the mount goes on.
+Invariants:
+    (V1) done() is called exactly once for each start();
+    (V2) only one task runs at a time: a task that wakes others never runs inside them.
+"""
+
+import errno
+import heapq
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+import trio
+
+from fusefs.errors import FsError
+from fusefs.inode import Inode
+from fusefs.live.trace import Trace, now_ns
+from fusefs.steps import Buffer, Kind, Step
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+ModelCoroutine = Coroutine[Step, Any, T]
+Done = Callable[[Any, FsError | None], None]
+
+
+class Image(Protocol):
+    """What the driver needs of an image; addr and length are bytes."""
+
+    def read_at(self, addr: int, length: int) -> Buffer: ...
+    def write_at(self, addr: int, data: Buffer) -> None: ...
+
+
+class Task:
+    """One request under way."""
+
+    __slots__ = ("coroutine", "done", "ino", "operation", "pid", "step")
+
+    def __init__(
+        self, coroutine: ModelCoroutine[Any], done: Done, operation: str, ino: int, pid: int
+    ) -> None:
+        self.coroutine = coroutine
+        self.done = done
+        self.operation = operation
+        self.ino = ino
+        self.pid = pid
+        self.step: Step | None = None
+
+
+class Driver:
+    """The live driver.  load_map and commit are the storage's; see fusefs/live/volume.py."""
+
+    def __init__(
+        self,
+        image: Image,
+        load_map: Callable[[Inode, int, int], None],
+        commit: Callable[[], Awaitable[None]],
+        trace: Trace,
+    ) -> None:
+        self.trace = trace
+        self.tasks_running = 0
+        self._image = image
+        self._load_map = load_map
+        self._commit = commit
+        self._ready: deque[tuple[Task, FsError | None]] = deque()
+        self._timers: list[tuple[float, int, Task]] = []
+        self._timer_count = 0
+        self._timer_first = trio.Event()
+        self._commit_tasks: list[Task] = []
+        self._commit_wanted = trio.Event()
+
+    # -- for those who have requests -------------------------------------------------
+
+    def start(
+        self,
+        coroutine: ModelCoroutine[Any],
+        done: Done,
+        operation: str,
+        ino: int = 0,
+        pid: int = 0,
+    ) -> None:
+        """Run a request; done(result, None) or done(None, error) is called when it ends."""
+        self.tasks_running += 1
+        self._advance(Task(coroutine, done, operation, ino, pid), None, None)
+
+    async def call(
+        self, coroutine: ModelCoroutine[T], operation: str, ino: int = 0, pid: int = 0
+    ) -> T:
+        """Run a request from a trio task, and wait for it; raises its FsError."""
+        outcome: list[tuple[Any, FsError | None]] = []
+        ended = trio.Event()
+
+        def done(result: Any, error: FsError | None) -> None:
+            outcome.append((result, error))
+            ended.set()
+
+        self.start(coroutine, done, operation, ino, pid)
+        self.run_ready()
+        if not outcome:
+            with trio.CancelScope(shield=True):  # the request goes on, whoever asked
+                await ended.wait()
+        result, error = outcome[0]
+        if error is not None:
+            raise error
+        value: T = result
+        return value
+
+    def run_ready(self) -> None:
+        """Let all go on whose wait is over; never blocks.
+
+        Those that become ready meanwhile are served next time, so that nobody is kept out.
+        """
+        timers = self._timers
+        if timers:
+            now = time.monotonic()
+            while timers and timers[0][0] <= now:
+                self._ready.append((heapq.heappop(timers)[2], None))
+        for _ in range(len(self._ready)):
+            task, error = self._ready.popleft()
+            self._grant(task, error)
+
+    # -- carrying out steps ----------------------------------------------------------
+
+    def _grant(self, task: Task, error: FsError | None) -> None:
+        """A wait is over: the task goes on behind its step."""
+        step = task.step
+        assert step is not None
+        self.trace.add(
+            (now_ns(), task.pid, task.operation, task.ino, step.name, step.pos, step.length)
+        )
+        self._advance(task, None, error)
+
+    def _advance(self, task: Task, value: Any, error: BaseException | None) -> None:
+        """Run a task until it ends or must wait."""
+        coroutine, add = task.coroutine, self.trace.add
+        pid, operation, ino = task.pid, task.operation, task.ino
+        while True:
+            try:
+                step = coroutine.send(value) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                self._end(task, stop.value, None)
+                return
+            except FsError as failure:
+                self._end(task, None, failure)
+                return
+            except Exception:
+                log.exception("%s of inode %d failed", operation, ino)
+                self._end(task, None, FsError(errno.EIO))
+                return
+            kind = step.kind
+            if kind is Kind.WAIT or kind is Kind.DELAY or kind is Kind.COMMIT:
+                task.step = step
+                self._park(task, step)
+                return
+            add((now_ns(), pid, operation, ino, step.name, step.pos, step.length))
+            value = error = None
+            try:
+                if kind is Kind.READ_IMAGE:
+                    value = self._image.read_at(step.addr, step.length)
+                elif kind is Kind.WRITE_IMAGE:
+                    assert step.data is not None
+                    self._image.write_at(step.addr, step.data)
+                elif kind is Kind.LOAD_MAP:
+                    assert step.inode is not None
+                    if not step.inode.extents.complete:
+                        self._load_map(step.inode, step.pos, step.length)
+            except OSError as failure:
+                log.error("%s of inode %d, %s: %s", operation, ino, step.name, failure)
+                error = FsError(failure.errno or errno.EIO)
+            except Exception:
+                log.exception("%s of inode %d, %s", operation, ino, step.name)
+                error = FsError(errno.EIO)
+
+    def _park(self, task: Task, step: Step) -> None:
+        """Set a task aside until what it waits for has come."""
+        if step.kind is Kind.WAIT:
+            assert step.waiter is not None
+            if step.waiter.woken:
+                self._ready.append((task, None))
+            else:
+                step.waiter.notify = lambda: self._ready.append((task, None))
+        elif step.kind is Kind.DELAY:
+            deadline = time.monotonic() + step.duration_s
+            self._timer_count += 1
+            heapq.heappush(self._timers, (deadline, self._timer_count, task))
+            if self._timers[0][2] is task:
+                self._timer_first.set()
+        else:
+            self._commit_tasks.append(task)
+            self._commit_wanted.set()
+
+    def _end(self, task: Task, result: Any, error: FsError | None) -> None:
+        self.tasks_running -= 1
+        try:
+            task.done(result, error)
+        except Exception:
+            log.exception("the answer to %s of inode %d failed", task.operation, task.ino)
+
+    # -- the trio side ---------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve timers and commits until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_timers)
+            nursery.start_soon(self._run_commits)
+
+    async def _run_timers(self) -> None:
+        while True:
+            left = self._timers[0][0] - time.monotonic() if self._timers else float("inf")
+            if left > 0:
+                with trio.move_on_after(left):
+                    await self._timer_first.wait()
+                self._timer_first = trio.Event()
+            else:
+                await trio.lowlevel.checkpoint()
+            self.run_ready()
+
+    async def _run_commits(self) -> None:
+        """One commit at a time; all who asked before it began share it."""
+        while True:
+            await self._commit_wanted.wait()
+            self._commit_wanted = trio.Event()
+            tasks, self._commit_tasks = self._commit_tasks, []
+            error = None
+            try:
+                await self._commit()
+            except OSError as failure:
+                log.error("commit failed: %s", failure)
+                error = FsError(failure.errno or errno.EIO)
+            except Exception:
+                log.exception("commit failed")
+                error = FsError(errno.EIO)
+            self._ready.extend((task, error) for task in tasks)
+            self.run_ready()

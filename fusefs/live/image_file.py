@@ -1,0 +1,188 @@
+"""The image: one sparse file or block device that holds the data blocks.
+
+    block 0      a superblock: what format, whose image, which sizes
+    the others   data; which are used, and for what, is in the metadata
+
+Units: addr and length are bytes in the image.
+Errors: ImageError, one clear line, while opening; OSError afterwards.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+import struct
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fusefs.steps import Buffer
+
+MAGIC = b"fusefs image\n\0\0\0"
+FORMAT_VERSION = 1
+_LAYOUT = struct.Struct("<16sII16sIQ")  # magic, version, length, uuid, block_size, block_count
+
+_PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+class ImageError(Exception):
+    """The image cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    """What the first block says.  block_size is bytes; block_count includes this block."""
+
+    uuid: uuid.UUID
+    block_size: int
+    block_count: int
+
+    def encode(self) -> bytes:
+        return _LAYOUT.pack(
+            MAGIC,
+            FORMAT_VERSION,
+            _LAYOUT.size,
+            self.uuid.bytes,
+            self.block_size,
+            self.block_count,
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, path: str) -> "Superblock":
+        """ImageError if data is not the start of an image that this version can read."""
+        if len(data) < _LAYOUT.size or not data.startswith(MAGIC):
+            raise ImageError(f"{path}: not a fusefs image; 'mount_tool.py mkfs' makes one")
+        _, version, length, uuid_bytes, block_size, block_count = _LAYOUT.unpack_from(data)
+        if version != FORMAT_VERSION:
+            raise ImageError(
+                f"{path}: image format {version}, but this program reads {FORMAT_VERSION}"
+            )
+        if (
+            length != _LAYOUT.size
+            or not 512 <= block_size <= 65536
+            or block_size & (block_size - 1)
+            or block_count < 2
+        ):
+            raise ImageError(f"{path}: the superblock is damaged")
+        return cls(uuid.UUID(bytes=uuid_bytes), block_size, block_count)
+
+
+class ImageFile:
+    """An open image, locked against a second mount."""
+
+    def __init__(self, path: str, fd: int, superblock: Superblock) -> None:
+        self.path = path
+        self.superblock = superblock
+        self._fd = fd
+
+    @classmethod
+    def create(cls, path: str, size: int, block_size: int) -> "ImageFile":
+        """Make a new sparse image of size bytes, mode 0600; ImageError if it exists.
+
+        A block device is taken as it is: size is then ignored.
+        """
+        superblock = Superblock(uuid.uuid4(), block_size, size // block_size)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return cls._create_on_device(path, block_size)
+        except OSError as error:
+            raise ImageError(f"{path}: cannot create the image: {error.strerror}") from None
+        image = cls(path, fd, superblock)
+        try:
+            image._lock()
+            os.ftruncate(fd, size)
+            image.write_at(0, superblock.encode())
+            os.fdatasync(fd)
+        except OSError as error:
+            image.close()
+            os.unlink(path)
+            raise ImageError(f"{path}: cannot create the image: {error.strerror}") from None
+        return image
+
+    @classmethod
+    def _create_on_device(cls, path: str, block_size: int) -> "ImageFile":
+        if not stat.S_ISBLK(os.stat(path).st_mode):
+            raise ImageError(f"{path}: exists already")
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        size = os.lseek(fd, 0, os.SEEK_END)
+        image = cls(path, fd, Superblock(uuid.uuid4(), block_size, size // block_size))
+        image._lock()
+        image.write_at(0, image.superblock.encode().ljust(512, b"\0"))
+        os.fdatasync(fd)
+        return image
+
+    @classmethod
+    def open(cls, path: str, lock_wait_s: float = 0.0) -> "ImageFile":
+        """Open and lock an existing image; ImageError if it is none, damaged or mounted.
+
+        lock_wait_s is for the daemon of an earlier mount that is just ending.
+        """
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise ImageError(f"{path}: cannot open the image: {error.strerror}") from None
+        try:
+            if not (stat.S_ISREG(os.fstat(fd).st_mode) or stat.S_ISBLK(os.fstat(fd).st_mode)):
+                raise ImageError(f"{path}: not a regular file or block device")
+            superblock = Superblock.decode(os.pread(fd, _LAYOUT.size, 0), path)
+            image = cls(path, fd, superblock)
+            image._lock(lock_wait_s)
+            size = os.lseek(fd, 0, os.SEEK_END)
+            if size < superblock.block_count * superblock.block_size:
+                raise ImageError(
+                    f"{path}: truncated: {size} bytes, but the superblock says "
+                    f"{superblock.block_count * superblock.block_size}"
+                )
+        except OSError as error:
+            os.close(fd)
+            raise ImageError(f"{path}: cannot read the image: {error.strerror}") from None
+        except ImageError:
+            os.close(fd)
+            raise
+        return image
+
+    def _lock(self, wait_s: float = 0.0) -> None:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ImageError(f"{self.path}: already mounted, or in use") from None
+            time.sleep(0.02)
+
+    def read_at(self, addr: int, length: int) -> bytes:
+        """Exactly length bytes; OSError(EIO) if the file is shorter."""
+        data = os.pread(self._fd, length, addr)
+        while len(data) < length:
+            more = os.pread(self._fd, length - len(data), addr + len(data))
+            if not more:
+                raise OSError(errno.EIO, "read beyond the end of the image")
+            data += more
+        return data
+
+    def write_at(self, addr: int, data: Buffer) -> None:
+        """All of data, however many calls that takes."""
+        written = os.pwrite(self._fd, data, addr)
+        while written < len(data):
+            written += os.pwrite(self._fd, memoryview(data)[written:], addr + written)
+
+    def flush(self) -> None:
+        """What was written is on the disk when this returns."""
+        os.fdatasync(self._fd)
+
+    def punch(self, runs: Iterable[tuple[int, int]]) -> None:
+        """Give freed runs (first block, count) back to the host, where it can take them."""
+        size = self.superblock.block_size
+        for first, count in runs:
+            if _libc.fallocate(self._fd, _PUNCH_HOLE_KEEP_SIZE, first * size, count * size):
+                return  # only a sparser image is lost
+
+    def close(self) -> None:
+        os.close(self._fd)

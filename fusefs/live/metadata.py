@@ -1,0 +1,326 @@
+"""IMAGE.meta: the SQLite file that holds names, attributes, block maps and free space.
+
+There is always one open transaction.  Everything between two commits lives in it, so a
+crash at any moment leaves what the last commit() left:
+
+    create() / open() ──> BEGIN ── query(), change(), save_...() ── commit() ──> BEGIN ── ...
+                                                                    close() ──> ROLLBACK
+
+commit() may run in another thread; whoever needs the file meanwhile waits for it.  The
+file is held exclusively from open() to close(): a second mount of the image is refused.
+
+Units: block, first and end are block indices of a file, chunk numbers are block indices
+// CHUNK_BLOCKS, end exclusive; times are nanoseconds since 1970; sizes are bytes.
+Errors: MetadataError from create() and open(), one line for the person who mounts.
+FsError(EIO), or FsError(ENOSPC) if the host's disk is full, from everything else.
+Invariants:
+    (M1) an inode number is handed out once in the life of an image;
+    (M2) a statement runs inside the transaction or not at all: once a change or a commit
+         has failed, what came since the last commit is gone and all later calls get EIO;
+    (M3) load_map() never replaces a chunk in memory, which may be newer than the stored.
+"""
+
+import errno
+import os
+import sqlite3
+import threading
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import UUID
+
+from fusefs.errors import FsError
+from fusefs.extents import CHUNK_BLOCKS, ExtentMap
+from fusefs.geometry import FILE_SIZE_MAX, SECTOR_SIZE
+from fusefs.live.metadata_file import MetadataError, create_file, damaged, open_file, primary_code
+from fusefs.space import Space
+
+__all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
+
+CHUNK_END = FILE_SIZE_MAX // (SECTOR_SIZE * CHUNK_BLOCKS) + 1
+"""No map, whatever the block size, has a chunk of this number or a later one."""
+
+CHUNKS_RECORDED_MAX = 64
+"""A wider load does not note which chunks are holes: it may span 2**42 of them."""
+
+TIME_NS_MAX = (1 << 63) - 1
+TIME_NS_MIN = -(1 << 63)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """A row of the inode table.  size is bytes; blocks counts the image's, not 512 bytes."""
+
+    ino: int
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    rdev: int
+    size: int
+    blocks: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    target: bytes | None = None
+
+
+_COLUMNS = [field.name for field in fields(Attributes)]
+_values = attrgetter(*_COLUMNS)
+_SELECT_INODE = f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino = ?"
+_REPLACE_INODE = f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+
+def clamp_time(time_ns: int) -> int:
+    """The nearest time that can be stored, 1677 to 2262: Linux's timestamp_truncate()."""
+    return max(TIME_NS_MIN, min(time_ns, TIME_NS_MAX))
+
+
+class Metadata:
+    """One open metadata file; uuid, block_size and block_count are the image's."""
+
+    def __init__(self, db: sqlite3.Connection, path: str) -> None:
+        """For create() and open(): take over a connection that holds a checked file."""
+        self.path = path
+        self._db = db
+        self._lock = threading.Lock()
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+        self.uuid = UUID(meta["uuid"])
+        self.block_size = int(meta["block_size"])
+        self.block_count = int(meta["block_count"])
+        self._next_ino = int(meta["next_ino"])
+        self._inode_count = int(db.execute("SELECT count(*) FROM inode").fetchone()[0])
+        db.execute("BEGIN IMMEDIATE")
+
+    # -- opening and closing -----------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str,
+        uuid: UUID,
+        block_size: int,
+        block_count: int,
+        uid: int,
+        gid: int,
+        now_ns: int,
+    ) -> "Metadata":
+        """Make a new file, mode 0600, whose root directory belongs to uid and gid; open it.
+
+        The path ':memory:' makes one that lives as long as the object.
+        """
+        path = os.fspath(path)
+        now_ns = clamp_time(now_ns)
+        return cls(create_file(path, uuid, block_size, block_count, uid, gid, now_ns), path)
+
+    @classmethod
+    def open(cls, path: Path | str, uuid: UUID) -> "Metadata":
+        """Open the metadata of the image with this UUID; MetadataError if it is not that."""
+        path = os.fspath(path)
+        return cls(open_file(path, uuid), path)
+
+    def commit(self) -> None:
+        """Make durable all that was saved, and begin the next transaction.
+
+        On FsError nothing since the last commit is durable, nor ever will be (M2).
+        """
+        with self._lock:
+            self._require_transaction()
+            try:
+                self._db.execute(
+                    "UPDATE meta SET value = ?1 WHERE key = 'next_ino' AND value <> ?1",
+                    (self._next_ino,),
+                )
+                self._db.execute("COMMIT")
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                self._give_up(error)
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is lost, as it is after a crash."""
+        with self._lock:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            self._db.close()
+
+    # -- statements --------------------------------------------------------------------
+
+    def query(self, statement: str, *parameters: int | bytes | None) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT."""
+        with self._lock:
+            self._require_transaction()
+            try:
+                return self._db.execute(statement, parameters).fetchall()
+            except sqlite3.ProgrammingError:
+                raise  # a fault of ours, not of the disk
+            except sqlite3.Error as error:
+                raise FsError(errno.EIO) from error
+
+    def change(self, statement: str, *parameters: int | bytes | None) -> int:
+        """Run a statement that changes something; return how many rows it changed."""
+        with self._lock:
+            self._require_transaction()
+            try:
+                return self._db.execute(statement, parameters).rowcount
+            except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+                raise  # ours again
+            except sqlite3.Error as error:
+                self._give_up(error)
+
+    def _require_transaction(self) -> None:
+        if not self._db.in_transaction:
+            raise FsError(errno.EIO)
+
+    def _give_up(self, error: sqlite3.Error) -> NoReturn:
+        """Undo all since the last commit: half an operation must never be committed (M2)."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        full = primary_code(error) == sqlite3.SQLITE_FULL
+        raise FsError(errno.ENOSPC if full else errno.EIO) from error
+
+    # -- inodes ------------------------------------------------------------------------
+
+    def new_ino(self) -> int:
+        """A number for an inode that the caller saves next (M1)."""
+        ino = self._next_ino
+        self._next_ino += 1
+        self._inode_count += 1
+        return ino
+
+    def load_attributes(self, ino: int) -> Attributes | None:
+        """The stored attributes, or None if there is no such inode."""
+        rows = self.query(_SELECT_INODE, ino)
+        return Attributes(*rows[0]) if rows else None
+
+    def save_attributes(self, attributes: Attributes) -> None:
+        """Store an inode's attributes, all of them; it need not exist yet.
+
+        A file's size and map belong in one transaction: a shorter size committed without
+        its map would let removed bytes reappear when the file grows again.
+        """
+        self.change(_REPLACE_INODE, *_values(attributes))
+
+    def delete_inode(self, ino: int) -> None:
+        """Forget an inode: attributes, xattrs and map.  free_blocks() comes first."""
+        self.change("DELETE FROM xattr WHERE ino = ?", ino)
+        self.change("DELETE FROM chunk WHERE ino = ?", ino)
+        self._inode_count -= self.change("DELETE FROM inode WHERE ino = ?", ino)
+
+    def count_inodes(self) -> int:
+        """Inodes in existence, the root and the deleted but open ones included."""
+        return self._inode_count
+
+    def orphans(self) -> list[int]:
+        """Inodes without a name: deleted, but still open when last heard of."""
+        return [ino for (ino,) in self.query("SELECT ino FROM inode WHERE nlink = 0")]
+
+    def delete_orphans(self, space: Space) -> int:
+        """After open(): finish what the last mount could not; return how many there were.
+
+        The blocks are free after the caller's next commit.  MetadataError if a map is damaged.
+        """
+        orphans = self.orphans()
+        for ino in orphans:
+            try:
+                self.free_blocks(ino, ExtentMap(complete=False), space)
+            except FsError as error:
+                raise damaged(self.path, f"the map of deleted inode {ino}") from error
+            self.delete_inode(ino)
+        return len(orphans)
+
+    # -- block maps --------------------------------------------------------------------
+
+    def load_map(
+        self, ino: int, extents: ExtentMap, first_chunk: int = 0, end_chunk: int = CHUNK_END
+    ) -> None:
+        """Have the chunks of a range in memory; FsError(EIO) if one cannot be right.
+
+        chunks_loaded gets what was looked at, but of a range wider than
+        CHUNKS_RECORDED_MAX only what was there.  If no chunk is stored outside the
+        range, the map is complete.
+        """
+        first, end = first_chunk, min(end_chunk, CHUNK_END)
+        if extents.complete or first >= end:
+            return
+        if end - first <= CHUNKS_RECORDED_MAX:
+            missing = [n for n in range(first, end) if n not in extents.chunks_loaded]
+            if not missing:
+                return
+            extents.chunks_loaded.update(self._load_chunks(ino, extents, missing[0], end))
+            extents.chunks_loaded.update(missing)
+        else:
+            extents.chunks_loaded.update(self._load_chunks(ino, extents, first, end))
+        stored_outside = self.query(
+            "SELECT EXISTS (SELECT 1 FROM chunk WHERE ino = ?1 AND number < ?2)"
+            " OR EXISTS (SELECT 1 FROM chunk WHERE ino = ?1 AND number >= ?3)",
+            ino,
+            first,
+            end,
+        )
+        extents.complete = not stored_outside[0][0]
+
+    def _load_chunks(self, ino: int, extents: ExtentMap, first: int, end: int) -> list[int]:
+        """Decode the stored chunks of a range that are not in memory; return their numbers."""
+        rows = self.query(
+            "SELECT number, runs, unwritten FROM chunk"
+            " WHERE ino = ? AND number >= ? AND number < ?",
+            ino,
+            first,
+            end,
+        )
+        loaded = []
+        for number, runs, unwritten in rows:
+            # In chunks_loaded but not in chunks: a hole when looked at, so no row either.
+            if number in extents.chunks:
+                continue
+            try:
+                extents.decode(number, runs, unwritten)
+            except ValueError as error:
+                raise FsError(errno.EIO) from error
+            chunk = extents.chunks[number]
+            for physical, count in zip(chunk.physicals, chunk.counts, strict=True):
+                # Block 0 is the superblock.
+                if not 0 < physical < physical + count <= self.block_count:
+                    del extents.chunks[number]
+                    extents.chunks_loaded.discard(number)
+                    raise FsError(errno.EIO)
+            loaded.append(number)
+        return loaded
+
+    def save_map(self, ino: int, extents: ExtentMap) -> None:
+        """Store the chunks that changed, and forget those that became holes."""
+        for number in sorted(extents.chunks_dirty):
+            encoded = extents.encode(number)
+            if encoded is None:
+                self.change("DELETE FROM chunk WHERE ino = ? AND number = ?", ino, number)
+            else:
+                self.change(
+                    "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?)", ino, number, *encoded
+                )
+        extents.chunks_dirty.clear()
+
+    def free_blocks(self, ino: int, extents: ExtentMap, space: Space) -> None:
+        """Give all blocks of an inode back, stored or only in memory, and its reservations."""
+        self.load_map(ino, extents)
+        freed, dropped_count = extents.remove(0, CHUNK_END * CHUNK_BLOCKS)
+        space.free(freed)
+        space.unreserve(dropped_count)
+
+    # -- free space --------------------------------------------------------------------
+
+    def load_groups(self, space: Space) -> None:
+        """Read all allocation groups into a new Space; MetadataError if one cannot be right."""
+        for number, used in self.query("SELECT number, used FROM space_group"):
+            try:
+                space.decode(number, used)
+            except ValueError as error:
+                raise damaged(self.path, error) from error
+
+    def save_groups(self, space: Space) -> None:
+        """Store the groups that changed, after space.begin_commit() and before commit()."""
+        for number in sorted(space.groups_dirty):
+            self.change(
+                "INSERT OR REPLACE INTO space_group VALUES (?, ?)", number, space.encode(number)
+            )
+        space.groups_dirty.clear()

@@ -1,0 +1,396 @@
+"""Names: POSIX's rules for them, over the nodes and the metadata.
+
+A change of a name is written to the open transaction at once, with the link counts and
+times that go with it, so that each commit has whole operations.  An inode whose last name
+is gone stays stored, with nlink 0: a crash leaves an orphan, which the next mount removes.
+
+Who changes which time: a directory's mtime and ctime, with each name that comes or goes;
+the ctime of what is linked, unlinked, renamed, replaced, or given an xattr.
+
+Units: times are nanoseconds since 1970, and always passed in.
+Errors: FsError with the errno that Linux's system call returns; FsError(EIO) if what is
+stored contradicts itself.
+Invariants:
+    (T1) nlink of a directory is 2 and one more for each directory in it; of anything else,
+         the number of its names;
+    (T2) a directory has one name, and is not among its own descendants.
+"""
+
+import errno
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fusefs.errors import FsError
+from fusefs.live.metadata import Attributes, clamp_time
+from fusefs.live.metadata_file import DOT_COOKIES, ROOT_INO
+from fusefs.live.nodes import Node, NodeTable
+
+__all__ = ["Entry", "Namespace", "Node"]
+
+NAME_LENGTH_MAX = 255
+LINK_COUNT_MAX = 65000
+
+XATTR_NAME_LENGTH_MAX = 255
+XATTR_SIZE_MAX = 65536
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a directory; cookie is what a later entries() goes on after."""
+
+    cookie: int
+    name: bytes
+    ino: int
+
+
+class Place(NamedTuple):
+    """Where a name is, or is to be."""
+
+    directory: Node
+    name: bytes
+
+
+class Namespace(NodeTable):
+    """The tree of names of one mount."""
+
+    # -- looking -----------------------------------------------------------------------
+
+    def lookup(self, parent: int, name: bytes) -> Node:
+        """The node that a name leads to; FsError(ENOENT) if there is no such name."""
+        directory = self._directory(parent)
+        if name == b".":
+            return directory
+        if name == b"..":
+            return self.node(self._parent(parent))
+        return self._named(parent, name)
+
+    def entries(self, ino: int, after_cookie: int, limit: int) -> list[Entry]:
+        """Up to limit entries of a directory, in the order of their cookies; [] at the end.
+
+        after_cookie is the last entry seen, 0 for none.  '.' and '..' come first, with
+        cookies 1 and 2.  A name that is there from the first call to the last is
+        returned exactly once, whatever comes and goes meanwhile.
+        """
+        self._directory(ino)
+        dots = [Entry(1, b".", ino), Entry(DOT_COOKIES, b"..", self._parent(ino))]
+        found = [entry for entry in dots if entry.cookie > after_cookie][:limit]
+        rows = self.metadata.query(
+            "SELECT cookie, name, ino FROM dentry WHERE parent = ? AND cookie > ?"
+            " ORDER BY cookie LIMIT ?",
+            ino,
+            after_cookie,
+            limit - len(found),
+        )
+        return found + [Entry(*row) for row in rows]
+
+    def _directory(self, ino: int) -> Node:
+        """The node of a directory that still has a name."""
+        node = self.node(ino)
+        if not node.is_directory:
+            raise FsError(errno.ENOTDIR)
+        if not node.nlink:
+            raise FsError(errno.ENOENT)
+        return node
+
+    def _find(self, parent: int, name: bytes) -> int | None:
+        """The inode of a name, or None; FsError if it cannot be a name at all."""
+        if len(name) > NAME_LENGTH_MAX:
+            raise FsError(errno.ENAMETOOLONG)
+        if not name:
+            raise FsError(errno.ENOENT)
+        if b"/" in name or b"\0" in name:
+            raise FsError(errno.EINVAL)
+        rows = self.metadata.query(
+            "SELECT ino FROM dentry WHERE parent = ? AND name = ?", parent, name
+        )
+        return rows[0][0] if rows else None
+
+    def _named(self, parent: int, name: bytes) -> Node:
+        ino = self._find(parent, name)
+        if ino is None:
+            raise FsError(errno.ENOENT)
+        return self._linked(ino)
+
+    def _linked(self, ino: int) -> Node:
+        """The node that a stored name leads to; if it is not there, the disk is at fault."""
+        try:
+            return self.node(ino)
+        except FsError as error:
+            raise FsError(errno.EIO) from error
+
+    def _parent(self, ino: int) -> int:
+        """The directory that holds a directory; the root holds itself."""
+        if ino == ROOT_INO:
+            return ROOT_INO
+        rows = self.metadata.query("SELECT parent FROM dentry WHERE ino = ?", ino)
+        if len(rows) != 1:
+            raise FsError(errno.EIO)
+        return int(rows[0][0])
+
+    def _ancestors(self, ino: int) -> Iterator[int]:
+        """A directory, what holds it, and so on up to the root."""
+        seen = set()
+        while ino not in seen:
+            seen.add(ino)
+            yield ino
+            if ino == ROOT_INO:
+                return
+            ino = self._parent(ino)
+        raise FsError(errno.EIO)  # (T2) does not hold on the disk
+
+    # -- making and removing names -----------------------------------------------------
+
+    def make(
+        self,
+        parent: int,
+        name: bytes,
+        mode: int,
+        uid: int,
+        gid: int,
+        rdev: int,
+        now_ns: int,
+        target: bytes | None = None,
+    ) -> Node:
+        """A new inode with a name: mknod, create, mkdir, or symlink if target is given.
+
+        mode has the file type, and is already masked by the umask.
+        """
+        place = Place(self._directory(parent), name)
+        self._check_free(place)
+        is_directory = stat.S_ISDIR(mode)
+        if is_directory:
+            self._check_room(place.directory)
+        if place.directory.mode & stat.S_ISGID:
+            gid = place.directory.gid
+            if is_directory:
+                mode |= stat.S_ISGID
+        ino = self.metadata.new_ino()
+        nlink = 2 if is_directory else 1
+        attributes = Attributes(
+            ino, mode, nlink, uid, gid, rdev, 0, 0, now_ns, now_ns, now_ns, target
+        )
+        self.metadata.save_attributes(attributes)
+        self._insert_name(place, ino)
+        self._touch_directory(place.directory, now_ns, links=int(is_directory))
+        return self.add(attributes, map_is_stored=False)
+
+    def link(self, ino: int, parent: int, name: bytes, now_ns: int) -> Node:
+        """Give a file one more name; return its node."""
+        place = Place(self._directory(parent), name)
+        self._check_free(place)
+        node = self.node(ino)
+        if node.is_directory:
+            raise FsError(errno.EPERM)
+        if not node.nlink:
+            raise FsError(errno.ENOENT)
+        if node.nlink >= LINK_COUNT_MAX:
+            raise FsError(errno.EMLINK)
+        self._insert_name(place, ino)
+        self._touch_directory(place.directory, now_ns)
+        self._touch(node, now_ns, links=1)
+        return node
+
+    def unlink(self, parent: int, name: bytes, now_ns: int) -> Node:
+        """Remove a name of what is not a directory; return its node, whose nlink may be 0."""
+        place = Place(self._directory(parent), name)
+        if name in (b".", b".."):
+            raise FsError(errno.EISDIR)
+        node = self._named(parent, name)
+        if node.is_directory:
+            raise FsError(errno.EISDIR)
+        self._delete_name(place)
+        self._touch_directory(place.directory, now_ns)
+        self._touch(node, now_ns, links=-1)
+        return node
+
+    def rmdir(self, parent: int, name: bytes, now_ns: int) -> Node:
+        """Remove an empty directory; return its node, whose nlink is 0."""
+        place = Place(self._directory(parent), name)
+        if name == b".":
+            raise FsError(errno.EINVAL)
+        if name == b"..":
+            raise FsError(errno.ENOTEMPTY)
+        node = self._named(parent, name)
+        if not node.is_directory:
+            raise FsError(errno.ENOTDIR)
+        self._check_empty(node)
+        self._delete_name(place)
+        self._touch_directory(place.directory, now_ns, links=-1)
+        self._touch(node, now_ns, links=-node.nlink)
+        return node
+
+    # -- renaming ----------------------------------------------------------------------
+
+    def rename(
+        self,
+        parent: int,
+        name: bytes,
+        new_parent: int,
+        new_name: bytes,
+        flags: int,
+        now_ns: int,
+    ) -> Node | None:
+        """Move a name, or exchange two; return the node that a move replaced, if any.
+
+        flags is 0, RENAME_NOREPLACE or RENAME_EXCHANGE.  The errors come in the order of
+        do_renameat2() and vfs_rename().
+        """
+        if flags not in (0, RENAME_NOREPLACE, RENAME_EXCHANGE):
+            raise FsError(errno.EINVAL)
+        old = Place(self._directory(parent), name)
+        new = Place(self._directory(new_parent), new_name)
+        if {name, new_name} & {b".", b".."}:
+            raise FsError(errno.EBUSY)
+        source = self._named(parent, name)
+        target_ino = self._find(new_parent, new_name)
+        if target_ino is None and flags == RENAME_EXCHANGE:
+            raise FsError(errno.ENOENT)
+        if target_ino is not None and flags == RENAME_NOREPLACE:
+            raise FsError(errno.EEXIST)
+        target = None if target_ino is None else self._linked(target_ino)
+        if old.directory is not new.directory:
+            if source.is_directory and source.ino in self._ancestors(new_parent):
+                raise FsError(errno.EINVAL)
+            if target is not None and target.is_directory and target.ino in self._ancestors(parent):
+                raise FsError(errno.EINVAL if flags == RENAME_EXCHANGE else errno.ENOTEMPTY)
+        if target is source:
+            return None
+        if target is not None and flags == RENAME_EXCHANGE:
+            self._exchange(old, source, new, target, now_ns)
+            return None
+        self._move(old, source, new, target, now_ns)
+        return target
+
+    def _exchange(self, old: Place, source: Node, new: Place, target: Node, now_ns: int) -> None:
+        """Swap what two names lead to; each name keeps its cookie."""
+        gained = int(source.is_directory) - int(target.is_directory)
+        if gained and old.directory is not new.directory:
+            self._check_room(new.directory if gained > 0 else old.directory)
+        self._repoint_name(old, target.ino)
+        self._repoint_name(new, source.ino)
+        self._touch_directory(old.directory, now_ns, links=-gained)
+        self._touch_directory(new.directory, now_ns, links=gained)
+        self._touch(source, now_ns)
+        self._touch(target, now_ns)
+
+    def _move(self, old: Place, source: Node, new: Place, target: Node | None, now_ns: int) -> None:
+        """Give source the new name in place of the old, and take it from target.
+
+        A name that was there before, be it the moved or the replaced, keeps its cookie:
+        so no reader of a directory misses it or sees it twice.
+        """
+        if target is None:
+            if source.is_directory and old.directory is not new.directory:
+                self._check_room(new.directory)
+            self.metadata.change(
+                "UPDATE dentry SET parent = ?, name = ? WHERE parent = ? AND name = ?",
+                new.directory.ino,
+                new.name,
+                old.directory.ino,
+                old.name,
+            )
+            gained = int(source.is_directory)
+        else:
+            if source.is_directory != target.is_directory:
+                raise FsError(errno.ENOTDIR if source.is_directory else errno.EISDIR)
+            self._check_empty(target)
+            self._delete_name(old)
+            self._repoint_name(new, source.ino)
+            self._touch(target, now_ns, links=-target.nlink if target.is_directory else -1)
+            gained = 0
+        self._touch_directory(old.directory, now_ns, links=-int(source.is_directory))
+        self._touch_directory(new.directory, now_ns, links=gained)
+        self._touch(source, now_ns)
+
+    # -- what the above share ----------------------------------------------------------
+
+    def _check_free(self, place: Place) -> None:
+        """FsError(EEXIST) if the name is taken."""
+        if place.name in (b".", b"..") or self._find(place.directory.ino, place.name) is not None:
+            raise FsError(errno.EEXIST)
+
+    def _check_empty(self, node: Node) -> None:
+        """FsError(ENOTEMPTY) for a directory with names in it."""
+        if self.metadata.query("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", node.ino):
+            raise FsError(errno.ENOTEMPTY)
+
+    def _check_room(self, directory: Node) -> None:
+        """FsError(EMLINK) if a directory can hold no more directories."""
+        if directory.nlink >= LINK_COUNT_MAX:
+            raise FsError(errno.EMLINK)
+
+    def _insert_name(self, place: Place, ino: int) -> None:
+        self.metadata.change(
+            "INSERT INTO dentry (parent, name, ino) VALUES (?, ?, ?)",
+            place.directory.ino,
+            place.name,
+            ino,
+        )
+
+    def _delete_name(self, place: Place) -> None:
+        self.metadata.change(
+            "DELETE FROM dentry WHERE parent = ? AND name = ?", place.directory.ino, place.name
+        )
+
+    def _repoint_name(self, place: Place, ino: int) -> None:
+        self.metadata.change(
+            "UPDATE dentry SET ino = ? WHERE parent = ? AND name = ?",
+            ino,
+            place.directory.ino,
+            place.name,
+        )
+
+    def _touch_directory(self, directory: Node, now_ns: int, links: int = 0) -> None:
+        """A name in the directory came or went."""
+        directory.mtime_ns = now_ns
+        self._touch(directory, now_ns, links)
+
+    def _touch(self, node: Node, now_ns: int, links: int = 0) -> None:
+        """Change ctime and nlink, at once also in storage; size and blocks wait (N2)."""
+        node.nlink += links
+        node.ctime_ns = now_ns
+        self.metadata.change(
+            "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?",
+            node.nlink,
+            clamp_time(node.mtime_ns),
+            clamp_time(node.ctime_ns),
+            node.ino,
+        )
+
+    # -- extended attributes -----------------------------------------------------------
+
+    def get_xattr(self, ino: int, name: bytes) -> bytes:
+        """The value; FsError(ENODATA) if there is none."""
+        self.node(ino)
+        rows = self.metadata.query("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
+        if not rows:
+            raise FsError(errno.ENODATA)
+        return bytes(rows[0][0])
+
+    def list_xattrs(self, ino: int) -> list[bytes]:
+        """The names, sorted."""
+        self.node(ino)
+        rows = self.metadata.query("SELECT name FROM xattr WHERE ino = ? ORDER BY name", ino)
+        return [name for (name,) in rows]
+
+    def set_xattr(self, ino: int, name: bytes, value: bytes, now_ns: int) -> None:
+        """Create or replace; XATTR_CREATE and XATTR_REPLACE are the caller's."""
+        node = self.node(ino)
+        if not 0 < len(name) <= XATTR_NAME_LENGTH_MAX:
+            raise FsError(errno.ERANGE)
+        if len(value) > XATTR_SIZE_MAX:
+            raise FsError(errno.E2BIG)
+        self.metadata.change("INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)", ino, name, value)
+        self._touch(node, now_ns)
+
+    def remove_xattr(self, ino: int, name: bytes, now_ns: int) -> None:
+        """FsError(ENODATA) if there is none."""
+        node = self.node(ino)
+        if not self.metadata.change("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name):
+            raise FsError(errno.ENODATA)
+        self._touch(node, now_ns)

@@ -1,0 +1,184 @@
+"""One mounted image: its file, its metadata, and the commit that keeps them in step.
+
+    commit    1. attributes, maps and groups that changed go into the open transaction,
+                 in one piece: nothing runs in between
+              2. the image is flushed
+              3. the transaction is committed
+              4. blocks freed before 1 are punched out of the image, then may be used again
+
+A map may name a block as written only if its bytes were on the image before 2; a block is
+used again only after 3 of the commit that freed it.  So a crash at any moment leaves the
+state of the last 3, and no file ever reads what was another's.
+
+Units: pos and length are bytes in a file.
+Errors: VolumeError, one line, while opening.  OSError or FsError from commit().
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from fusefs.errors import FsError
+from fusefs.extents import CHUNK_BLOCKS
+from fusefs.filesystem import Filesystem
+from fusefs.geometry import Geometry
+from fusefs.inode import Inode
+from fusefs.live.image_file import ImageError, ImageFile
+from fusefs.live.metadata import Metadata, MetadataError
+from fusefs.live.namespace import Namespace, Node
+from fusefs.options import Options
+from fusefs.space import Space
+
+DEFAULT_SIZE = 1 << 30
+DEFAULT_BLOCK_SIZE = 1024
+
+
+class VolumeError(Exception):
+    """The image cannot be made or mounted; one line says why and what to do."""
+
+
+def metadata_path(image_path: str, given: str | None) -> str:
+    return given or f"{image_path}.meta"
+
+
+def make_image(image_path: str, meta_path: str, options: Options) -> None:
+    """mkfs: a new image and its metadata, or neither; VolumeError."""
+    if os.path.exists(meta_path):
+        raise VolumeError(f"{meta_path}: exists already; metadata without an image?")
+    size = options.size or DEFAULT_SIZE
+    is_file = not os.path.exists(image_path)
+    with _one_line_errors():
+        image = ImageFile.create(image_path, size, options.block_size or DEFAULT_BLOCK_SIZE)
+        try:
+            block = image.superblock
+            Metadata.create(
+                meta_path,
+                block.uuid,
+                block.block_size,
+                block.block_count,
+                os.getuid(),
+                os.getgid(),
+                time.time_ns(),
+            ).close()
+        except BaseException:
+            if is_file:
+                os.unlink(image_path)
+            raise
+        finally:
+            image.close()
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ImageError, MetadataError) as error:
+        raise VolumeError(str(error)) from None
+    except FsError as error:
+        raise VolumeError(f"cannot use the metadata: {os.strerror(error.errno)}") from None
+
+
+class Volume:
+    """An open image with everything that its requests share."""
+
+    def __init__(self, image: ImageFile, metadata: Metadata, options: Options) -> None:
+        block = image.superblock
+        self.image = image
+        self.metadata = metadata
+        space = Space(block.block_count)
+        metadata.load_groups(space)
+        self.fs = Filesystem(Geometry(block.block_size, options.page_size), options, space)
+        self.namespace = Namespace(metadata, self.fs.geometry)
+        self.orphan_count = metadata.delete_orphans(space)
+        self.commit_count = 0
+        self._doomed: list[Node] = []
+        self._metadata_changed = self.orphan_count > 0
+
+    @classmethod
+    def open(
+        cls, image_path: str, meta_path: str, options: Options, lock_wait_s: float = 0.0
+    ) -> "Volume":
+        """Open an image and take its lock; VolumeError if anything is not as it must be."""
+        with _one_line_errors():
+            image = ImageFile.open(image_path, lock_wait_s)
+            try:
+                size = image.superblock.block_size
+                if options.block_size not in (None, size):
+                    raise VolumeError(
+                        f"{image_path}: its block_size is {size}, not {options.block_size};"
+                        " it is chosen when the image is made"
+                    )
+                if size > options.page_size:
+                    raise VolumeError(
+                        f"{image_path}: its block_size {size} is larger than"
+                        f" page_size={options.page_size}"
+                    )
+                metadata = Metadata.open(meta_path, image.superblock.uuid)
+            except BaseException:
+                image.close()
+                raise
+            try:
+                return cls(image, metadata, options)
+            except BaseException:
+                metadata.close()
+                image.close()
+                raise
+
+    def load_map(self, inode: Inode, pos: int, length: int) -> None:
+        """Have the map of a range in memory, and of the block before it: allocation asks."""
+        block, end = self.fs.geometry.block_range(pos, length)
+        first, end_chunk = max(block - 1, 0) // CHUNK_BLOCKS, -(-end // CHUNK_BLOCKS)
+        self.metadata.load_map(inode.ino, inode.extents, first, end_chunk)
+
+    def names_changed(self) -> None:
+        """Something was written to the transaction that a commit must make durable."""
+        self._metadata_changed = True
+
+    def release(self, node: Node) -> None:
+        """A node was forgotten or closed: let it go if nobody can reach it any more.
+
+        Of one without a name the blocks are freed now, and the rows go with the next
+        commit, together with the groups that record the free.
+        """
+        if not node.is_idle:
+            return
+        if node.nlink:
+            self.namespace.drop(node.ino)
+            return
+        if node.inode is not None:
+            for page in list(node.inode.mapping.pages.values()):
+                self.fs.cache.remove(page)
+            self.fs.inodes_dirty.pop(node.ino, None)
+            self.metadata.free_blocks(node.ino, node.inode.extents, self.fs.space)
+        self._doomed.append(node)
+
+    async def commit(self) -> None:
+        """Make durable what was written and changed until now; see the module's protocol."""
+        space = self.fs.space
+        doomed, self._doomed = self._doomed, []
+        saved = self.namespace.save_changed()
+        for node in doomed:
+            self.namespace.delete(node)
+        changed = bool(saved or doomed or space.freed or space.groups_dirty)
+        if not changed and not self._metadata_changed:
+            await trio.to_thread.run_sync(self.image.flush)
+            return
+        self._metadata_changed = False
+        space.begin_commit()
+        self.metadata.save_groups(space)
+        await trio.to_thread.run_sync(self.image.flush)
+        await trio.to_thread.run_sync(self.metadata.commit)
+        self.commit_count += 1
+        if space.committing:
+            await trio.to_thread.run_sync(self.image.punch, list(space.committing))
+        space.end_commit()
+        for node in saved:
+            if node.ino in self.namespace.nodes and node.is_idle and node.nlink:
+                self.namespace.drop(node.ino)
+
+    def close(self) -> None:
+        self.metadata.close()
+        self.image.close()

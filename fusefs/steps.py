@@ -1,0 +1,156 @@
+"""The one place that yields: what the model asks of whoever drives it.
+
+Every function of the model that has to wait, or wants something done, awaits a Step.
+A step has a kind, which is what the driver must do, and a name, which is where on the
+kernel's path the request stands.  What the name says happens after the step is granted:
+two neighbouring names are one race window.  Code between two steps is atomic.
+
+    PASS          nothing; others may go first
+    LOAD_MAP      have the map of inode's blocks that cover pos, length in memory
+    READ_IMAGE    read length bytes at addr of the image; the step's result
+    WRITE_IMAGE   write data at addr of the image
+    COMMIT        make durable what the image and the metadata hold now
+    WAIT          go on when waiter is woken
+    DELAY         go on after duration_s seconds
+
+Units: pos and length are bytes in the file; addr is bytes in the image.
+Names appear in saved schedules: never reuse one.  NAMES lists them all.
+"""
+
+import types
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusefs.inode import Inode
+
+Buffer = bytes | bytearray | memoryview
+
+NAMES = {
+    # name                              what has not happened yet; the kernel's anchor
+    "lock.inode.shared": "i_rwsem not held; inode_lock_shared()",
+    "lock.inode.exclusive": "i_rwsem not held; inode_lock()",
+    "lock.mapping.shared": "invalidate_lock not held; filemap_invalidate_lock_shared()",
+    "lock.mapping.exclusive": "invalidate_lock not held; filemap_invalidate_lock()",
+    "lock.page": "page locked by someone else; folio_lock()",
+    "lock.page.writeback": "page under writeback; folio_wait_writeback()",
+    "dio.write.flush_dirty": "dirty pages only in memory; kiocb_invalidate_pages()",
+    "dio.write.invalidate_pre": "old clean pages still cached; invalidate_inode_pages2_range()",
+    "dio.write.map": "no blocks chosen; ->iomap_begin()",
+    "dio.write.submit": "bytes not on the device; iomap_dio_submit_bio()",
+    "dio.write.convert": "blocks still read as zeros; ->end_io()",
+    "dio.write.invalidate_post": "pages read during the I/O still cached; "
+    "kiocb_invalidate_post_direct_write()",
+    "dio.read.flush_dirty": "dirty pages only in memory; kiocb_write_and_wait()",
+    "dio.read.map": "nothing known about the range; ->iomap_begin()",
+    "dio.read.submit": "bytes not read; iomap_dio_submit_bio()",
+    "buffered.read.page_lock": "no page in the cache; filemap_add_folio()",
+    "buffered.read.map": "nothing known about the range; ->iomap_begin()",
+    "buffered.read.fill": "page locked, not uptodate; folio_end_read()",
+    "buffered.write.page_lock": "no page held; iomap_write_begin()",
+    "buffered.write.map": "no room reserved; ->iomap_begin()",
+    "buffered.write.fill": "edge blocks not uptodate; __iomap_write_begin()",
+    "buffered.write.copy": "page has the old bytes; copy_folio_from_iter_atomic()",
+    "writeback.page_lock": "page dirty, not held; writeback_iter()",
+    "writeback.map": "delayed blocks have no place; ->writeback_range()",
+    "writeback.submit": "bytes not on the device; iomap_ioend_writeback_submit()",
+    "writeback.convert": "blocks still read as zeros; iomap_finish_ioend()",
+    "zero.map": "nothing known about the edge; iomap_zero_range()",
+    "zero.fill": "edge block not uptodate; __iomap_write_begin()",
+    "truncate.flush": "bytes below the new size only in memory; xfs_setattr_size()",
+    "truncate.drop_pages": "pages beyond the new size cached; truncate_setsize()",
+    "truncate.free": "blocks beyond the new size allocated; xfs_itruncate_extents()",
+    "fallocate.flush": "dirty pages of the range only in memory; xfs_flush_unmap_range()",
+    "fallocate.drop_pages": "pages of the range cached; xfs_flush_unmap_range()",
+    "fallocate.free": "blocks of the range allocated; xfs_free_file_space()",
+    "fallocate.allocate": "no blocks chosen; xfs_alloc_file_space()",
+    "seek.map": "nothing known about the range; iomap_seek_data(), iomap_seek_hole()",
+    "fsync.commit": "nothing durable; xfs_log_force_inode()",
+    "names.commit": "names not durable; xfs_log_force()",
+    "space.commit": "freed blocks not free for use; xfs_log_force()",
+}
+
+
+class Kind(Enum):
+    """What a driver must do for a step; see the module's table."""
+
+    PASS = "pass"
+    LOAD_MAP = "load map"
+    READ_IMAGE = "read image"
+    WRITE_IMAGE = "write image"
+    COMMIT = "commit"
+    WAIT = "wait"
+    DELAY = "delay"
+
+
+class Waiter:
+    """Someone who waits: woken once, by the one who makes the wait end.
+
+    A driver sets notify to be told at once; an explorer looks at woken instead.
+    """
+
+    __slots__ = ("notify", "woken")
+
+    def __init__(self) -> None:
+        self.woken = False
+        self.notify: Callable[[], None] | None = None
+
+    def wake(self) -> None:
+        self.woken = True
+        if self.notify is not None:
+            self.notify()
+
+
+@dataclass(slots=True)
+class Step:
+    """One request to the driver.  Only the fields that its kind names mean anything."""
+
+    kind: Kind
+    name: str
+    pos: int = 0
+    length: int = 0
+    addr: int = 0
+    data: Buffer | None = None
+    inode: "Inode | None" = None
+    waiter: Waiter | None = None
+    duration_s: float = 0.0
+
+
+@types.coroutine
+def ask(step: Step) -> Generator[Step, Any, Any]:
+    """Hand a step to the driver; returns what the driver answers, or raises its FsError."""
+    return (yield step)
+
+
+async def reach(name: str, pos: int, length: int) -> None:
+    await ask(Step(Kind.PASS, name, pos, length))
+
+
+async def load_map(name: str, inode: "Inode", pos: int, length: int) -> None:
+    """After this the map of the range may be looked at, until the next step."""
+    await ask(Step(Kind.LOAD_MAP, name, pos, length, inode=inode))
+
+
+async def read_image(name: str, addr: int, pos: int, length: int) -> Buffer:
+    """Exactly length bytes; FsError(EIO) if the image cannot give them."""
+    data: Buffer = await ask(Step(Kind.READ_IMAGE, name, pos, length, addr))
+    return data
+
+
+async def write_image(name: str, addr: int, data: Buffer, pos: int, length: int) -> None:
+    """All of data, or FsError(EIO) or FsError(ENOSPC) of the image's host."""
+    await ask(Step(Kind.WRITE_IMAGE, name, pos, length, addr, data))
+
+
+async def commit(name: str, inode: "Inode | None") -> None:
+    await ask(Step(Kind.COMMIT, name, inode=inode))
+
+
+async def wait(name: str, waiter: Waiter) -> None:
+    await ask(Step(Kind.WAIT, name, waiter=waiter))
+
+
+async def delay(name: str, pos: int, length: int, duration_s: float) -> None:
+    await ask(Step(Kind.DELAY, name, pos, length, duration_s=duration_s))

@@ -1,0 +1,242 @@
+"""Truncate, fallocate and seek: what changes or tells the shape of a file.
+
+    truncate         xfs_setattr_size()
+    fallocate        preallocate, punch or zero a range: xfs_file_fallocate()
+    seek             SEEK_DATA and SEEK_HOLE: iomap_seek_data(), iomap_seek_hole()
+
+Everywhere the page cache goes first and the blocks second, and nobody may fill a page in
+between: inode.mapping.lock is held exclusive over both (kernel commit 730633f0b7f9).
+
+Units: pos, length, size are bytes in the file.
+Errors: FsError(ENOSPC), FsError(EIO), FsError(EOPNOTSUPP) for a mode that FUSE cannot
+carry, FsError(ENXIO) from seek.
+Invariants:
+    (T1) no page beyond the new size, or in a punched range, is cached when its blocks go;
+    (T2) bytes beyond i_size in the last block are zeros, in the cache and on the image.
+"""
+
+import errno
+from enum import IntFlag
+
+from fusefs.buffered import zero_in_block, zero_to_block_end
+from fusefs.errors import FsError
+from fusefs.extents import State
+from fusefs.filesystem import Filesystem
+from fusefs.geometry import FILE_SIZE_MAX
+from fusefs.inode import Inode
+from fusefs.iomap import allocate_unwritten, free_blocks, freed_space_committed
+from fusefs.steps import load_map, reach
+from fusefs.writeback import writeback_range
+
+
+class Mode(IntFlag):
+    """The modes of fallocate(2) that reach a FUSE daemon; 0 is plain preallocation."""
+
+    KEEP_SIZE = 0x01
+    PUNCH_HOLE = 0x02
+    ZERO_RANGE = 0x10
+
+
+SEEK_DATA = 3
+SEEK_HOLE = 4
+
+
+async def truncate(fs: Filesystem, inode: Inode, size: int) -> None:
+    """Set i_size; blocks beyond it are freed, and a longer file reads as zeros there."""
+    await inode.lock.lock_exclusive()
+    try:
+        await inode.mapping.lock.lock_exclusive()
+        try:
+            if size > inode.size:
+                await _extend(fs, inode, size)
+            else:
+                await _shorten(fs, inode, size)
+        finally:
+            inode.mapping.lock.unlock_exclusive()
+    finally:
+        inode.lock.unlock_exclusive()
+
+
+async def _extend(fs: Filesystem, inode: Inode, size: int) -> None:
+    await zero_to_block_end(fs, inode, inode.size, size)
+    inode.size = size
+    await _flush_up_to(fs, inode, size)
+    inode.written_to(size)
+
+
+async def _shorten(fs: Filesystem, inode: Inode, size: int) -> None:
+    """Zero the new last block's end before it is written back: kernel commit 350976ae2187."""
+    await zero_to_block_end(fs, inode, size, inode.size)
+    await reach("truncate.drop_pages", size, inode.size - size)
+    inode.size = size
+    first_gone = -(-size // fs.geometry.page_size)
+    await fs.cache.truncate_range(inode.mapping, first_gone, FILE_SIZE_MAX)
+    _forget_dirty_beyond(fs, inode, size)
+    if size > inode.disk_size:
+        await _flush_up_to(fs, inode, size)
+    if inode.disk_size != size:
+        inode.disk_size = size
+        inode.changed = True
+    await load_map("truncate.free", inode, size, FILE_SIZE_MAX - size)
+    block_size = fs.geometry.block_size
+    free_blocks(fs, inode, -(-size // block_size), -(-FILE_SIZE_MAX // block_size))
+
+
+async def _flush_up_to(fs: Filesystem, inode: Inode, size: int) -> None:
+    """Write back [disk_size, size), so that a commit may record the new size."""
+    first, end = fs.geometry.page_range(inode.disk_size, max(size - inode.disk_size, 0))
+    if inode.mapping.dirty(first, end):
+        await reach("truncate.flush", inode.disk_size, size - inode.disk_size)
+        await writeback_range(fs, inode, first, end)
+
+
+def _forget_dirty_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
+    """Blocks of the last page that are fully beyond the new size lose their place: not dirty."""
+    index, offset = divmod(size, fs.geometry.page_size)
+    page = inode.mapping.pages.get(index) if offset else None
+    if page is None:
+        return
+    kept = fs.geometry.block_bits(0, offset)
+    dirty = page.blocks_dirty & kept
+    gone = page.blocks_uptodate & ~kept
+    fs.cache.clear_dirty(page)
+    page.blocks_uptodate &= kept
+    if dirty:
+        fs.cache.set_dirty(page, dirty)
+    if gone:
+        start = -(-offset // fs.geometry.block_size) * fs.geometry.block_size
+        page.data[start:] = bytes(fs.geometry.page_size - start)
+
+
+async def fallocate(fs: Filesystem, inode: Inode, mode: int, pos: int, length: int) -> None:
+    """Modes 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE."""
+    if mode & ~(Mode.KEEP_SIZE | Mode.PUNCH_HOLE | Mode.ZERO_RANGE):
+        raise FsError(errno.EOPNOTSUPP)
+    if length <= 0 or pos < 0:
+        raise FsError(errno.EINVAL)
+    if pos + length > FILE_SIZE_MAX:
+        raise FsError(errno.EFBIG)
+    await inode.lock.lock_exclusive()
+    try:
+        await inode.mapping.lock.lock_exclusive()
+        try:
+            if mode & (Mode.PUNCH_HOLE | Mode.ZERO_RANGE):
+                await _punch(fs, inode, pos, length)
+            if not mode & Mode.PUNCH_HOLE:
+                await _preallocate(fs, inode, pos, length)
+                if not mode & Mode.KEEP_SIZE and pos + length > inode.size:
+                    await _extend(fs, inode, pos + length)
+        finally:
+            inode.mapping.lock.unlock_exclusive()
+    finally:
+        inode.lock.unlock_exclusive()
+
+
+async def _punch(fs: Filesystem, inode: Inode, pos: int, length: int) -> None:
+    """Free the whole blocks of a range and zero its edges: xfs_free_file_space()."""
+    geometry = fs.geometry
+    first, end = geometry.page_range(pos, length)
+    if inode.mapping.dirty(first, end):
+        await reach("fallocate.flush", pos, length)
+        await writeback_range(fs, inode, first, end)
+    await reach("fallocate.drop_pages", pos, length)
+    await fs.cache.truncate_range(inode.mapping, first, end)
+    await load_map("fallocate.free", inode, pos, length)
+    size = geometry.block_size
+    block, block_end = -(-pos // size), (pos + length) // size
+    if block < block_end:
+        free_blocks(fs, inode, block, block_end)
+    edge_end = min(pos + length, inode.size)
+    if block > block_end:  # both edges in one block
+        if pos < edge_end:
+            await zero_in_block(fs, inode, pos, edge_end)
+        return
+    if pos % size and pos < inode.size:
+        await zero_to_block_end(fs, inode, pos, edge_end)
+    tail = block_end * size
+    if tail < edge_end:
+        await zero_in_block(fs, inode, tail, edge_end)
+
+
+async def _preallocate(fs: Filesystem, inode: Inode, pos: int, length: int) -> None:
+    """Fill the holes of a range with unwritten blocks: xfs_alloc_file_space().
+
+    What was allocated before the image was full stays, as in Linux.
+    """
+    size = fs.geometry.block_size
+    first, end = fs.geometry.page_range(pos, length)
+    if inode.extents.blocks_delalloc and inode.mapping.dirty(first, end):
+        await reach("fallocate.flush", pos, length)
+        await writeback_range(fs, inode, first, end)
+    block, block_end = fs.geometry.block_range(pos, length)
+    if block_end - block > fs.space.block_count + inode.extents.blocks_allocated:
+        raise FsError(errno.ENOSPC)
+    while block < block_end:
+        await load_map("fallocate.allocate", inode, block * size, (block_end - block) * size)
+        for mapping in inode.extents.mappings(block, block_end):
+            block = mapping.block
+            if mapping.state is State.HOLE:
+                break
+            block = mapping.end
+        else:
+            return
+        if fs.space.available_count <= 0 and await freed_space_committed(fs):
+            continue
+        block = allocate_unwritten(fs, inode, mapping).end
+
+
+async def seek(fs: Filesystem, inode: Inode, pos: int, whence: int) -> int:
+    """The next data or hole at or after pos; FsError(ENXIO) if pos is beyond the end.
+
+    Unwritten blocks are data where a page of them is uptodate in the cache, else holes.
+    """
+    if whence not in (SEEK_DATA, SEEK_HOLE):
+        raise FsError(errno.EINVAL)
+    await inode.lock.lock_shared()
+    try:
+        if pos < 0 or pos >= inode.size:
+            raise FsError(errno.ENXIO)
+        await load_map("seek.map", inode, pos, inode.size - pos)
+        return _seek_in_map(fs, inode, pos, whence)
+    finally:
+        inode.lock.unlock_shared()
+
+
+def _seek_in_map(fs: Filesystem, inode: Inode, pos: int, whence: int) -> int:
+    size = fs.geometry.block_size
+    block, end = pos // size, -(-inode.size // size)
+    for mapping in inode.extents.mappings(block, end):
+        start = max(pos, mapping.block * size)
+        if mapping.state in (State.MAPPED, State.DELALLOC):
+            found: int | None = start if whence == SEEK_DATA else None
+        elif mapping.state is State.HOLE:
+            found = start if whence == SEEK_HOLE else None
+        else:
+            found = _seek_in_cache(fs, inode, mapping.block, mapping.end, start, whence)
+        if found is not None:
+            return min(found, inode.size)
+    if whence == SEEK_HOLE:
+        return inode.size
+    raise FsError(errno.ENXIO)
+
+
+def _seek_in_cache(
+    fs: Filesystem, inode: Inode, block: int, end: int, start: int, whence: int
+) -> int | None:
+    """Within an unwritten mapping: mapping_seek_hole_data()."""
+    per_page, size = fs.geometry.blocks_per_page, fs.geometry.block_size
+    pages = inode.mapping.pages
+    cached = inode.mapping.present(block // per_page, -(-end // per_page))
+    if whence == SEEK_HOLE:
+        while block < end:
+            page = pages.get(block // per_page)
+            if page is None or not page.blocks_uptodate >> block % per_page & 1:
+                return max(start, block * size)
+            block += 1
+        return None
+    for index in cached:
+        uptodate = pages[index].blocks_uptodate
+        for at in range(max(block, index * per_page), min(end, (index + 1) * per_page)):
+            if uptodate >> at % per_page & 1:
+                return max(start, at * size)
+    return None

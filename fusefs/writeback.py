@@ -1,0 +1,176 @@
+"""Writeback: dirty blocks of the cache onto the image, as iomap_writepages() does it.
+
+    writeback_range   every dirty page of a range, and those already on their way
+    _write_run        lock, map (DELALLOC becomes UNWRITTEN), submit, convert, done
+
+The bytes are copied when the pages are marked as under writeback; a page may be dirtied
+again while its old bytes travel, and stays dirty then.
+
+Units: pages are indices of the file, end exclusive.
+Errors: FsError(EIO) or what the image said; the mapping remembers it for later fsyncs.
+Invariants:
+    (W1) a page stays under writeback until its blocks are converted, so that whoever
+         flushes or invalidates first waits for that;
+    (W2) a block fully beyond i_size is not written; bytes beyond i_size in the last block
+         are written as zeros;
+    (W3) writeback never raises i_size.
+"""
+
+from fusefs.errors import FsError
+from fusefs.extents import State
+from fusefs.filesystem import Filesystem
+from fusefs.inode import Inode
+from fusefs.iomap import begin_writeback
+from fusefs.page_cache import Page
+from fusefs.steps import load_map, reach, write_image
+
+RUN_PAGES_MAX = 256
+"""Pages written back together."""
+
+
+async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) -> None:
+    """Write all dirty pages of a range and wait: filemap_write_and_wait_range().
+
+    Goes on after a failure, then raises the first one.
+    """
+    failure: FsError | None = None
+    dirty = inode.mapping.dirty(first, end)
+    while dirty:
+        count = 1
+        while count < min(len(dirty), RUN_PAGES_MAX) and dirty[count] == dirty[0] + count:
+            count += 1
+        run, dirty = dirty[:count], dirty[count:]
+        try:
+            await _write_run(fs, inode, run)
+        except FsError as error:
+            failure = failure or error
+    for index in inode.mapping.present(first, end):
+        page = inode.mapping.pages.get(index)
+        if page is not None:
+            await page.wait_writeback()
+    if not inode.mapping.pages_dirty:
+        fs.inodes_dirty.pop(inode.ino, None)
+    if failure is not None:
+        raise failure
+
+
+async def balance_dirty_pages(fs: Filesystem) -> None:
+    """Make a writer write back itself while too much is dirty."""
+    while fs.cache.dirty_count > fs.cache.dirty_limit and fs.inodes_dirty:
+        inode = next(iter(fs.inodes_dirty.values()))
+        fs.inodes_dirty.move_to_end(inode.ino)
+        before = fs.cache.dirty_count
+        await writeback_range(fs, inode, 0, 1 << 63)
+        if fs.cache.dirty_count >= before:
+            return  # others dirty pages as fast as we clean them: let them pay next
+
+
+async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
+    """Write back adjacent pages, as far as they still are dirty."""
+    page_size = fs.geometry.page_size
+    pos, length = indices[0] * page_size, len(indices) * page_size
+    await reach("writeback.page_lock", pos, length)
+    pages = []
+    for index in indices:
+        page = inode.mapping.pages.get(index)
+        if page is None:
+            continue
+        await page.lock()
+        await page.wait_writeback()
+        if page.mapping is not None and page.blocks_dirty:
+            pages.append(page)
+        else:
+            page.unlock()
+    try:
+        await load_map("writeback.map", inode, pos, length)
+        writes, blocks = _start_writeback(fs, inode, pages)
+    finally:
+        for page in pages:
+            page.unlock()
+    try:
+        for addr, start, data in writes:
+            await write_image("writeback.submit", addr, data, start, len(data))
+        await _finish_io(fs, inode, blocks, pos, length)
+    except FsError as error:
+        inode.mapping.set_error(error.errno)
+        raise
+    finally:
+        for page in pages:
+            if page.writeback:
+                page.end_writeback()
+
+
+def _start_writeback(
+    fs: Filesystem, inode: Inode, pages: list[Page]
+) -> tuple[list[tuple[int, int, bytes]], list[tuple[int, int]]]:
+    """Mark the pages as under writeback, and take their bytes.
+
+    Returns the writes (addr, pos, data) and the runs of blocks (first, end) they cover.
+    """
+    size = fs.geometry.block_size
+    writes: list[tuple[int, int, bytearray]] = []
+    blocks: list[tuple[int, int]] = []
+    for page in pages:
+        base = page.index * fs.geometry.page_size
+        dirty = fs.cache.clear_dirty(page)
+        page.writeback = True
+        fs.counters.pages_written_back += 1
+        for start, stop in bit_runs(dirty):
+            first = base // size + start
+            end = min(base // size + stop, -(-inode.size // size))  # (W2)
+            if first >= end:
+                continue
+            for mapping in begin_writeback(fs, inode, first, end):
+                low, high = mapping.block * size - base, mapping.end * size - base
+                data = page.data[low:high]
+                beyond = base + high - inode.size
+                if beyond > 0:
+                    data[-beyond:] = bytes(beyond)
+                addr = mapping.physical * size
+                if (
+                    writes
+                    and writes[-1][0] + len(writes[-1][2]) == addr
+                    and (writes[-1][1] + len(writes[-1][2]) == base + low)
+                ):
+                    writes[-1][2].extend(data)
+                else:
+                    writes.append((addr, base + low, data))
+            if blocks and blocks[-1][1] == first:
+                blocks[-1] = (blocks[-1][0], end)
+            else:
+                blocks.append((first, end))
+    return [(addr, start, bytes(data)) for addr, start, data in writes], blocks
+
+
+async def _finish_io(
+    fs: Filesystem, inode: Inode, blocks: list[tuple[int, int]], pos: int, length: int
+) -> None:
+    """The end of the I/O: convert what was unwritten, and let a commit record the size."""
+    unwritten = any(
+        mapping.state is State.UNWRITTEN
+        for first, end in blocks
+        for mapping in inode.extents.mappings(first, end)
+    )
+    if unwritten:
+        await reach("writeback.convert", pos, length)
+        for first, end in blocks:
+            inode.extents.convert(first, end)
+        inode.changed = True
+        fs.counters.conversions += 1
+    if blocks:
+        inode.written_to(blocks[-1][1] * fs.geometry.block_size)
+
+
+def bit_runs(bits: int) -> list[tuple[int, int]]:
+    """The runs of set bits, lowest first, as (start, end)."""
+    runs = []
+    start = 0
+    while bits:
+        zeros = (bits & -bits).bit_length() - 1
+        bits >>= zeros
+        ones = (~bits & (bits + 1)).bit_length() - 1
+        bits >>= ones
+        start += zeros
+        runs.append((start, start + ones))
+        start += ones
+    return runs
