@@ -18,6 +18,7 @@ Invariants:
 import errno
 import heapq
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -31,6 +32,9 @@ from fusefs.live.trace import Trace, now_ns
 from fusefs.steps import Buffer, Kind, Step
 
 log = logging.getLogger(__name__)
+
+LOG_FILES_MAX = 1024
+"""Files whose last conversion is remembered before those long done are forgotten."""
 
 T = TypeVar("T")
 ModelCoroutine = Coroutine[Step, Any, T]
@@ -78,6 +82,7 @@ class Driver:
         self._ready: deque[tuple[Task, FsError | None]] = deque()
         self._timers: list[tuple[float, int, Task]] = []
         self._timer_count = 0
+        self._log_busy_until: dict[int, float] = {}
         self._timer_first = trio.Event()
         self._commit_tasks: list[Task] = []
         self._commit_wanted = trio.Event()
@@ -193,7 +198,7 @@ class Driver:
             else:
                 step.waiter.notify = lambda: self._ready.append((task, None))
         elif step.kind is Kind.DELAY:
-            deadline = time.monotonic() + step.duration_s
+            deadline = self._log_time(task.ino, step.duration_s)
             self._timer_count += 1
             heapq.heappush(self._timers, (deadline, self._timer_count, task))
             if self._timers[0][2] is task:
@@ -201,6 +206,23 @@ class Driver:
         else:
             self._commit_tasks.append(task)
             self._commit_wanted.set()
+
+    def _log_time(self, ino: int, mean_s: float) -> float:
+        """When a conversion that is asked for now is done, on the monotonic clock.
+
+        As a transaction in a log, it waits for the earlier ones of its file, and then takes
+        a time that varies: exponentially distributed, with the given mean.  With a fixed
+        time, processes that began together stay in step, and none reads while another's
+        conversion is under way.
+        """
+        now = time.monotonic()
+        if not mean_s:
+            return now
+        done = max(now, self._log_busy_until.get(ino, 0.0)) + random.expovariate(1 / mean_s)
+        if len(self._log_busy_until) >= LOG_FILES_MAX:
+            self._log_busy_until = {i: t for i, t in self._log_busy_until.items() if t > now}
+        self._log_busy_until[ino] = done
+        return done
 
     def _end(self, task: Task, result: Any, error: FsError | None) -> None:
         self.tasks_running -= 1
