@@ -135,7 +135,7 @@ def _open_volume(request: MountRequest) -> Volume:
 
 
 def _detach() -> None:
-    """A daemon has no terminal; its log is in .fusefs/log, and with the system's if there is one."""
+    """A daemon has no terminal; it logs to .fusefs/log, and to the system's log if there is one."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
