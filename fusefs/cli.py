@@ -26,8 +26,10 @@ from fusefs.options import OPTIONS, OptionError, Options
 COMMANDS = ("mount", "umount", "mkfs", "set", "status", "trace", "demo", "explore")
 
 FUSE_OPTIONS = frozenset(
-    ("allow_other", "allow_root", "auto_unmount", "ro", "rw", "suid", "nosuid", "dev", "nodev")
-    + ("exec", "noexec", "atime", "noatime", "sync", "async", "dirsync")
+    [
+        *("allow_other", "allow_root", "auto_unmount", "ro", "rw", "suid", "nosuid"),
+        *("dev", "nodev", "exec", "noexec", "atime", "noatime", "sync", "async", "dirsync"),
+    ]
 )
 """What libfuse and the kernel understand; passed on as it is."""
 

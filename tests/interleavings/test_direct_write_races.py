@@ -1,0 +1,250 @@
+"""Direct writes against buffered reads of the same page, under every order of their steps."""
+
+import math
+
+import pytest
+
+from fusefs.buffered import _fill_missing, buffered_read
+from fusefs.dio import direct_write
+from fusefs.explore.memory import World
+from fusefs.explore.scenarios import Coro, OnePage
+from fusefs.explore.schedule import Run, replay, run, search
+from fusefs.extents import State
+from fusefs.inode import Inode, OpenFile
+from fusefs.options import Invalidate
+from fusefs.steps import load_map, reach
+
+BEFORE, AFTER = Invalidate.BEFORE, Invalidate.AFTER
+
+
+def one_page(*names: str, order: Invalidate):
+    return lambda: OnePage(names, order)
+
+
+def test_before_order_is_caught_with_two_writers_and_a_reader():
+    """(D1) In BEFORE order a page filled between the drop and the conversion stays, with zeros.
+
+    Guards kernel c771c14baa33 (xfstests generic/418).
+    """
+    make = one_page("write0", "write1", "read0", order=BEFORE)
+    found = search(make)
+    assert found.complete
+    assert (found.schedule_count, found.failure_count) == (9756, 340)
+    assert found.first_failure is not None
+    assert found.first_failure.schedule == "0 0 0 0 1 1 1 2 2 1 2"
+
+
+def test_after_order_survives_two_writers_and_a_reader():
+    """(D1) In AFTER order no order of steps leaves a stale page.
+
+    Guards kernel c771c14baa33 (xfstests generic/418).
+    """
+    found = search(one_page("write0", "write1", "read0", order=AFTER))
+    assert found.complete
+    assert (found.schedule_count, found.failure_count) == (20314, 0)
+
+
+def test_one_writer_and_one_reader_meet_in_exactly_the_listed_ways():
+    """(D1) The smallest case by hand: four steps of the writer, three of the reader.
+
+    In AFTER order no step is ever skipped and no wait arises but one, so all
+    C(7, 3) = 35 orders exist.  In BEFORE order the two that fail are those in which the
+    reader looks at the map after the drop and before the conversion.
+    """
+    after = search(one_page("write0", "read1", order=AFTER))
+    before = search(one_page("write0", "read1", order=BEFORE))
+    assert (after.schedule_count, after.failure_count) == (math.comb(7, 3), 0)
+    assert (before.schedule_count, before.failure_count) == (23, 2)
+
+
+def test_a_failing_schedule_replays_from_its_line():
+    make = one_page("write0", "read1", order=BEFORE)
+    found = search(make, stop_at_failure=True)
+    assert found.first_failure is not None
+    again = replay(make, found.first_failure.schedule)
+    assert str(again) == str(found.first_failure)
+    assert again.failure == "(D1) cached blocks [0] disagree with the image"
+
+
+def test_the_stale_page_was_filled_between_the_drop_and_the_conversion():
+    """(D1) What the printed ladder must show, whichever failure is printed."""
+    found = search(one_page("write0", "read1", order=BEFORE), stop_at_failure=True)
+    assert found.first_failure is not None
+    names = [name for _, name in found.first_failure.ladder]
+    drop, convert = names.index("dio.write.invalidate_post"), names.index("dio.write.convert")
+    assert drop < names.index("buffered.read.map") < convert
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        pytest.param(("write0", "read1", "read0"), 21502, id="one-writer-two-readers"),
+        pytest.param(("store0", "write1", "read0"), 2397, id="buffered-and-direct-writer"),
+        pytest.param(("write0", "punch1", "read0"), 2146, id="writer-puncher-reader"),
+        pytest.param(("write0", "cut", "read0"), 1110, id="writer-truncater-reader"),
+        pytest.param(("store0", "read1", "dread0"), 1790, id="buffered-writer-both-readers"),
+    ],
+)
+def test_after_order_survives(names: tuple[str, ...], count: int):
+    """(D1) No mix of tasks on one page leaves a stale page, a lost block or a stuck task."""
+    found = search(one_page(*names, order=AFTER), lazy_start=True)
+    assert found.complete
+    assert found.failure_count == 0, str(found.first_failure)
+    assert found.schedule_count == count
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(("write0", "read1", "read0"), id="one-writer-two-readers"),
+        pytest.param(("store0", "write1", "read0"), id="buffered-and-direct-writer"),
+        pytest.param(("write0", "punch1", "read0"), id="writer-puncher-reader"),
+    ],
+)
+def test_before_order_can_leave_zeros_cached(names: tuple[str, ...]):
+    """(D1) The same mixes find the bug, so that surviving them means something."""
+    assert search(one_page(*names, order=BEFORE), lazy_start=True).failure_count > 0
+
+
+class MapsBeforeInserting(OnePage):
+    """A reader that looks at the map first and inserts its page afterwards: wrong."""
+
+    def _task(self, name: str) -> Coro:
+        return self._fill() if name.startswith("read") else super()._task(name)
+
+    async def _fill(self) -> None:
+        fs, inode, size = self.world.fs, self.inode, self.world.fs.geometry.page_size
+        await load_map("buffered.read.map", inode, 0, size)
+        content = bytearray(size)
+        for mapping in inode.extents.mappings(0, size // 512):
+            if mapping.state is State.MAPPED:
+                data = self.world.image.read_at(mapping.physical * 512, mapping.count * 512)
+                content[mapping.block * 512 : mapping.end * 512] = data
+        await reach("buffered.read.page_lock", 0, size)
+        page = fs.cache.insert_locked(inode.mapping, 0)
+        await reach("buffered.read.fill", 0, size)
+        _fill_missing(fs, page, memoryview(content))
+        page.unlock()
+
+
+def test_mapping_before_inserting_would_break_even_the_after_order():
+    """(P3) Why a page is inserted locked before its range is mapped.
+
+    The three: the map is looked at before one of the writer's map, submit and convert
+    steps, and the page inserted after its drop.
+    """
+    found = search(lambda: MapsBeforeInserting(["write0", "read1"], AFTER))
+    assert found.complete
+    assert (found.schedule_count, found.failure_count) == (math.comb(7, 3), 3)
+
+
+class SwitchedOrder(OnePage):
+    """The mount option changes from BEFORE to AFTER while a write is under way."""
+
+    def tasks(self) -> list[Coro]:
+        return [*super().tasks(), self._switch()]
+
+    async def _switch(self) -> None:
+        await reach("dio.write.map", 0, 0)
+        fs = self.world.fs
+        fs.set_options(fs.options.changed("invalidate", "after"))
+
+
+def test_a_write_keeps_the_order_that_was_in_force_when_it_began():
+    """(D1) Switching to AFTER does not mend a write that began under BEFORE."""
+    found = search(lambda: SwitchedOrder(["write0", "read1"], BEFORE))
+    assert found.complete
+    assert found.failure_count > 0
+    assert found.first_failure is not None
+    assert "dio.write.convert" in str(found.first_failure)
+
+
+class ReadsBack(OnePage):
+    """A writer that reads its own block back through the cache, as every tester does."""
+
+    def __init__(self, order: Invalidate) -> None:
+        super().__init__(["read1"], order)
+        self.read_back = b""
+
+    def tasks(self) -> list[Coro]:
+        return [self._write_and_read(), *super().tasks()]
+
+    async def _write_and_read(self) -> None:
+        fs, inode = self.world.fs, self.inode
+        await direct_write(fs, inode, 0, b"\x01" * 512)
+        self.read_back = bytes(await buffered_read(fs, OpenFile(inode), 0, 512))
+
+    def check(self) -> str | None:
+        return None if self.read_back == b"\x01" * 512 else f"read back {self.read_back[:1]!r}"
+
+
+def test_a_direct_writer_can_read_back_zeros_in_before_order_only():
+    """(D1) The user's view of it.  Guards kernel c771c14baa33 (LTP dio29, dio30)."""
+    before, after = search(lambda: ReadsBack(BEFORE)), search(lambda: ReadsBack(AFTER))
+    assert before.complete
+    assert after.complete
+    assert before.failure_count > 0
+    assert before.first_failure is not None
+    assert before.first_failure.failure == r"read back b'\x00'"
+    assert after.failure_count == 0, str(after.first_failure)
+
+
+def test_the_search_itself_counts_what_can_be_counted_by_hand():
+    """Two tasks of m and n independent steps have C(m + n, n) orders."""
+
+    class Walkers:
+        def __init__(self) -> None:
+            self.world = World()
+
+        def tasks(self) -> list[Coro]:
+            return [self._walk(4), self._walk(3)]
+
+        async def _walk(self, count: int) -> None:
+            for _ in range(count):
+                await reach("seek.map", 0, 0)
+
+        def check(self) -> str | None:
+            return None
+
+    assert search(Walkers).schedule_count == math.comb(7, 3)
+    assert search(Walkers, lazy_start=True).schedule_count == math.comb(9, 4)
+
+
+def test_a_bounded_search_says_that_it_is_not_complete():
+    found = search(one_page("write0", "write1", "read0", order=AFTER), schedules_max=10)
+    assert (found.schedule_count, found.complete) == (10, False)
+
+
+def test_two_unaligned_writers_to_one_block_do_not_zero_each_other():
+    """(D4) Sub-block writes exclude each other.  Guards kernel eda77982729b (generic/240)."""
+
+    class SubBlock:
+        def __init__(self) -> None:
+            self.world = World(block_size=1024, page_size=4096)
+            self.inode = Inode(1, 4096)
+
+        def tasks(self) -> list[Coro]:
+            return [self._write(0), self._write(512)]
+
+        async def _write(self, pos: int) -> None:
+            await direct_write(self.world.fs, self.inode, pos, b"\x07" * 512)
+
+        def check(self) -> str | None:
+            block = self.world.on_image(self.inode, 0)
+            return None if block == b"\x07" * 1024 else "a writer's bytes were zeroed"
+
+    found = search(SubBlock, lazy_start=True)
+    assert found.complete
+    assert found.failure_count == 0, str(found.first_failure)
+    assert found.schedule_count > 1
+
+
+def test_a_replayed_schedule_that_cannot_go_is_refused():
+    with pytest.raises(ValueError, match="cannot go at place 0"):
+        replay(one_page("write0", "read1", order=AFTER), "7")
+
+
+def test_the_default_schedule_runs_the_tasks_one_after_the_other():
+    result: Run = run(OnePage(["write0", "read1"], AFTER))
+    assert result.failure is None
+    assert [task for task, _ in result.ladder] == [0, 0, 0, 0, 1, 1, 1]
