@@ -13,12 +13,14 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 import pyfuse3
 import trio
 
+from fusefs.errors import FsError
 from fusefs.file_io import commit_names, writeback_inode
 from fusefs.live import _lowlevel
 from fusefs.live.control import Control, LogRing
@@ -205,12 +207,14 @@ async def _flush_regularly(volume: Volume, driver: Driver) -> None:
 
 
 async def _sync(volume: Volume, driver: Driver) -> None:
+    """Write back and commit everything.  A failure is logged; the next time may succeed."""
     for ino, inode in list(volume.fs.inodes_dirty.items()):
         await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
         node = volume.namespace.nodes.get(ino)
-        if node is not None and inode.changed:
+        if node is not None and (inode.changed or node.is_idle):
             volume.namespace.mark_changed(node)
-    await driver.call(commit_names(), "commit")
+    with suppress(FsError):  # the driver has logged it
+        await driver.call(commit_names(), "commit")
 
 
 async def _finish(volume: Volume, driver: Driver) -> None:

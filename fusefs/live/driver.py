@@ -136,6 +136,8 @@ class Driver:
         for _ in range(len(self._ready)):
             task, error = self._ready.popleft()
             self._grant(task, error)
+        if self._ready:  # there may be no next request: _run_timers() goes on with them
+            self._timer_first.set()
 
     # -- carrying out steps ----------------------------------------------------------
 
@@ -242,7 +244,7 @@ class Driver:
     async def _run_timers(self) -> None:
         while True:
             left = self._timers[0][0] - time.monotonic() if self._timers else float("inf")
-            if left > 0:
+            if left > 0 and not self._ready:
                 with trio.move_on_after(left):
                     await self._timer_first.wait()
                 self._timer_first = trio.Event()
@@ -259,7 +261,7 @@ class Driver:
             error = None
             try:
                 await self._commit()
-            except OSError as failure:
+            except (FsError, OSError) as failure:
                 log.error("commit failed: %s", failure)
                 error = FsError(failure.errno or errno.EIO)
             except Exception:

@@ -352,6 +352,7 @@ class Operations(pyfuse3.Operations):
             for found in entries:
                 node = self.names.node(found.ino)
                 if not pyfuse3.readdir_reply(token, found.name, self._entry(node), found.cookie):
+                    await self._released(node)
                     return
                 if found.name not in (b".", b".."):
                     node.lookups += 1

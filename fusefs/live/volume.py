@@ -146,7 +146,7 @@ class Volume:
         if not node.is_idle:
             return
         if node.nlink:
-            self.namespace.drop(node.ino)
+            self._drop(node)
             return
         if node.inode is not None:
             for page in list(node.inode.mapping.pages.values()):
@@ -154,6 +154,15 @@ class Volume:
             self.fs.inodes_dirty.pop(node.ino, None)
             self.metadata.free_blocks(node.ino, node.inode.extents, self.fs.space)
         self._doomed.append(node)
+
+    def _drop(self, node: Node) -> None:
+        """Let a node and its clean pages go, unless something of it is not stored yet."""
+        pages = list(node.inode.mapping.pages.values()) if node.inode is not None else []
+        if any(page.locked or page.writeback for page in pages):
+            return  # the commit after its writeback comes here again
+        if self.namespace.drop(node.ino):
+            for page in pages:
+                self.fs.cache.remove(page)
 
     async def commit(self) -> None:
         """Make durable what was written and changed until now; see the module's protocol."""
@@ -177,7 +186,7 @@ class Volume:
         space.end_commit()
         for node in saved:
             if node.ino in self.namespace.nodes and node.is_idle and node.nlink:
-                self.namespace.drop(node.ino)
+                self._drop(node)
 
     def close(self) -> None:
         self.metadata.close()
