@@ -13,16 +13,20 @@ waits for the lock and drops the page, so a fill cannot outlive it.
 
 Units: pos, length, end are bytes in the file.
 Errors: FsError(EIO) from the image; FsError(ENOSPC) if a write finds no room at all.
+What was read or written before an error counts, and the error is not told.
 Invariants:
     (B1) i_size is read again after a page is uptodate; nothing beyond it is returned;
     (B2) a block that is uptodate is never filled again: it may be newer than the image;
     (B3) a page whose fill failed does not stay in the cache.
 """
 
+import contextlib
+
+from fusefs.errors import FsError
 from fusefs.extents import State
 from fusefs.filesystem import Filesystem
 from fusefs.inode import Inode, OpenFile
-from fusefs.iomap import begin_buffered
+from fusefs.iomap import begin_buffered, free_blocks
 from fusefs.page_cache import Page
 from fusefs.readahead import plan_marked, plan_missing
 from fusefs.steps import Buffer, load_map, reach, read_image
@@ -53,44 +57,59 @@ async def _read_pages(fs: Filesystem, file: OpenFile, pos: int, length: int) -> 
     start = pos
     while pos < min(start + length, inode.size):
         index, offset = divmod(pos, page_size)
-        page = inode.mapping.pages.get(index)
-        if page is None:
-            await read_ahead(fs, file, index, index_end - index)
-            if index not in inode.mapping.pages:
-                await _fill_range(fs, inode, index, index + 1, None)
-            continue
-        if page.readahead:
-            page.readahead = False
-            await _read_ahead_marked(fs, file, index, index_end - index)
-            if page.mapping is None:
-                continue
         stop = min(offset + start + length - pos, page_size)
-        if not await _uptodate(fs, inode, page, fs.geometry.block_bits(offset, stop)):
-            continue
+        blocks = fs.geometry.block_bits(offset, stop)
+        try:
+            page = await _get_page(fs, file, index, index_end - index, blocks)
+        except FsError:
+            if pieces:
+                break
+            raise
         stop = min(stop, inode.size - index * page_size)  # (B1)
         if stop <= offset:
             break
-        fs.cache.touch(page)
         pieces.append(memoryview(page.data)[offset:stop])
         pos += stop - offset
     file.readahead.previous = pos // page_size
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, blocks: int) -> Page:
+    """A page with blocks uptodate, the first of count that are read: filemap_get_pages().
+
+    A page that was uptodate when it was found is used, even if it has been dropped since:
+    else a cache smaller than a readahead window would keep a reader busy for ever.
+    """
+    inode = file.inode
+    while True:
+        page = inode.mapping.pages.get(index)
+        if page is None:
+            with contextlib.suppress(FsError):  # of other pages; this one is tried again
+                await read_ahead(fs, file, index, count)
+            if index not in inode.mapping.pages:
+                await _fill_range(fs, inode, index, index + 1, None)
+            continue
+        if page.readahead:
+            page.readahead = False
+            with contextlib.suppress(FsError):
+                await _read_ahead_marked(fs, file, index, count)
+        if await _uptodate(fs, inode, page, blocks):
+            if page.mapping is not None:
+                fs.cache.touch(page)
+            return page
+
+
 async def _uptodate(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> bool:
     """Have blocks of a cached page uptodate; false if the page went away meanwhile."""
     if page.blocks_uptodate & blocks == blocks:
         return True
-    await page.lock()
-    if page.mapping is None:
-        page.unlock()
-        return False
-    if page.blocks_uptodate & blocks == blocks:
-        page.unlock()
-        return True
     await inode.mapping.lock.lock_shared()
     try:
-        await fill_pages(fs, inode, [page])
+        await page.lock()
+        if page.mapping is None or page.blocks_uptodate & blocks == blocks:
+            page.unlock()
+        else:
+            await fill_pages(fs, inode, [page])
     finally:
         inode.mapping.lock.unlock_shared()
     return page.mapping is not None
@@ -226,7 +245,7 @@ async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -
                 count = await _write_pages(
                     fs, inode, pos + written, view[written : written + length]
                 )
-            except Exception:
+            except FsError:
                 if written:
                     break
                 raise
@@ -249,7 +268,11 @@ async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview)
         for index in range(first, end):
             pages.append(await _lock_or_insert(fs, inode, index))
         length = await begin_buffered(fs, inode, pos, len(data))
-        await _fill_edges(fs, inode, pages, pos, pos + length)
+        try:
+            await _fill_edges(fs, inode, pages, pos, pos + length)
+        except FsError:
+            _release_unused(fs, inode, pages, pos, pos + length)
+            raise
         await reach("buffered.write.copy", pos, length)
         for page in pages:
             start = max(pos - page.index * page_size, 0)
@@ -280,6 +303,18 @@ async def _lock_or_insert(fs: Filesystem, inode: Inode, index: int) -> Page:
             fs.cache.touch(page)
             return page
         page.unlock()
+
+
+def _release_unused(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, end: int) -> None:
+    """Give back the room of blocks that stay unwritten: xfs_buffered_write_iomap_end()."""
+    per_page = fs.geometry.blocks_per_page
+    for mapping in list(inode.extents.mappings(*fs.geometry.block_range(pos, end - pos))):
+        if mapping.state is not State.DELALLOC:
+            continue
+        for block in range(mapping.block, mapping.end):
+            page = pages[block // per_page - pages[0].index]
+            if not page.blocks_dirty >> block % per_page & 1:
+                free_blocks(fs, inode, block, block + 1)
 
 
 async def _fill_edges(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, end: int) -> None:
@@ -316,22 +351,27 @@ def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:
 async def zero_to_block_end(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
     """Zero from pos to end, or to the end of pos's block if that comes first."""
     size = fs.geometry.block_size
-    if pos % size:
+    if pos % size and pos < end:
         await zero_in_block(fs, inode, pos, min(end, pos - pos % size + size))
 
 
 async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
     """Zero part of one block through the cache: iomap_zero_range() on an edge.
 
-    A block that reads as zeros already is left alone, unless a dirty page says otherwise.
+    A block that reads as zeros already is left alone, unless a dirty page says otherwise;
+    of one under writeback only the end of that tells what it will read as.
     The caller holds inode.lock exclusive.
     """
     geometry = fs.geometry
     block = pos // geometry.block_size
     index, start = divmod(pos, geometry.page_size)
     bits = geometry.block_bits(start, start + end - pos)
-    await load_map("zero.map", inode, pos, end - pos)
-    page = inode.mapping.pages.get(index)
+    while True:
+        await load_map("zero.map", inode, pos, end - pos)
+        page = inode.mapping.pages.get(index)
+        if page is None or not page.writeback:
+            break
+        await page.wait_writeback()
     state = inode.extents.find(block, block + 1).state
     dirty = page is not None and page.blocks_dirty & bits
     if state in (State.HOLE, State.UNWRITTEN) and not dirty:

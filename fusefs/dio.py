@@ -261,7 +261,7 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> Bu
             return b""
         check_alignment(pos, length)
         first, end = fs.geometry.page_range(pos, length)
-        if inode.mapping.dirty(first, end):
+        if inode.mapping.needs_flush(first, end):
             await reach("dio.read.flush_dirty", pos, length)
             await writeback_range(fs, inode, first, end)
         length = min(length, inode.size - pos)

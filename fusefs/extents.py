@@ -299,6 +299,8 @@ class ExtentMap:
             len(values) % 3
             or len(chunk.blocks_unwritten) != CHUNK_BLOCKS
             or ends[-1] > CHUNK_BLOCKS
+            or 0 in chunk.counts
+            or 0 in chunk.physicals  # the superblock is no data block
             or any(start < end for start, end in zip(chunk.starts, ends, strict=False))
         ):
             raise ValueError(f"chunk {number} of a map is damaged")

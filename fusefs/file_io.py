@@ -89,11 +89,14 @@ async def copy_range(
     length = min(length, COPY_LENGTH_MAX)
     while copied < length:
         piece = min(COPY_PIECE, length - copied)
-        data = bytes(await buffered_read(fs, source, pos_in + copied, piece))
-        if not data:
-            break
-        written = await write(fs, target, pos_out + copied, data, direct=False, sync=False)
+        try:
+            data = bytes(await buffered_read(fs, source, pos_in + copied, piece))
+            written = await write(fs, target, pos_out + copied, data, direct=False, sync=False)
+        except FsError:
+            if copied:
+                break
+            raise
         copied += written
-        if written < len(data):
+        if not data or written < len(data):
             break
     return copied

@@ -45,21 +45,20 @@ async def begin_buffered(fs: Filesystem, inode: Inode, pos: int, length: int) ->
     block, end = fs.geometry.block_range(pos, length)
     while True:
         await load_map("buffered.write.map", inode, pos, length)
-        for mapping in list(inode.extents.mappings(block, end)):
-            if mapping.state is not State.HOLE:
-                continue
-            room = min(mapping.count, fs.space.available_count)
-            fs.space.reserve(room)
-            inode.extents.reserve(mapping.block, room)
-            if room < mapping.count:
-                written = (mapping.block + room) * fs.geometry.block_size - pos
-                if written > 0:
-                    return written
-                break
-        else:
-            return length
-        if not await freed_space_committed(fs):
-            raise FsError(errno.ENOSPC)
+        holes = [m for m in inode.extents.mappings(block, end) if m.state is State.HOLE]
+        enough = sum(hole.count for hole in holes) <= fs.space.available_count
+        if enough or not await freed_space_committed(fs):
+            break
+    for hole in holes:
+        room = min(hole.count, fs.space.available_count)
+        fs.space.reserve(room)
+        inode.extents.reserve(hole.block, room)
+        if room < hole.count:
+            written = (hole.block + room) * fs.geometry.block_size - pos
+            if written <= 0:
+                raise FsError(errno.ENOSPC)
+            return written
+    return length
 
 
 def begin_writeback(fs: Filesystem, inode: Inode, block: int, end: int) -> list[Mapping]:

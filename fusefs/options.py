@@ -54,7 +54,8 @@ def parse_time(text: str) -> float:
     lower = text.strip().lower()
     digits = lower.rstrip("ums")
     unit = lower[len(digits) :] or "s"
-    if unit not in TIME_UNITS_S or not digits.replace(".", "", 1).isdecimal():
+    number = digits.replace(".", "", 1)
+    if unit not in TIME_UNITS_S or not number.isascii() or not number.isdecimal():
         raise ValueError("a time such as 500us, 1ms, 5s")
     return float(digits) * TIME_UNITS_S[unit]
 
@@ -126,6 +127,12 @@ OPTIONS: dict[str, Option] = {
         live=True,
         help="time that converting an unwritten extent takes, 0 to 10s",
     ),
+    "jitter": Option(
+        _time_between(0, 1),
+        format_time,
+        live=True,
+        help="mean of the random pause before a page fill or an O_DIRECT open, 0 to 1s",
+    ),
     "readahead": Option(
         _size_between(0, 16 << 20),
         format_size,
@@ -174,6 +181,7 @@ class Options:
 
     invalidate: Invalidate = Invalidate.AFTER
     conversion_delay: float = 0.001
+    jitter: float = 0.001
     readahead: int = 128 << 10
     cache_size: int = 64 << 20
     commit: float = 5.0

@@ -69,9 +69,16 @@ class Page:
         self.locked = False
         self._wake_all()
 
+    def begin_writeback(self) -> None:
+        assert self.mapping is not None, "writeback of a page outside the cache"
+        self.writeback = True
+        self.mapping.pages_writeback.add(self.index)
+
     def end_writeback(self) -> None:
         assert self.writeback, "end of a writeback that was not begun"
         self.writeback = False
+        if self.mapping is not None:
+            self.mapping.pages_writeback.discard(self.index)
         self._wake_all()
 
     async def _wait(self, name: str) -> None:
@@ -90,15 +97,17 @@ class AddressSpace:
 
     lock             invalidate_lock: fills hold it shared, truncate and punch exclusive
     pages_dirty      indices of the pages with dirty blocks
+    pages_writeback  indices of the pages under writeback
     error_sequence   grows with each failed writeback or invalidation (errseq_t)
     error            the errno of the latest of them
     """
 
-    __slots__ = ("error", "error_sequence", "lock", "pages", "pages_dirty")
+    __slots__ = ("error", "error_sequence", "lock", "pages", "pages_dirty", "pages_writeback")
 
     def __init__(self) -> None:
         self.pages: dict[int, Page] = {}
         self.pages_dirty: set[int] = set()
+        self.pages_writeback: set[int] = set()
         self.lock = RwLock("mapping")
         self.error = 0
         self.error_sequence = 0
@@ -115,6 +124,10 @@ class AddressSpace:
     def dirty(self, first: int, end: int) -> list[int]:
         """The indices of dirty pages in a range, ascending."""
         return _members(self.pages_dirty, first, end)
+
+    def needs_flush(self, first: int, end: int) -> bool:
+        """A page of a range is newer than the image: dirty, or on its way there."""
+        return bool(self.dirty(first, end) or _members(self.pages_writeback, first, end))
 
 
 def _members(indices: dict[int, Page] | set[int], first: int, end: int) -> list[int]:

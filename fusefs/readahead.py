@@ -3,10 +3,10 @@
 A window [start, start + size) is read at once; when a reader meets the marked page,
 async_size pages before the window's end, the next window is read.
 
-    start of file, or next to the last read    a new window, small, then doubling
-    at the marked page, or the window's end    the next window
-    pages before it are cached                 context: someone else reads sequentially here
-    anything else                              just what was asked
+    missing, at the start of the file or next to the last read    a new, small window
+    missing, and pages before it are cached     context: someone else reads sequentially here
+    missing, anything else                      just what was asked
+    the marked page                             the next window, twice as large
 
 Units: pages; window_max is pages.
 """
@@ -52,11 +52,9 @@ def plan_missing(
     """
     if window_max == 0:
         return _window(index, count, 0, page_end)
-    limit = max(window_max, count) if count > window_max and index == 0 else window_max
-    if ra.size and index in (ra.start + ra.size - ra.async_size, ra.start + ra.size):
-        return _next_window(ra, limit, page_end)
+    limit = max(window_max, count)  # a device takes a large read whole: ractl_max_pages()
     next_to_previous = ra.previous >= 0 and index - ra.previous in (0, 1)
-    if index == 0 or count > limit or next_to_previous:
+    if index == 0 or next_to_previous:
         return _first_window(ra, index, count, limit, page_end)
     history = _cached_before(mapping, index, limit)
     if history > count:
@@ -78,15 +76,17 @@ def plan_marked(
     """What to read ahead when the reader met the marked page index: page_cache_async_ra()."""
     if window_max == 0:
         return None
-    if ra.size and index in (ra.start + ra.size - ra.async_size, ra.start + ra.size):
-        return _next_window(ra, window_max, page_end)
-    start = index + 1
-    while start - index <= window_max and start in mapping.pages:
-        start += 1
-    if start - index > window_max:
-        return None
-    ra.start = start
-    ra.size = _grown(start - index + count, window_max)
+    limit = max(window_max, count)
+    if ra.size and index == ra.start + ra.size - ra.async_size:
+        ra.start += ra.size
+        ra.size = _grown(ra.size, limit)
+    else:  # another open file's mark
+        start = index + 1
+        while start - index <= limit and start in mapping.pages:
+            start += 1
+        if start - index > limit:
+            return None
+        ra.start, ra.size = start, _grown(start - index + count, limit)
     ra.async_size = ra.size
     return _planned(ra, page_end)
 
@@ -102,14 +102,7 @@ def _first_window(
     else:
         size = window_max
     ra.start, ra.size = index, size
-    ra.async_size = size - count if size > count else size
-    return _planned(ra, page_end)
-
-
-def _next_window(ra: ReadaheadState, window_max: int, page_end: int) -> Window:
-    ra.start += ra.size
-    ra.size = _grown(ra.size, window_max)
-    ra.async_size = ra.size
+    ra.async_size = size - count if size > count else size // 2
     return _planned(ra, page_end)
 
 

@@ -25,6 +25,7 @@ from fusefs.filesystem import Filesystem
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.inode import Inode
 from fusefs.iomap import allocate_unwritten, free_blocks, freed_space_committed
+from fusefs.page_cache import Page
 from fusefs.steps import load_map, reach
 from fusefs.writeback import writeback_range
 
@@ -36,6 +37,16 @@ class Mode(IntFlag):
     PUNCH_HOLE = 0x02
     ZERO_RANGE = 0x10
 
+
+MODES = frozenset(
+    (
+        0,
+        Mode.KEEP_SIZE,
+        Mode.PUNCH_HOLE | Mode.KEEP_SIZE,
+        Mode.ZERO_RANGE,
+        Mode.ZERO_RANGE | Mode.KEEP_SIZE,
+    )
+)
 
 SEEK_DATA = 3
 SEEK_HOLE = 4
@@ -71,31 +82,49 @@ async def _shorten(fs: Filesystem, inode: Inode, size: int) -> None:
     inode.size = size
     first_gone = -(-size // fs.geometry.page_size)
     await fs.cache.truncate_range(inode.mapping, first_gone, FILE_SIZE_MAX)
-    _forget_dirty_beyond(fs, inode, size)
+    await _forget_blocks_beyond(fs, inode, size)
+    failure: FsError | None = None
     if size > inode.disk_size:
-        await _flush_up_to(fs, inode, size)
-    if inode.disk_size != size:
+        try:
+            await _flush_up_to(fs, inode, size)
+        except FsError as error:
+            failure = error  # the pages beyond are gone, so their blocks go all the same
+    if failure is None and inode.disk_size != size:
         inode.disk_size = size
         inode.changed = True
     await load_map("truncate.free", inode, size, FILE_SIZE_MAX - size)
     block_size = fs.geometry.block_size
     free_blocks(fs, inode, -(-size // block_size), -(-FILE_SIZE_MAX // block_size))
+    if failure is not None:
+        raise failure
 
 
 async def _flush_up_to(fs: Filesystem, inode: Inode, size: int) -> None:
     """Write back [disk_size, size), so that a commit may record the new size."""
     first, end = fs.geometry.page_range(inode.disk_size, max(size - inode.disk_size, 0))
-    if inode.mapping.dirty(first, end):
+    if inode.mapping.needs_flush(first, end):
         await reach("truncate.flush", inode.disk_size, size - inode.disk_size)
         await writeback_range(fs, inode, first, end)
 
 
-def _forget_dirty_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
-    """Blocks of the last page that are fully beyond the new size lose their place: not dirty."""
+async def _forget_blocks_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
+    """Blocks of the last page that are fully beyond the new size: truncate_inode_partial_folio().
+
+    A writeback that began at the old size is waited for: it still writes where they were.
+    """
     index, offset = divmod(size, fs.geometry.page_size)
     page = inode.mapping.pages.get(index) if offset else None
     if page is None:
         return
+    await page.lock()
+    await page.wait_writeback()
+    if page.mapping is not None:
+        _forget_blocks(fs, page, offset)
+    page.unlock()
+
+
+def _forget_blocks(fs: Filesystem, page: Page, offset: int) -> None:
+    """Blocks of a page from offset on lose their place: neither dirty nor uptodate."""
     kept = fs.geometry.block_bits(0, offset)
     dirty = page.blocks_dirty & kept
     gone = page.blocks_uptodate & ~kept
@@ -109,8 +138,8 @@ def _forget_dirty_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
 
 
 async def fallocate(fs: Filesystem, inode: Inode, mode: int, pos: int, length: int) -> None:
-    """Modes 0, KEEP_SIZE, PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE."""
-    if mode & ~(Mode.KEEP_SIZE | Mode.PUNCH_HOLE | Mode.ZERO_RANGE):
+    """Preallocate, punch or zero a range; mode is one of MODES."""
+    if mode not in MODES:
         raise FsError(errno.EOPNOTSUPP)
     if length <= 0 or pos < 0:
         raise FsError(errno.EINVAL)

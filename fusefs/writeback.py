@@ -16,6 +16,8 @@ Invariants:
     (W3) writeback never raises i_size.
 """
 
+import contextlib
+
 from fusefs.errors import FsError
 from fusefs.extents import State
 from fusefs.filesystem import Filesystem
@@ -55,12 +57,16 @@ async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) ->
 
 
 async def balance_dirty_pages(fs: Filesystem) -> None:
-    """Make a writer write back itself while too much is dirty."""
+    """Make a writer write back itself while too much is dirty.
+
+    It may meet other files' pages: their errors are told by their own fsync.
+    """
     while fs.cache.dirty_count > fs.cache.dirty_limit and fs.inodes_dirty:
         inode = next(iter(fs.inodes_dirty.values()))
         fs.inodes_dirty.move_to_end(inode.ino)
         before = fs.cache.dirty_count
-        await writeback_range(fs, inode, 0, 1 << 63)
+        with contextlib.suppress(FsError):
+            await writeback_range(fs, inode, 0, 1 << 63)
         if fs.cache.dirty_count >= before:
             return  # others dirty pages as fast as we clean them: let them pay next
 
@@ -84,6 +90,9 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
     try:
         await load_map("writeback.map", inode, pos, length)
         writes, blocks = _start_writeback(fs, inode, pages)
+    except FsError as error:
+        inode.mapping.set_error(error.errno)
+        raise
     finally:
         for page in pages:
             page.unlock()
@@ -113,7 +122,7 @@ def _start_writeback(
     for page in pages:
         base = page.index * fs.geometry.page_size
         dirty = fs.cache.clear_dirty(page)
-        page.writeback = True
+        page.begin_writeback()
         fs.counters.pages_written_back += 1
         for start, stop in bit_runs(dirty):
             first = base // size + start

@@ -46,6 +46,7 @@ cdef extern from *:
         unsigned max_background, congestion_threshold
     cdef struct fuse_ctx:
         int pid
+        unsigned uid
     cdef struct iovec:
         void *iov_base
         size_t iov_len

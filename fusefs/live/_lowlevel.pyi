@@ -13,6 +13,9 @@ class Request:
     pid: int
     """Process id of the caller; 0 where the kernel itself asks (readahead of a mapped page)."""
 
+    uid: int
+    """Filesystem user id of the caller; 0 where the kernel itself asks."""
+
     def reply_err(self, error: int) -> None:
         """Answer with an errno; 0 is success without data."""
 

@@ -44,6 +44,7 @@ cdef class Request:
 
     cdef fuse_req_t req
     cdef readonly int pid
+    cdef readonly unsigned uid
 
     def reply_err(self, int error):
         fuse_reply_err(self.taken(), error)
@@ -80,7 +81,7 @@ cdef void call(method, fuse_req_t req, tuple args) noexcept:
     data_request = True
     cdef Request request = Request.__new__(Request)
     request.req = req
-    request.pid = fuse_req_ctx(req).pid
+    request.pid, request.uid = fuse_req_ctx(req).pid, fuse_req_ctx(req).uid
     try:
         method(request, *args)
     except BaseException:

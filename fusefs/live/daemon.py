@@ -155,7 +155,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(ring)
     trace = Trace()
-    driver = Driver(volume.image, volume.load_map, volume.commit, trace)
+    driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, trace)
     control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
     data = DataRequests(volume, driver, control)
     _lowlevel.install(data)

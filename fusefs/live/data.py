@@ -85,6 +85,8 @@ class DataRequests:
         if file is None:  # the kernel's own writeback of a mapped page: any handle or none
             assert node.inode is not None
             file = OpenFile(node.inode)
+        if request.uid and not writepage:  # the kernel leaves it to us where it caches nothing
+            node.drop_privileges()
         node.mtime_ns = node.ctime_ns = time.time_ns()
         self.volume.namespace.mark_changed(node)
         direct = bool(flags & os.O_DIRECT) and not writepage

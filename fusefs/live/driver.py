@@ -27,6 +27,7 @@ from typing import Any, Protocol, TypeVar
 import trio
 
 from fusefs.errors import FsError
+from fusefs.filesystem import Filesystem
 from fusefs.inode import Inode
 from fusefs.live.trace import Trace, now_ns
 from fusefs.steps import Buffer, Kind, Step
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 LOG_FILES_MAX = 1024
 """Files whose last conversion is remembered before those long done are forgotten."""
+
+JITTERED = frozenset({"buffered.read.page_lock"})
+"""PASS steps before which a task pauses for a random time: the jitter option."""
 
 T = TypeVar("T")
 ModelCoroutine = Coroutine[Step, Any, T]
@@ -69,6 +73,7 @@ class Driver:
 
     def __init__(
         self,
+        fs: Filesystem,
         image: Image,
         load_map: Callable[[Inode, int, int], None],
         commit: Callable[[], Awaitable[None]],
@@ -76,6 +81,7 @@ class Driver:
     ) -> None:
         self.trace = trace
         self.tasks_running = 0
+        self._fs = fs
         self._image = image
         self._load_map = load_map
         self._commit = commit
@@ -168,7 +174,8 @@ class Driver:
                 self._end(task, None, FsError(errno.EIO))
                 return
             kind = step.kind
-            if kind is Kind.WAIT or kind is Kind.DELAY or kind is Kind.COMMIT:
+            paused = step.name in JITTERED and self._fs.options.jitter
+            if kind is Kind.WAIT or kind is Kind.DELAY or kind is Kind.COMMIT or paused:
                 task.step = step
                 self._park(task, step)
                 return
@@ -200,14 +207,23 @@ class Driver:
             else:
                 step.waiter.notify = lambda: self._ready.append((task, None))
         elif step.kind is Kind.DELAY:
-            deadline = self._log_time(task.ino, step.duration_s)
-            self._timer_count += 1
-            heapq.heappush(self._timers, (deadline, self._timer_count, task))
-            if self._timers[0][2] is task:
-                self._timer_first.set()
-        else:
+            self._park_until(task, self._log_time(task.ino, step.duration_s))
+        elif step.kind is Kind.COMMIT:
             self._commit_tasks.append(task)
             self._commit_wanted.set()
+        else:
+            self._park_until(task, time.monotonic() + self.jitter())
+
+    def _park_until(self, task: Task, deadline: float) -> None:
+        self._timer_count += 1
+        heapq.heappush(self._timers, (deadline, self._timer_count, task))
+        if self._timers[0][2] is task:
+            self._timer_first.set()
+
+    def jitter(self) -> float:
+        """A pause in seconds, exponentially distributed, as the mount's jitter option says."""
+        mean_s = self._fs.options.jitter
+        return random.expovariate(1 / mean_s) if mean_s else 0.0
 
     def _log_time(self, ino: int, mean_s: float) -> float:
         """When a conversion that is asked for now is done, on the monotonic clock.

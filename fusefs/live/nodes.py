@@ -80,6 +80,12 @@ class Node:
         extents = self.inode.extents
         return (extents.blocks_allocated + extents.blocks_delalloc) * self.block_size // 512
 
+    def drop_privileges(self) -> None:
+        """Somebody who is not root changes the content: setattr_should_drop_suidgid()."""
+        if self.mode & stat.S_IXGRP:
+            self.mode &= ~stat.S_ISGID
+        self.mode &= ~stat.S_ISUID
+
     @property
     def is_stored(self) -> bool:
         """Nothing of it is in memory alone: no attribute, block, dirty page or size."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from fusefs.errors import FsError
@@ -282,9 +283,8 @@ class Operations(pyfuse3.Operations):
             content = b"" if flags & os.O_WRONLY else self.control.content(ino)
             return FileInfo(fh=self.data.open(Handle(None, content)), direct_io=True)
         node = self.names.node(ino)
-        if flags & os.O_TRUNC and node.size:
-            await self._set_size(node, 0, ctx.pid)
-            node.mtime_ns = node.ctime_ns = time.time_ns()
+        if flags & os.O_TRUNC:
+            await self._truncate_at_open(node, ctx)
         return self._opened(node)
 
     @answered
@@ -292,7 +292,25 @@ class Operations(pyfuse3.Operations):
         self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         node = self._make(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx)
-        return self._opened(node), self._looked_up(node)
+        opened, entry = self._opened(node), self._looked_up(node)
+        await self._out_of_step(flags)
+        return opened, entry
+
+    async def _out_of_step(self, flags: int) -> None:
+        """Direct writers that start together do not write one after the other, in order."""
+        if flags & os.O_DIRECT and flags & os.O_ACCMODE != os.O_RDONLY:
+            pause_s = self.driver.jitter()
+            if pause_s:
+                await trio.sleep(pause_s)
+
+    async def _truncate_at_open(self, node: Node, ctx: RequestContext) -> None:
+        """O_TRUNC comes with no setattr: not for the size, nor for times and setuid."""
+        if node.size or node.blocks_512:
+            await self._set_size(node, 0, ctx.pid)
+        if ctx.uid:
+            node.drop_privileges()
+        node.mtime_ns = node.ctime_ns = time.time_ns()
+        self.names.mark_changed(node)
 
     def _opened(self, node: Node) -> FileInfo:
         """Every open bypasses the kernel's own page cache: the model has the only one."""
