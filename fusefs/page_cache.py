@@ -125,9 +125,13 @@ class AddressSpace:
         """The indices of dirty pages in a range, ascending."""
         return _members(self.pages_dirty, first, end)
 
+    def under_writeback(self, first: int, end: int) -> list[int]:
+        """The indices of pages under writeback in a range, ascending."""
+        return _members(self.pages_writeback, first, end)
+
     def needs_flush(self, first: int, end: int) -> bool:
         """A page of a range is newer than the image: dirty, or on its way there."""
-        return bool(self.dirty(first, end) or _members(self.pages_writeback, first, end))
+        return bool(self.dirty(first, end) or self.under_writeback(first, end))
 
 
 def _members(indices: dict[int, Page] | set[int], first: int, end: int) -> list[int]:

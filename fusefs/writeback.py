@@ -46,7 +46,7 @@ async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) ->
             await _write_run(fs, inode, run)
         except FsError as error:
             failure = failure or error
-    for index in inode.mapping.present(first, end):
+    for index in inode.mapping.under_writeback(first, end):
         page = inode.mapping.pages.get(index)
         if page is not None:
             await page.wait_writeback()
@@ -116,39 +116,44 @@ def _start_writeback(
 
     Returns the writes (addr, pos, data) and the runs of blocks (first, end) they cover.
     """
-    size = fs.geometry.block_size
-    writes: list[tuple[int, int, bytearray]] = []
+    size, per_page = fs.geometry.block_size, fs.geometry.blocks_per_page
+    file_end = -(-inode.size // size)
     blocks: list[tuple[int, int]] = []
     for page in pages:
-        base = page.index * fs.geometry.page_size
-        dirty = fs.cache.clear_dirty(page)
-        page.begin_writeback()
-        fs.counters.pages_written_back += 1
-        for start, stop in bit_runs(dirty):
-            first = base // size + start
-            end = min(base // size + stop, -(-inode.size // size))  # (W2)
+        base = page.index * per_page
+        for start, stop in bit_runs(fs.cache.clear_dirty(page)):
+            first, end = base + start, min(base + stop, file_end)  # (W2)
             if first >= end:
                 continue
-            for mapping in begin_writeback(fs, inode, first, end):
-                low, high = mapping.block * size - base, mapping.end * size - base
-                data = page.data[low:high]
-                beyond = base + high - inode.size
-                if beyond > 0:
-                    data[-beyond:] = bytes(beyond)
-                addr = mapping.physical * size
-                if (
-                    writes
-                    and writes[-1][0] + len(writes[-1][2]) == addr
-                    and (writes[-1][1] + len(writes[-1][2]) == base + low)
-                ):
-                    writes[-1][2].extend(data)
-                else:
-                    writes.append((addr, base + low, data))
             if blocks and blocks[-1][1] == first:
-                blocks[-1] = (blocks[-1][0], end)
-            else:
-                blocks.append((first, end))
-    return [(addr, start, bytes(data)) for addr, start, data in writes], blocks
+                first = blocks.pop()[0]
+            blocks.append((first, end))
+        page.begin_writeback()
+    fs.counters.pages_written_back += len(pages)
+    by_index: dict[int, Page] = {page.index: page for page in pages}
+    writes = [
+        (
+            mapping.physical * size,
+            mapping.block * size,
+            _gather(fs, by_index, mapping.block * size, mapping.end * size, inode.size),
+        )
+        for first, end in blocks
+        for mapping in begin_writeback(fs, inode, first, end)
+    ]
+    return writes, blocks
+
+
+def _gather(fs: Filesystem, pages: dict[int, Page], pos: int, end: int, size: int) -> bytes:
+    """The bytes pos to end of a file of that size, out of its pages; zeros beyond the size (W2)."""
+    page_size = fs.geometry.page_size
+    pieces = []
+    for index in range(pos // page_size, -(-end // page_size)):
+        base = index * page_size
+        view = memoryview(pages[index].data)
+        pieces.append(view[max(pos - base, 0) : min(end, size) - base])
+    if end > size:
+        pieces.append(memoryview(bytes(end - size)))
+    return b"".join(pieces)
 
 
 async def _finish_io(

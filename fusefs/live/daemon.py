@@ -150,6 +150,7 @@ def _detach() -> None:
 
 def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     """Open, mount, call mounted(), and serve until it is unmounted; MountError."""
+    is_new = not os.path.exists(request.image)
     volume = _open_volume(request)
     ring = LogRing()
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -159,7 +160,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
     data = DataRequests(volume, driver, control)
     _lowlevel.install(data)
-    fuse_options = {"default_permissions", f"fsname={request.image}", "subtype=fusefs"}
+    fuse_options = {"default_permissions", f"fsname={_fsname(request.image)}", "subtype=fusefs"}
     try:
         pyfuse3.init(
             Operations(volume, driver, data, control),
@@ -168,6 +169,9 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         )
     except RuntimeError as error:
         volume.close()
+        if is_new:
+            os.unlink(request.image)
+            os.unlink(metadata_path(request.image, request.metadata))
         raise MountError(f"{request.mountpoint}: mounting failed: {error}") from None
     try:
         if not all(_lowlevel.interposed()):
@@ -180,6 +184,12 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     finally:
         pyfuse3.close(unmount=True)
         volume.close()
+
+
+def _fsname(image: str) -> str:
+    """What mount(8) and df(1) show: pyfuse3 takes ASCII, and libfuse splits at commas."""
+    text = os.fsencode(image).decode("ascii", "backslashreplace")
+    return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
 async def _serve(volume: Volume, driver: Driver) -> None:

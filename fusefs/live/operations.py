@@ -63,6 +63,12 @@ def answered(handler: Handler[P, T]) -> Handler[P, T]:
     return answer
 
 
+def _refuse_acl(name: bytes) -> None:
+    """Nobody enforces an ACL here; cp -a would take one that is stored for a chmod."""
+    if name.startswith(b"system."):
+        raise FsError(errno.EOPNOTSUPP)
+
+
 class Operations(pyfuse3.Operations):
     """The namespace of one mount."""
 
@@ -410,12 +416,14 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def getxattr(self, ino: int, name: bytes, ctx: RequestContext) -> bytes:
+        _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.ENODATA)
         return self.names.get_xattr(ino, name)
 
     @answered
     async def setxattr(self, ino: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
         self._changed()
@@ -427,6 +435,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def removexattr(self, ino: int, name: bytes, ctx: RequestContext) -> None:
+        _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
         self._changed()

@@ -121,6 +121,13 @@ class Volume:
                 image.close()
                 raise
             try:
+                block = image.superblock
+                if (metadata.block_size, metadata.block_count) != (size, block.block_count):
+                    raise VolumeError(
+                        f"{image_path}: the superblock is damaged: it says {block.block_count}"
+                        f" blocks of {size}, but the metadata says {metadata.block_count}"
+                        f" of {metadata.block_size}"
+                    )
                 return cls(image, metadata, options)
             except BaseException:
                 metadata.close()
