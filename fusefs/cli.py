@@ -72,6 +72,9 @@ def _say(error: Exception, status: int) -> int:
     return status
 
 
+AddCommand = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mount_tool.py",
@@ -79,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(
+    def add(
         name: str, run: Callable[[argparse.Namespace], int], text: str
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
@@ -92,7 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("mount", _mount, "mount an image; with -o size=, a missing one is made")
+    _add_image_commands(add)
+    _add_live_commands(add)
+    _add_showing_commands(add)
+    return parser
+
+
+def _add_image_commands(add: AddCommand) -> None:
+    sub = add("mount", _mount, "mount an image; with -o size=, a missing one is made")
     sub.add_argument("image")
     sub.add_argument("mountpoint")
     sub.add_argument("-o", action="append", default=[], metavar="OPT[=VALUE],...", dest="options")
@@ -101,29 +111,33 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
     sub.add_argument("-t", help=argparse.SUPPRESS)
 
-    sub = command("umount", _umount, "unmount, and wait until everything is on the disk")
+    sub = add("umount", _umount, "unmount, and wait until everything is on the disk")
     sub.add_argument("mountpoint")
 
-    sub = command("mkfs", _mkfs, "make an image")
+    sub = add("mkfs", _mkfs, "make an image")
     sub.add_argument("image")
     sub.add_argument("-o", action="append", default=[], metavar="OPT=VALUE,...", dest="options")
 
-    sub = command("set", _set, "change options of a live mount")
+
+def _add_live_commands(add: AddCommand) -> None:
+    sub = add("set", _set, "change options of a live mount")
     sub.add_argument("mountpoint")
     sub.add_argument("settings", nargs="+", metavar="OPTION=VALUE")
 
-    sub = command("status", _status, "show options and counters of a live mount")
+    sub = add("status", _status, "show options and counters of a live mount")
     sub.add_argument("mountpoint")
     sub.add_argument("--json", action="store_true")
 
-    sub = command("trace", _trace, "show the last steps of a live mount's requests")
+    sub = add("trace", _trace, "show the last steps of a live mount's requests")
     sub.add_argument("mountpoint")
     sub.add_argument("--clear", action="store_true", help="forget them afterwards")
 
-    sub = command("demo", _demo, "show the bug under invalidate=before, and none under after")
+
+def _add_showing_commands(add: AddCommand) -> None:
+    sub = add("demo", _demo, "show the bug under invalidate=before, and none under after")
     sub.add_argument("--json", action="store_true")
 
-    sub = command("explore", _explore, "try every interleaving of a few tasks on one page")
+    sub = add("explore", _explore, "try every interleaving of a few tasks on one page")
     sub.add_argument(
         "tasks",
         nargs="*",
@@ -135,7 +149,6 @@ def _parser() -> argparse.ArgumentParser:
         "--replay", metavar="SCHEDULE", help="run one schedule, as a failure printed it"
     )
     sub.add_argument("--json", action="store_true")
-    return parser
 
 
 def _option_help(command: str) -> str:

@@ -76,9 +76,12 @@ async def _extend(fs: Filesystem, inode: Inode, size: int) -> None:
 
 
 async def _shorten(fs: Filesystem, inode: Inode, size: int) -> None:
-    """Zero the new last block's end before it is written back: kernel commit 350976ae2187."""
+    """Zero the new last block's end before it is written back: kernel commit 350976ae2187.
+
+    The map is in memory before anything is dropped, so that nothing can fail halfway.
+    """
     await zero_to_block_end(fs, inode, size, inode.size)
-    await reach("truncate.drop_pages", size, inode.size - size)
+    await load_map("truncate.drop_pages", inode, size, FILE_SIZE_MAX - size)
     inode.size = size
     first_gone = -(-size // fs.geometry.page_size)
     await fs.cache.truncate_range(inode.mapping, first_gone, FILE_SIZE_MAX)

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 MOUNTED = "mounted"
 """What the daemon tells its parent when the mount is live."""
 
+COMMIT_LOOK_S = 1.0
+"""How often the flusher looks at the commit interval."""
+
 LOCK_WAIT_S = 2.0
 """How long a mount waits for the lock of an image whose daemon is just ending."""
 
@@ -158,7 +161,8 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     trace = Trace()
     driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, trace)
     control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
-    data = DataRequests(volume, driver, control)
+    keeps_atime = not {"ro", "noatime"} & set(request.fuse_options)
+    data = DataRequests(volume, driver, control, keeps_atime=keeps_atime)
     _lowlevel.install(data)
     fuse_options = {"default_permissions", f"fsname={_fsname(request.image)}", "subtype=fusefs"}
     try:
@@ -210,9 +214,14 @@ async def _end_on_signal() -> None:
 
 
 async def _flush_regularly(volume: Volume, driver: Driver) -> None:
-    """What has not been asked for is written and committed every few seconds all the same."""
+    """What has not been asked for is written and committed every few seconds all the same.
+
+    A shorter interval, set meanwhile, holds within COMMIT_LOOK_S.
+    """
     while True:
-        await trio.sleep(volume.fs.options.commit)
+        last = trio.current_time()
+        while (left := last + volume.fs.options.commit - trio.current_time()) > 0:
+            await trio.sleep(min(left, COMMIT_LOOK_S))
         await _sync(volume, driver)
 
 

@@ -41,12 +41,18 @@ class Handle:
 
 
 class DataRequests:
-    """The handler of the extension.  handles are the open files by number."""
+    """The handler of the extension.  handles are the open files by number.
 
-    def __init__(self, volume: Volume, driver: Driver, control: Control) -> None:
+    keeps_atime is false for a mount with ro or noatime: reading then changes nothing.
+    """
+
+    def __init__(
+        self, volume: Volume, driver: Driver, control: Control, *, keeps_atime: bool
+    ) -> None:
         self.volume = volume
         self.driver = driver
         self.control = control
+        self.keeps_atime = keeps_atime
         self.handles: dict[int, Handle] = {}
         self._handle_count = 0
         self.run_ready = driver.run_ready
@@ -62,7 +68,8 @@ class DataRequests:
             request.reply_buf(handle.content[pos : pos + size])
             return
         assert handle.node is not None
-        self._touch_atime(handle.node)
+        if self.keeps_atime and not flags & os.O_NOATIME:
+            self._touch_atime(handle.node)
         direct = bool(flags & os.O_DIRECT)
         coroutine = read(self.volume.fs, handle.file, pos, size, direct=direct)
         self._start(request, handle.node, "read", coroutine, request.reply_buf)

@@ -9,13 +9,11 @@ anything else is logged with its traceback and becomes EIO.
 """
 
 import errno
-import functools
 import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Sequence
 
 import pyfuse3
 import trio
@@ -24,6 +22,8 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 from fusefs.errors import FsError
 from fusefs.file_io import commit_names, fsync
 from fusefs.geometry import FILE_SIZE_MAX
+from fusefs.live.answer import answered
+from fusefs.live.attributes import control_attributes, node_attributes
 from fusefs.live.control import CONTROL_INO, CONTROL_NAME, Control
 from fusefs.live.data import DataRequests, Handle
 from fusefs.live.driver import Driver
@@ -33,34 +33,7 @@ from fusefs.truncate import truncate
 
 log = logging.getLogger(__name__)
 
-NAME_TIMEOUT_S = 3600.0
-"""How long the kernel may keep names, and attributes that only it changes."""
-
 ENTRIES_AT_A_TIME = 128
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-Handler = Callable[P, Coroutine[Any, Any, T]]
-
-
-def answered(handler: Handler[P, T]) -> Handler[P, T]:
-    """Whatever a handler raises, the request is answered and the mount goes on."""
-
-    @functools.wraps(handler)
-    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return await handler(*args, **kwargs)
-        except FsError as error:
-            raise FUSEError(error.errno) from None
-        except FUSEError:
-            raise
-        except Exception:
-            log.exception("%s%r failed", handler.__name__, args[1:])
-            raise FUSEError(errno.EIO) from None
-
-    return answer
 
 
 def _refuse_acl(name: bytes) -> None:
@@ -87,38 +60,13 @@ class Operations(pyfuse3.Operations):
 
     # -- attributes ------------------------------------------------------------------
 
-    def _entry(self, node: Node) -> EntryAttributes:
-        entry = EntryAttributes()
-        entry.st_ino = node.ino
-        entry.st_mode = node.mode
-        entry.st_nlink = node.nlink
-        entry.st_uid = node.uid
-        entry.st_gid = node.gid
-        entry.st_rdev = node.rdev
-        entry.st_size = node.size
-        entry.st_blocks = node.blocks_512
-        entry.st_blksize = self.volume.fs.geometry.page_size
-        entry.st_atime_ns = node.atime_ns
-        entry.st_mtime_ns = node.mtime_ns
-        entry.st_ctime_ns = node.ctime_ns
-        entry.entry_timeout = NAME_TIMEOUT_S
-        entry.attr_timeout = 0.0 if node.inode is not None else NAME_TIMEOUT_S
-        return entry
-
-    def _control_entry(self, ino: int) -> EntryAttributes:
-        entry = EntryAttributes()
-        entry.st_ino = ino
-        entry.st_mode = self.control.mode(ino)
-        entry.st_nlink = 2 if ino == CONTROL_INO else 1
-        entry.st_uid, entry.st_gid = self.control.uid, self.control.gid
-        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = time.time_ns()
-        entry.entry_timeout = entry.attr_timeout = 0.0
-        return entry
+    def _attributes(self, node: Node) -> EntryAttributes:
+        return node_attributes(node, self.volume.fs.geometry)
 
     def _looked_up(self, node: Node) -> EntryAttributes:
         """The reply that gives the kernel one more reference to a node."""
         node.lookups += 1
-        return self._entry(node)
+        return self._attributes(node)
 
     def _changed(self) -> None:
         self.volume.names_changed()
@@ -126,9 +74,9 @@ class Operations(pyfuse3.Operations):
     @answered
     async def lookup(self, parent: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         if parent == pyfuse3.ROOT_INODE and name == CONTROL_NAME:
-            return self._control_entry(CONTROL_INO)
+            return control_attributes(self.control, CONTROL_INO)
         if parent == CONTROL_INO:
-            return self._control_entry(self.control.lookup(name))
+            return control_attributes(self.control, self.control.lookup(name))
         return self._looked_up(self.names.lookup(parent, name))
 
     async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -144,8 +92,8 @@ class Operations(pyfuse3.Operations):
     @answered
     async def getattr(self, ino: int, ctx: RequestContext) -> EntryAttributes:
         if self.control.owns(ino):
-            return self._control_entry(ino)
-        return self._entry(self.names.node(ino))
+            return control_attributes(self.control, ino)
+        return self._attributes(self.names.node(ino))
 
     @answered
     async def setattr(
@@ -175,13 +123,13 @@ class Operations(pyfuse3.Operations):
             node.mtime_ns = attr.st_mtime_ns
         node.ctime_ns = now
         self.names.mark_changed(node)
-        return self._entry(node)
+        return self._attributes(node)
 
     def _set_control_attributes(self, ino: int, fields: pyfuse3.SetattrFields) -> EntryAttributes:
         """A shell's '>' truncates first; nothing else may be set."""
         if fields.update_mode or fields.update_uid or fields.update_gid:
             raise FsError(errno.EPERM)
-        return self._control_entry(ino)
+        return control_attributes(self.control, ino)
 
     async def _set_size(self, node: Node, size: int, pid: int) -> None:
         if node.inode is None:
@@ -367,7 +315,7 @@ class Operations(pyfuse3.Operations):
     async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         if self.control.owns(fh):
             for i, name in enumerate(self.control.names[start_id:], start_id + 1):
-                entry = self._control_entry(self.control.inos[name])
+                entry = control_attributes(self.control, self.control.inos[name])
                 if not pyfuse3.readdir_reply(token, name.encode(), entry, i):
                     return
             return
@@ -375,7 +323,9 @@ class Operations(pyfuse3.Operations):
             entries = self.names.entries(fh, start_id, ENTRIES_AT_A_TIME)
             for found in entries:
                 node = self.names.node(found.ino)
-                if not pyfuse3.readdir_reply(token, found.name, self._entry(node), found.cookie):
+                if not pyfuse3.readdir_reply(
+                    token, found.name, self._attributes(node), found.cookie
+                ):
                     await self._released(node)
                     return
                 if found.name not in (b".", b".."):

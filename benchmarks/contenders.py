@@ -1,0 +1,213 @@
+"""Who is measured, and how each is mounted and surely unmounted.
+
+    fusefs          mount defaults, but that unwritten blocks and growth have mounts of their own
+    pyfuse3-null    peers/pyfuse3_null.py
+    c-null          peers/c_null.c
+    host            the directory that holds the images
+    others          --peer NAME='COMMAND that mounts on {mnt}'; {dir} is an empty directory
+
+Each daemon stays in front, a child of ours in a session of its own; a peer that does not is
+unmounted all the same.  Nothing is killed but what was started here.
+
+Errors: BenchmarkError, one line.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import BenchmarkError, kill, last_line, run
+from benchmarks.works import Place
+
+ROOT = Path(__file__).parents[1]
+PEERS = Path(__file__).parent / "peers"
+IMAGE_SIZE = "16g"
+LIVE_TIMEOUT_S = 60.0
+UNMOUNT_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 60.0
+
+FUSEFS, PYFUSE3_NULL, C_NULL, HOST = "fusefs", "pyfuse3-null", "c-null", "host"
+
+PLACE_OPTIONS = {
+    Place.MAIN: "",
+    Place.UNWRITTEN: ",conversion_delay=0",
+    **{place: ",conversion_delay=0" for place in Place if place.is_growth},
+}
+"""Mount options of fusefs by place, added to the image's size."""
+
+Command = Callable[[Path, Path, Place], list[str]]
+"""The words that mount on a mountpoint, with an empty directory of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """command is None for a plain directory.
+
+    has_places: fusefs alone is mounted once for each place; the others have nothing to
+    set, and nothing that grows.
+    """
+
+    name: str
+    command: Command | None
+    has_places: bool = False
+
+    def place(self, wanted: Place) -> Place | None:
+        """Where this contender does the work of a place; None if it does not."""
+        if self.has_places:
+            return wanted
+        return None if wanted.is_growth else Place.MAIN
+
+
+def built_in(c_null: Path) -> list[Contender]:
+    """The contenders of every run; c_null is the compiled program."""
+
+    def fusefs(mnt: Path, scratch: Path, place: Place) -> list[str]:
+        options = f"size={IMAGE_SIZE}{PLACE_OPTIONS[place]}"
+        words = ["mount", "-f", str(scratch / "image"), str(mnt), "-o", options]
+        return [sys.executable, str(ROOT / "mount_tool.py"), *words]
+
+    return [
+        Contender(FUSEFS, fusefs, has_places=True),
+        Contender(
+            PYFUSE3_NULL,
+            lambda mnt, *_: [sys.executable, str(PEERS / "pyfuse3_null.py"), str(mnt)],
+        ),
+        Contender(C_NULL, lambda mnt, *_: [str(c_null), str(mnt)]),
+        Contender(HOST, None),
+    ]
+
+
+def peer(text: str) -> Contender:
+    """NAME=COMMAND as a contender; ValueError says what is wrong."""
+    name, equals, command = text.partition("=")
+    words = shlex.split(command)
+    if not name or not equals or not any("{mnt}" in word for word in words):
+        raise ValueError("say NAME='COMMAND that mounts on {mnt}'")
+    if name in (FUSEFS, PYFUSE3_NULL, C_NULL, HOST):
+        raise ValueError(f"'{name}' is measured anyway; choose another name")
+    return Contender(
+        name,
+        lambda mnt, scratch, _: [
+            word.replace("{mnt}", str(mnt)).replace("{dir}", str(scratch)) for word in words
+        ],
+    )
+
+
+class Mount:
+    """One contender at one place, from start() to close()."""
+
+    def __init__(self, contender: Contender, place: Place, folder: Path) -> None:
+        name = f"{contender.name}-{place.value}"
+        self.name = contender.name
+        self.path = folder / name / "mnt"
+        self.scratch = folder / name / "dir"
+        self.path.mkdir(parents=True)
+        self.scratch.mkdir()
+        self._command = contender.command and contender.command(self.path, self.scratch, place)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin to mount; a plain directory is there already."""
+        if self._command is None:
+            return
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BenchmarkError(
+                f"{self.name}: cannot run {self._command[0]}: {error.strerror}"
+            ) from None
+
+    def wait_live(self) -> None:
+        """Return when it is mounted; BenchmarkError with the daemon's last line."""
+        if self._process is None:
+            return
+        deadline = time.monotonic() + LIVE_TIMEOUT_S
+        while not is_mounted(self.path):
+            if self._process.poll():  # 0 is a peer that goes on as a daemon
+                raise BenchmarkError(f"{self.name}: not mounted: {self.said()}")
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"{self.name}: not mounted after {LIVE_TIMEOUT_S:.0f} s")
+            time.sleep(0.01)
+
+    def interrupt(self) -> None:
+        """Kill the daemon, so that whoever waits for it goes on."""
+        if self._process is not None:
+            kill(self._process)
+
+    def close(self) -> None:
+        """Unmount, by force if it must be; no daemon of ours is left.  BenchmarkError."""
+        try:
+            if self._process is not None and is_mounted(self.path):
+                run(_umount_command(self.path), UNMOUNT_TIMEOUT_S, self.interrupt)
+            if self._process is not None and (status := self._process.wait(END_TIMEOUT_S)):
+                raise BenchmarkError(f"{self.name}: ended with status {status}: {self.said()}")
+        except subprocess.TimeoutExpired:
+            raise BenchmarkError(f"{self.name}: unmounted, but does not end") from None
+        finally:
+            self.interrupt()
+            if self._process is not None and is_mounted(self.path):
+                with suppress(BenchmarkError):
+                    run(_umount_command(self.path, lazily=True), UNMOUNT_TIMEOUT_S)
+            self._log.close()
+
+    def said(self) -> str:
+        self._log.seek(0)
+        return last_line(self._log.read()) or "it said nothing"
+
+
+def _umount_command(path: Path, *, lazily: bool = False) -> Sequence[str]:
+    if os.getuid() == 0:
+        return ["umount", *(["-l"] if lazily else []), str(path)]
+    return ["fusermount3", "-u", *(["-z"] if lazily else []), str(path)]
+
+
+def is_mounted(path: Path) -> bool:
+    """Looks at the list of mounts, not at the path: that might wait for a dead daemon."""
+    target = str(path.parent.resolve() / path.name).replace(" ", "\\040")
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == target for line in mounts)
+
+
+# -- what must be there ----------------------------------------------------------------
+
+
+def check_programs() -> None:
+    """BenchmarkError for the first thing that is missing, with what installs it."""
+    for program, package in (
+        ("fio", "fio"),
+        ("gcc", "gcc"),
+        ("pkg-config", "pkg-config"),
+        ("umount" if os.getuid() == 0 else "fusermount3", "fuse3"),
+    ):
+        if shutil.which(program) is None:
+            raise BenchmarkError(f"{program} is missing; 'apt-get install {package}'")
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise BenchmarkError(f"/dev/fuse: {error.strerror}; 'modprobe fuse'") from None
+
+
+def compile_c(source: Path, program: Path, *, with_fuse: bool) -> None:
+    """Compile one C file; BenchmarkError with what is missing."""
+    flags: list[str] = []
+    if with_fuse:
+        try:
+            flags = run(["pkg-config", "--cflags", "--libs", "fuse3"], 60).split()
+        except BenchmarkError:
+            raise BenchmarkError("libfuse 3 is missing; 'apt-get install libfuse3-dev'") from None
+    run(["gcc", "-O2", "-o", str(program), str(source), *flags], 120)

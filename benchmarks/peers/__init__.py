@@ -1,0 +1,1 @@
+"""Contenders that do nothing but what a benchmark asks: the plain engines."""

@@ -1,0 +1,138 @@
+"""What all tests share: two markers, and mounts that clean up after themselves.
+
+Markers:
+    mounted    needs /dev/fuse; skipped with the reason where it cannot be used, except
+               that it fails if CI is set: CI must not pass without it
+    long       runs only with --long
+
+Fixtures:
+    mount      a factory of real mounts: mount(invalidate="before") is a Mount
+    mounted    one mount with default options
+    image      where the image of the first mount is, or will be
+"""
+
+import os
+import shutil
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from mounted.mounting import Mount, OptionValue, lazy_umount, mountpoints
+
+TEST_TIMEOUT_S = 120.0
+LONG_TEST_TIMEOUT_S = 1800.0
+"""After these the daemons of a test are killed, so that nothing waits for them for ever."""
+
+outcomes: Counter[str] = Counter()
+"""Mounted tests that ran, and those that were skipped."""
+
+
+def why_no_mounts() -> str | None:
+    """One line, or None if this machine can mount."""
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return "/dev/fuse is missing ('modprobe fuse', or 'docker run --device /dev/fuse')"
+    except OSError as error:
+        return f"/dev/fuse cannot be opened: {error.strerror}"
+    if os.getuid() and not shutil.which("fusermount3"):
+        return "fusermount3 is missing (package fuse3), and only root can mount without it"
+    return None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests marked long, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; runs only with --long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    if long := [item for item in items if item.get_closest_marker("long")]:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("mounted") and (reason := why_no_mounts()):
+        if os.environ.get("CI"):
+            pytest.fail(f"CI is set, and {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if item.get_closest_marker("mounted"):
+        xfailed = hasattr(report, "wasxfail")
+        if report.skipped and not xfailed:
+            outcomes["skipped"] += 1
+        elif report.when == "call":
+            outcomes["ran"] += 1
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    yield  # so that the line is the last but one
+    ran, skipped = outcomes["ran"], outcomes["skipped"]
+    terminalreporter.write_line(f"mounted tests: {ran} ran, {skipped} skipped")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_stays_mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Later runs remove old temporary folders: they must not get into a mount."""
+    yield
+    folder = tmp_path_factory.getbasetemp().resolve()
+    left = [path for path in mountpoints() if path.is_relative_to(folder)]
+    for path in left:
+        subprocess.run(lazy_umount(path), timeout=60, check=False)
+    assert not left, f"still mounted: {left}"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    return tmp_path / "image"
+
+
+@pytest.fixture
+def mount(
+    request: pytest.FixtureRequest, tmp_path: Path, image: Path
+) -> Iterator[Callable[..., Mount]]:
+    """mount(invalidate="before", ...) -> Mount; image= names another image than the first."""
+    mounts: list[Mount] = []
+
+    def interrupt() -> None:
+        for each in mounts:
+            each.interrupt()
+
+    long = request.node.get_closest_marker("long")
+    watchdog = threading.Timer(LONG_TEST_TIMEOUT_S if long else TEST_TIMEOUT_S, interrupt)
+    watchdog.daemon = True
+    watchdog.start()
+    with ExitStack() as stack:
+        stack.callback(watchdog.cancel)
+
+        def make(*, image: Path = image, **options: OptionValue) -> Mount:
+            each = Mount(tmp_path / f"mnt{len(mounts)}", image, options)
+            mounts.append(each)
+            stack.callback(each.close)
+            each.start()
+            return each
+
+        yield make
+
+
+@pytest.fixture
+def mounted(mount: Callable[..., Mount]) -> Mount:
+    return mount()

@@ -1,0 +1,191 @@
+"""Where requests enter: what fsync tells whom, what a copy copies, and the fallbacks."""
+
+import errno
+
+import pytest
+from driving import Task, both_reads, check_world, file_with, fsync, read, run, sparse_file, write
+
+from fusefs import file_io
+from fusefs.errors import FsError
+from fusefs.explore.memory import World
+from fusefs.file_io import COPY_LENGTH_MAX, COPY_PIECE, commit_names, copy_range, writeback_inode
+from fusefs.geometry import FILE_SIZE_MAX
+from fusefs.inode import Inode, OpenFile
+
+BLOCK, PAGE = 512, 1024
+EIO_ON_SUBMIT = {"writeback.submit": errno.EIO}
+
+
+@pytest.fixture
+def world() -> World:
+    return World(block_size=BLOCK, page_size=PAGE)
+
+
+def dirty_file(world: World, ino: int = 1) -> OpenFile:
+    file = OpenFile(Inode(ino))
+    write(world, file, 0, b"A" * PAGE)
+    return file
+
+
+def refusal_of(world: World, coroutine, **steps) -> int:
+    with pytest.raises(FsError) as refusal:
+        run(world, coroutine, **steps)
+    return refusal.value.errno
+
+
+# -- fsync -------------------------------------------------------------------------------
+
+
+def test_fsync_writes_back_and_then_commits(world):
+    file = dirty_file(world)
+    task = Task(world, file_io.fsync(world.fs, file))
+    task.finish()
+    assert task.names[-1] == "fsync.commit"
+    assert "writeback.convert" in task.names
+    assert not file.inode.mapping.pages_dirty
+    assert world.commit_count == 1
+
+
+def test_error_is_told_once_to_each_open_file(world):
+    """errseq_t: whoever flushed, all who had the file open learn of it, and each once."""
+    file = dirty_file(world)
+    other = OpenFile(file.inode)
+    run(world, writeback_inode(world.fs, file.inode), fail=EIO_ON_SUBMIT)
+    for opened in (file, other):
+        assert refusal_of(world, file_io.fsync(world.fs, opened)) == errno.EIO
+        fsync(world, opened)
+
+
+def test_error_before_an_open_is_not_told_to_it(world):
+    """live.data opens with the sequence of that moment, as filp_open() samples it."""
+    file = dirty_file(world)
+    run(world, writeback_inode(world.fs, file.inode), fail=EIO_ON_SUBMIT)
+    later = OpenFile(file.inode, error_seen=file.inode.mapping.error_sequence)
+    fsync(world, later)
+
+
+def test_second_error_is_told_again(world):
+    file = dirty_file(world)
+    for _ in range(2):
+        write(world, file, 0, b"B" * BLOCK)
+        request = file_io.fsync(world.fs, file)
+        assert refusal_of(world, request, fail=EIO_ON_SUBMIT) == errno.EIO
+    fsync(world, file)
+
+
+def test_failed_commit_is_told_and_the_earlier_error_is_kept(world):
+    file = dirty_file(world)
+    run(world, writeback_inode(world.fs, file.inode), fail=EIO_ON_SUBMIT)
+    request = file_io.fsync(world.fs, file)
+    assert refusal_of(world, request, fail={"fsync.commit": errno.ENOSPC}) == errno.ENOSPC
+    assert refusal_of(world, file_io.fsync(world.fs, file)) == errno.EIO
+
+
+def test_fsync_of_a_clean_file_still_commits(world):
+    """Its size or its names may have changed."""
+    fsync(world, sparse_file(PAGE))
+    assert world.commit_count == 1
+
+
+def test_names_are_committed_without_any_file(world):
+    run(world, commit_names())
+    assert world.commit_count == 1
+
+
+# -- write -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_sync_write_is_durable_when_it_returns(world, direct):
+    file = sparse_file(0)
+    request = file_io.write(world.fs, file, 0, b"A" * PAGE, direct=direct, sync=True)
+    assert run(world, request) == PAGE
+    assert world.commit_count == 1
+    assert file.inode.disk_size == PAGE
+    assert world.on_image(file.inode, 1) == b"A" * BLOCK
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_write_that_is_not_sync_commits_nothing(world, direct):
+    write(world, sparse_file(0), 0, b"A" * PAGE, direct=direct)
+    assert world.commit_count == 0
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_write_of_nothing_does_nothing(world, direct):
+    """Even beyond the end: no size, no zeroing."""
+    file = sparse_file(100)
+    assert write(world, file, 10 * PAGE, b"", direct=direct) == 0
+    assert file.inode.size == 100
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_write_beyond_the_largest_file_is_refused(world, direct):
+    pos = FILE_SIZE_MAX - 511
+    request = file_io.write(world.fs, sparse_file(0), pos, b"A" * 512, direct=direct, sync=False)
+    assert refusal_of(world, request) == errno.EFBIG
+
+
+def test_both_kinds_of_request_see_each_others_bytes(world):
+    file = sparse_file(0)
+    write(world, file, 0, b"A" * 2 * PAGE)
+    write(world, file, BLOCK, b"B" * BLOCK, direct=True)
+    write(world, file, PAGE - 1, b"C" * 2)
+    expected = b"A" * BLOCK + b"B" * (BLOCK - 1) + b"CC" + b"A" * (PAGE - 1)
+    assert both_reads(world, file) == (expected, expected)
+
+
+# -- copy_range --------------------------------------------------------------------------
+
+
+def test_copy_ends_with_its_source(world):
+    source, target = file_with(world, b"A" * 700), OpenFile(Inode(2))
+    assert run(world, copy_range(world.fs, source, 100, target, 5, PAGE)) == 600
+    assert read(world, target, 0, PAGE) == bytes(5) + b"A" * 600
+    assert run(world, copy_range(world.fs, source, 700, target, 0, PAGE)) == 0
+    check_world(world, [source.inode, target.inode])
+
+
+def test_copy_moves_bytes_within_a_file(world):
+    file = file_with(world, bytes(range(200)) * 3)
+    assert run(world, copy_range(world.fs, file, 0, file, 300, 300)) == 300
+    assert read(world, file, 300, 300) == (bytes(range(200)) * 2)[:300]
+
+
+def test_copy_reads_what_is_only_in_the_cache(world):
+    source, target = dirty_file(world), OpenFile(Inode(2))
+    assert run(world, copy_range(world.fs, source, 0, target, 0, PAGE)) == PAGE
+    assert both_reads(world, target) == (b"A" * PAGE,) * 2
+
+
+def large() -> World:
+    return World(block_size=65536, page_size=65536, block_count=600, cache_size=1 << 26)
+
+
+def test_long_copy_is_cut_and_the_caller_goes_on():
+    world = large()
+    source, target = sparse_file(COPY_LENGTH_MAX + COPY_PIECE), OpenFile(Inode(2))
+    request = copy_range(world.fs, source, 0, target, 0, 2 * COPY_LENGTH_MAX)
+    assert run(world, request) == COPY_LENGTH_MAX
+
+
+@pytest.mark.parametrize("name", ["buffered.read.map", "buffered.write.map"])
+def test_what_was_copied_before_an_error_counts(name):
+    """A short copy, and the error for whoever goes on from there."""
+    world = large()
+    source, target = sparse_file(2 * COPY_PIECE), OpenFile(Inode(2))
+    task = Task(world, copy_range(world.fs, source, 0, target, 0, 2 * COPY_PIECE))
+    task.go_past("buffered.write.copy")
+    while not task.ended:
+        if task.step.name == name:
+            task.fail(errno.EIO)
+        else:
+            task.grant()
+    assert task.finish() == COPY_PIECE
+    assert target.inode.size == COPY_PIECE
+
+
+def test_copy_that_fails_at_once_fails(world):
+    source, target = file_with(world, b"A" * PAGE), OpenFile(Inode(2))
+    request = copy_range(world.fs, source, 0, target, 0, PAGE)
+    assert refusal_of(world, request, fail={"buffered.read.fill": errno.EIO}) == errno.EIO

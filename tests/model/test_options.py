@@ -1,0 +1,155 @@
+"""Mount options: what is taken, what is refused, and that a refusal says what is allowed."""
+
+import pytest
+
+from fusefs.options import (
+    OPTIONS,
+    Invalidate,
+    OptionError,
+    Options,
+    format_size,
+    format_time,
+    parse_size,
+    parse_time,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512", 512),
+        ("4k", 4096),
+        (" 4K ", 4096),
+        ("64m", 64 << 20),
+        ("1g", 1 << 30),
+        ("2t", 2 << 40),
+    ],
+)
+def test_size_is_read(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "k", "4kk", "4.5k", "-1", "4 k", "0x10", "4b", "²", "٤"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="a size such as 512, 4k, 64m, 1g"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "time_s"),
+    [
+        ("1ms", 0.001),
+        ("500us", 0.0005),
+        ("5s", 5),
+        ("5", 5),
+        ("0", 0),
+        ("1.5ms", 0.0015),
+        (".5s", 0.5),
+    ],
+)
+def test_time_is_read(text, time_s):
+    assert parse_time(text) == pytest.approx(time_s)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ms", "1m", "1mus", "-1s", "1e3", "nan", "1.2.3", "1 ms", "٣"]
+)
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError, match="a time such as 500us, 1ms, 5s"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize("size", [0, 1, 512, 1023, 1024, 4096, 6144, 1 << 20, 3 << 30, 1 << 40])
+def test_size_is_shown_as_it_is_read(size):
+    assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize("time_s", [0, 0.000001, 0.0005, 0.001, 0.0015, 0.1, 1, 5, 3600])
+def test_time_is_shown_as_it_is_read(time_s):
+    assert parse_time(format_time(time_s)) == pytest.approx(time_s)
+
+
+ALLOWED = {
+    "invalidate": ({"before": Invalidate.BEFORE, " AFTER ": Invalidate.AFTER}, ["", "never"]),
+    "conversion_delay": ({"0": 0, "500us": 0.0005, "10s": 10}, ["11s", "-1s", "fast"]),
+    "jitter": ({"0": 0, "1ms": 0.001, "1s": 1}, ["2s", "some"]),
+    "readahead": ({"0": 0, "128k": 128 << 10, "16m": 16 << 20}, ["17m", "much"]),
+    "cache_size": ({"64k": 64 << 10, "1g": 1 << 30}, ["63k", "0", "2t"]),
+    "commit": ({"100ms": 0.1, "5": 5, "3600s": 3600}, ["99ms", "3601s"]),
+    "page_size": ({"512": 512, "64k": 65536, "1m": 1 << 20}, ["256", "3k", "2m"]),
+    "block_size": ({"512": 512, "1k": 1024, "64k": 65536}, ["128k", "768", "0"]),
+    "size": ({"1m": 1 << 20, "1t": 1 << 40}, ["1k", "1", "big"]),
+}
+"""For each option the texts it takes, with their values, and texts that it refuses."""
+
+REASONS = {
+    "invalidate": "before or after",
+    "conversion_delay": "a time",
+    "jitter": "a time",
+    "readahead": "a size",
+    "cache_size": "a size",
+    "commit": "a time",
+    "page_size": "a",
+    "block_size": "a",
+    "size": "a size",
+}
+
+
+def test_every_option_is_tried():
+    assert ALLOWED.keys() == REASONS.keys() == OPTIONS.keys() == set(Options.__slots__)
+
+
+TAKEN = [
+    (name, text, value) for name, (taken, _) in ALLOWED.items() for text, value in taken.items()
+]
+REFUSED = [(name, text) for name, (_, refused) in ALLOWED.items() for text in refused]
+
+
+@pytest.mark.parametrize(("name", "text", "value"), TAKEN, ids=[f"{n}={t}" for n, t, _ in TAKEN])
+def test_allowed_value_is_set_and_shown_as_it_is_read(name, text, value):
+    options = Options().changed(name, text)
+    assert getattr(options, name) == pytest.approx(value) if name != "invalidate" else value
+    again = Options().changed(name, options.formatted()[name])
+    assert getattr(again, name) == getattr(options, name)
+
+
+@pytest.mark.parametrize(("name", "text"), REFUSED, ids=[f"{n}={t}" for n, t in REFUSED])
+def test_refused_value_is_named_with_what_is_allowed(name, text):
+    with pytest.raises(OptionError) as refusal:
+        Options().changed(name, text)
+    message = str(refusal.value)
+    assert message.startswith(f"bad value '{text}' for {name}: it takes {REASONS[name]}")
+    assert "\n" not in message
+
+
+def test_unknown_option_is_refused_with_all_that_are_known():
+    with pytest.raises(OptionError) as refusal:
+        Options().changed("invalidte", "after")
+    assert str(refusal.value) == f"unknown option 'invalidte'; known: {', '.join(OPTIONS)}"
+
+
+def test_with_all_sets_all_or_raises():
+    options = Options().with_all({"invalidate": "before", "commit": "1s"})
+    assert (options.invalidate, options.commit) == (Invalidate.BEFORE, 1.0)
+    with pytest.raises(OptionError, match="bad value 'x' for commit"):
+        Options().with_all({"invalidate": "before", "commit": "x"})
+
+
+def test_defaults_are_the_fixed_order_and_the_sizes_of_x86():
+    assert Options().formatted() == {
+        "invalidate": "after",
+        "conversion_delay": "1ms",
+        "jitter": "1ms",
+        "readahead": "128k",
+        "cache_size": "64m",
+        "commit": "5s",
+        "page_size": "4k",
+    }
+
+
+def test_only_what_a_live_mount_can_change_is_live():
+    assert {name for name, option in OPTIONS.items() if not option.live} == {
+        "page_size",
+        "block_size",
+        "size",
+    }

@@ -1,0 +1,223 @@
+"""What the mounted tests use to reach a mount: programs, direct I/O, and calls os lacks.
+
+    run, as_nobody, python     a process with a timeout; its output
+    need                       skip (fail in CI) when a program is missing
+    direct_write, direct_read  through an O_DIRECT descriptor, with an aligned buffer
+    fallocate, renameat2       by their system calls
+    fails_with                 the errno that a call must give
+    eventually                 for what the kernel tells the daemon later: FORGET, RELEASE
+    has_ended                  is a daemon gone?
+
+Units: pos and length are bytes in the file.
+Errors: OSError; subprocess.CalledProcessError, whose note holds what the program said.
+"""
+
+import ctypes
+import mmap
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PROGRAM_TIMEOUT_S = 60.0
+EVENTUALLY_TIMEOUT_S = 20.0
+
+NOBODY = 65534
+
+FALLOC_KEEP_SIZE = 0x01
+FALLOC_PUNCH_HOLE = 0x02
+FALLOC_ZERO_RANGE = 0x10
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
+
+AT_FDCWD = -100
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_libc.renameat2.argtypes = (
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.c_uint,
+)
+
+
+# -- programs ------------------------------------------------------------------------
+
+
+def need(*programs: str) -> None:
+    """Skip the test if a program is missing; where CI is set, fail instead."""
+    for program in programs:
+        if shutil.which(program) is None:
+            reason = f"{program} is missing (apt install {PACKAGES.get(program, program)})"
+            if os.environ.get("CI"):
+                pytest.fail(f"CI is set, and {reason}", pytrace=False)
+            pytest.skip(reason)
+
+
+PACKAGES = {"xfs_io": "xfsprogs", "dd": "coreutils", "setpriv": "util-linux"}
+
+
+def run(
+    *command: str | Path,
+    cwd: Path | None = None,
+    timeout_s: float = PROGRAM_TIMEOUT_S,
+    user: int | None = None,
+) -> str:
+    """What a program printed on stdout; CalledProcessError if it failed."""
+    result = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
+    )
+    if result.returncode:
+        error = subprocess.CalledProcessError(result.returncode, result.args)
+        error.add_note((result.stdout + result.stderr)[-4000:])
+        raise error
+    return result.stdout
+
+
+def as_nobody(script: str, cwd: Path) -> tuple[int, str]:
+    """Run a shell script as another user: its exit status, and all that it said.
+
+    It starts in cwd, so that it need not pass through the directories above.
+    """
+    result = subprocess.run(
+        ["sh", "-c", script],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PROGRAM_TIMEOUT_S,
+        check=False,
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+    )
+    return result.returncode, result.stdout
+
+
+def python(script: str, *arguments: object, inherits: Sequence[int] = ()) -> subprocess.Popen[str]:
+    """Start a Python client; its stdout is piped, and it has the file descriptors it inherits."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=inherits,
+    )
+
+
+def all_succeed(clients: list[subprocess.Popen[str]]) -> list[str]:
+    """Wait for clients that run side by side; what each one printed."""
+    try:
+        printed = [client.communicate(timeout=PROGRAM_TIMEOUT_S)[0] for client in clients]
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+    assert [client.returncode for client in clients] == [0] * len(clients)
+    return printed
+
+
+# -- direct I/O ----------------------------------------------------------------------
+
+
+@contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags, 0o644)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def direct_write(path: Path, data: bytes, pos: int = 0) -> int:
+    """One pwrite(2) with O_DIRECT; the file is made if it is missing."""
+    with opened(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as fd:
+        return os.pwrite(fd, aligned(data), pos)
+
+
+def direct_read(path: Path, length: int, pos: int = 0) -> bytes:
+    """One pread(2) with O_DIRECT."""
+    with opened(path, os.O_RDONLY | os.O_DIRECT) as fd:
+        return direct_read_fd(fd, length, pos)
+
+
+def direct_read_fd(fd: int, length: int, pos: int = 0) -> bytes:
+    buffer = mmap.mmap(-1, max(length, 1))
+    count = os.preadv(fd, [memoryview(buffer)[:length]], pos)
+    return buffer[:count]
+
+
+def aligned(data: bytes) -> memoryview:
+    """The same bytes at the start of a page."""
+    buffer = mmap.mmap(-1, max(len(data), 1))
+    buffer[: len(data)] = data
+    return memoryview(buffer)[: len(data)]
+
+
+# -- system calls that os does not have ----------------------------------------------
+
+
+def fallocate(path: Path, mode: int, pos: int, length: int) -> None:
+    with opened(path, os.O_RDWR | os.O_CREAT) as fd:
+        if _libc.fallocate(fd, mode, pos, length):
+            raise _os_error(path)
+
+
+def renameat2(source: Path, target: Path, flags: int) -> None:
+    if _libc.renameat2(AT_FDCWD, bytes(source), AT_FDCWD, bytes(target), flags):
+        raise _os_error(source)
+
+
+def _os_error(path: Path) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), str(path))
+
+
+@contextmanager
+def fails_with(*numbers: int) -> Iterator[None]:
+    """The body raises OSError with one of these errnos."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        yield
+    assert caught.value.errno in numbers, caught.value
+
+
+# -- what comes later ----------------------------------------------------------------
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    """Ask until it holds; the kernel sends FORGET and RELEASE after the call returned."""
+    deadline = time.monotonic() + EVENTUALLY_TIMEOUT_S
+    while not holds():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.01)
+
+
+def has_ended(pid: int) -> bool:
+    """A process is gone, or a zombie that nobody has waited for yet."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
