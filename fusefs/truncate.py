@@ -12,7 +12,7 @@ Errors: FsError(ENOSPC), FsError(EIO), FsError(EOPNOTSUPP) for a mode that FUSE 
 carry, FsError(ENXIO) from seek.
 Invariants:
     (T1) no page beyond the new size, or in a punched range, is cached when its blocks go;
-    (T2) bytes beyond i_size in the last block are zeros, in the cache and on the image.
+    (T2) bytes beyond i_size in the last block read as zeros once the file grows over them.
 """
 
 import errno

@@ -107,6 +107,7 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
         for page in pages:
             if page.writeback:
                 page.end_writeback()
+        fs.cache.shrink()  # dirty pages may have kept it above its limit
 
 
 def _start_writeback(

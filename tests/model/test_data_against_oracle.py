@@ -217,10 +217,10 @@ def machine(geometry: tuple[int, int], examples: int) -> type:
     return case
 
 
-Test512On4096 = machine((512, 4096), 20)
-Test1024On4096 = machine((1024, 4096), 20)
-Test4096On4096 = machine((4096, 4096), 20)
-Test4096On65536 = machine((4096, 65536), 20)
+Test512On4096 = machine((512, 4096), 10)
+Test1024On4096 = machine((1024, 4096), 10)
+Test4096On4096 = machine((4096, 4096), 10)
+Test4096On65536 = machine((4096, 65536), 10)
 
 TestLong512On4096 = pytest.mark.long(machine((512, 4096), 1000))
 TestLong1024On4096 = pytest.mark.long(machine((1024, 4096), 1000))

@@ -451,6 +451,18 @@ def test_write_without_room_fails_and_loses_no_block(world):
     check_world(world, [filler.inode, file.inode])
 
 
+def test_bytes_of_a_failed_write_beyond_the_end_are_never_shown(world):
+    """(T2) is broken until the file grows: the end's block was written, the next has no room."""
+    file = file_with(world, b"A" * 100)
+    filler = OpenFile(Inode(9))
+    write(world, filler, 0, b"F" * BLOCK * world.fs.space.available_count, direct=True)
+    assert refusal_of(world, direct_write(world.fs, file.inode, 0, b"B" * PAGE)) == errno.ENOSPC
+    assert world.on_image(file.inode, 0) == b"B" * BLOCK
+    assert file.inode.size == 100
+    run(world, truncate(world.fs, file.inode, PAGE))
+    assert both_reads(world, file) == (b"B" * 100 + bytes(PAGE - 100),) * 2
+
+
 def test_write_waits_for_the_commit_that_gives_room(world):
     """(S2) Freed blocks are handed out after it, and not before."""
     filler = OpenFile(Inode(9))

@@ -241,6 +241,17 @@ def test_failed_flush_frees_the_blocks_beyond_all_the_same(world):
     world.check_space([file.inode])
 
 
+def test_map_that_cannot_be_loaded_leaves_the_file_as_it_is(world):
+    """Else blocks beyond the end would stay, and come back when the file grows."""
+    file = file_with(world, b"A" * PAGE)
+    request = truncate(world.fs, file.inode, 100)
+    assert refusal_of(world, request, fail={"truncate.drop_pages": errno.EIO}) == errno.EIO
+    assert file.inode.size == PAGE
+    set_size(world, file, 100)
+    set_size(world, file, PAGE)
+    assert both_reads(world, file) == (b"A" * 100 + bytes(PAGE - 100),) * 2
+
+
 def test_end_that_cannot_be_zeroed_leaves_the_size(world):
     file = file_with(world, b"A" * PAGE)
     request = truncate(world.fs, file.inode, 100)
