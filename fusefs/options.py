@@ -131,7 +131,8 @@ OPTIONS: dict[str, Option] = {
         _time_between(0, 1),
         format_time,
         live=True,
-        help="mean of the random pause before a page fill or an O_DIRECT open, 0 to 1s",
+        help="mean of the random pause before a page fill; four times that before an"
+        " O_DIRECT open for writing; 0 to 1s",
     ),
     "readahead": Option(
         _size_between(0, 16 << 20),

@@ -33,6 +33,10 @@ from fusefs.truncate import truncate
 
 log = logging.getLogger(__name__)
 
+OPEN_PAUSES = 4
+"""Pauses of the jitter option at a direct writer's open: processes start further apart than
+pages are filled, and must change places to be out of step."""
+
 ENTRIES_AT_A_TIME = 128
 
 
@@ -253,7 +257,7 @@ class Operations(pyfuse3.Operations):
     async def _out_of_step(self, flags: int) -> None:
         """Direct writers that start together do not write one after the other, in order."""
         if flags & os.O_DIRECT and flags & os.O_ACCMODE != os.O_RDONLY:
-            pause_s = self.driver.jitter()
+            pause_s = OPEN_PAUSES * self.driver.jitter()
             if pause_s:
                 await trio.sleep(pause_s)
 
