@@ -1,13 +1,14 @@
 """The command line: what each word after mount_tool.py does.
 
     mount, umount, mkfs       images and mounts
+    fsck                      check an image that is not mounted, and repair it
     set, status, trace        a live mount, through its control directory alone
     demo                      both orders, side by side
     explore                   every interleaving of a few model tasks
 
     mount_tool.py IMAGE MOUNTPOINT [-o ...]     as mount(8) calls a mount.TYPE helper
 
-Exit status: 0 done, 1 failed, 2 usage.  Errors are one line on stderr.
+Exit status: 0 done, 1 failed, 2 usage; fsck has its own.  Errors are one line on stderr.
 """
 
 import argparse
@@ -19,11 +20,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from fusefs.live.control import CONTROL_NAME
-from fusefs.live.daemon import MountError, MountRequest, mount
+from fusefs.live.daemon import LOCK_WAIT_S, MountError, MountRequest, mount
+from fusefs.live.fsck import fsck
 from fusefs.live.volume import VolumeError, make_image, metadata_path
 from fusefs.options import OPTIONS, OptionError, Options
 
-COMMANDS = ("mount", "umount", "mkfs", "set", "status", "trace", "demo", "explore")
+COMMANDS = ("mount", "umount", "mkfs", "fsck", "set", "status", "trace", "demo", "explore")
 
 FUSE_OPTIONS = frozenset(
     [
@@ -118,6 +120,12 @@ def _add_image_commands(add: AddCommand) -> None:
     sub.add_argument("image")
     sub.add_argument("-o", action="append", default=[], metavar="OPT=VALUE,...", dest="options")
 
+    sub = add("fsck", _fsck, "check an image that is not mounted; repair what needs no guess")
+    sub.add_argument("image")
+    sub.add_argument("--repair", action="store_true", help="without it nothing is written")
+    sub.add_argument("--json", action="store_true")
+    sub.add_argument("-o", action="append", default=[], metavar="metadata=PATH", dest="options")
+
 
 def _add_live_commands(add: AddCommand) -> None:
     sub = add("set", _set, "change options of a live mount")
@@ -152,6 +160,8 @@ def _add_showing_commands(add: AddCommand) -> None:
 
 
 def _option_help(command: str) -> str:
+    if command == "fsck":
+        return "exit status: 0 clean, 1 repaired, 4 something is left, 8 cannot be checked"
     if command not in ("mount", "mkfs", "set"):
         return ""
     lines = [
@@ -216,6 +226,20 @@ def _mkfs(arguments: argparse.Namespace) -> int:
     options = Options(page_size=1 << 20).with_all(ours)
     make_image(arguments.image, metadata_path(arguments.image, metadata), options)
     return 0
+
+
+def _fsck(arguments: argparse.Namespace) -> int:
+    """Exit status 0 clean, 1 repaired, 4 something is left, 8 cannot be checked."""
+    ours, metadata, passed = split_options(arguments.options)
+    if refused := [*ours, *passed]:
+        raise OptionError(f"fsck does not take '{refused[0]}'; it takes metadata")
+    return fsck(
+        arguments.image,
+        metadata_path(arguments.image, metadata),
+        repairs=arguments.repair,
+        as_json=arguments.json,
+        lock_wait_s=LOCK_WAIT_S,
+    )
 
 
 def _umount(arguments: argparse.Namespace) -> int:
