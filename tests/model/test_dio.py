@@ -110,7 +110,7 @@ def test_before_order_can_leave_zeros_cached(prepare):
 
 
 def test_before_order_spares_overwrites():
-    """(D1) Where nothing is converted there is no window: KERNEL.md section 1.2."""
+    """(D1) Where nothing is converted there is no window."""
     world, file, buffered, direct = read_in_between(BEFORE, "mapped")
     assert not world.stale_blocks(file.inode)
     assert buffered == direct == b"N" * BLOCK + b"O" * 3 * BLOCK

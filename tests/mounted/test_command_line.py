@@ -236,7 +236,7 @@ def test_damaged_superblock_is_refused(tmp_path: Path, mnt: Path, made: Path, fi
 def test_superblock_that_contradicts_the_metadata_is_refused(
     tmp_path: Path, mnt: Path, made: Path, pos: int, value: int
 ):
-    """Opening checks everything that it relies on (DESIGN.md section 4)."""
+    """Opening checks everything that it relies on."""
     content = bytearray(made.read_bytes())
     content[pos : pos + 4] = value.to_bytes(4, "little")
     made.write_bytes(content)
