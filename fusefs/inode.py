@@ -19,19 +19,48 @@ class Inode:
     lock        i_rwsem (XFS: IOLOCK): docs/design.md has the table of who takes it how
     extents     block map
     mapping     struct address_space: the cached pages and invalidate_lock
-    changed     disk_size or map differ from what was last committed
+    changed     disk_size or map differ from what was last saved for a commit
+
+    Whoever saves inodes passes one dictionary to all of them: an inode enters itself there
+    when it changes, by whatever request, so that no commit can overlook it.
     """
 
-    __slots__ = ("changed", "disk_size", "extents", "ino", "lock", "mapping", "size")
+    __slots__ = (
+        "_changed",
+        "_inodes_changed",
+        "disk_size",
+        "extents",
+        "ino",
+        "lock",
+        "mapping",
+        "size",
+    )
 
-    def __init__(self, ino: int, size: int = 0, extents: ExtentMap | None = None) -> None:
+    def __init__(
+        self,
+        ino: int,
+        size: int = 0,
+        extents: ExtentMap | None = None,
+        inodes_changed: "dict[int, Inode] | None" = None,
+    ) -> None:
         self.ino = ino
         self.size = size
         self.disk_size = size
         self.extents = extents if extents is not None else ExtentMap()
         self.mapping = AddressSpace()
         self.lock = RwLock("inode")
-        self.changed = False
+        self._changed = False
+        self._inodes_changed = {} if inodes_changed is None else inodes_changed
+
+    @property
+    def changed(self) -> bool:
+        return self._changed
+
+    @changed.setter
+    def changed(self, changed: bool) -> None:
+        self._changed = changed
+        if changed:
+            self._inodes_changed[self.ino] = self
 
     def written_to(self, end: int) -> None:
         """Bytes up to end are on the image: a commit may record a size up to there."""

@@ -230,8 +230,8 @@ async def _sync(volume: Volume, driver: Driver) -> None:
     for ino, inode in list(volume.fs.inodes_dirty.items()):
         await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
         node = volume.namespace.nodes.get(ino)
-        if node is not None and (inode.changed or node.is_idle):
-            volume.namespace.mark_changed(node)
+        if node is not None and node.is_idle:
+            volume.namespace.mark_changed(node)  # so that the commit lets it go
     with suppress(FsError):  # the driver has logged it
         await driver.call(commit_names(), "commit")
 

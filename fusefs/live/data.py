@@ -171,7 +171,5 @@ class DataRequests:
                 reply(result)
             else:
                 request.reply_err(error.errno)
-            if node.inode is not None and node.inode.changed and node.nlink:
-                self.volume.namespace.mark_changed(node)
 
         self.driver.start(coroutine, done, operation, node.ino, request.pid)

@@ -6,8 +6,9 @@ A Node is in memory from its first use until drop() or delete():
                                                       delete()    nlink is 0
 
 The caller counts: lookups for each reply that gives the kernel an entry, opens for each
-open file.  Attributes, size and map change in memory; whoever changes one, or sees that the
-model did, calls mark_changed(), and save_changed() writes them before a commit.
+open file.  Attributes, size and map change in memory.  Whoever changes an attribute calls
+mark_changed(); a change of size or map is noted by the Inode itself, whichever request made
+it.  save_changed() writes all of that before a commit.
 
 Units: sizes are bytes; times are nanoseconds since 1970.
 Errors: FsError(ESTALE) for an inode that does not exist, FsError(EIO) from the metadata.
@@ -108,6 +109,7 @@ class NodeTable:
         self.geometry = geometry
         self.nodes: dict[int, Node] = {}
         self._nodes_changed: dict[int, Node] = {}
+        self._inodes_changed: dict[int, Inode] = {}
 
     def node(self, ino: int) -> Node:
         """The node of an inode, loaded if need be; FsError(ESTALE) if there is none."""
@@ -125,7 +127,7 @@ class NodeTable:
         inode = None
         if stat.S_ISREG(a.mode):
             extents = ExtentMap(complete=not map_is_stored, blocks_allocated=a.blocks)
-            inode = Inode(a.ino, a.size, extents)
+            inode = Inode(a.ino, a.size, extents, self._inodes_changed)
         node = self.nodes[a.ino] = Node(
             a.ino,
             a.mode,
@@ -165,9 +167,10 @@ class NodeTable:
         self.metadata.delete_inode(node.ino)
         del self.nodes[node.ino]
         self._nodes_changed.pop(node.ino, None)
+        self._inodes_changed.pop(node.ino, None)
 
     def mark_changed(self, node: Node) -> None:
-        """An attribute, the size or the map differs from what is stored."""
+        """An attribute differs from what is stored.  Size and map need no call: see Inode."""
         node.changed = True
         self._nodes_changed[node.ino] = node
 
@@ -176,6 +179,10 @@ class NodeTable:
 
         Those among them that are idle can be dropped now.
         """
+        for ino in self._inodes_changed:
+            if ino in self.nodes:  # else deleted while a request still ran
+                self.mark_changed(self.nodes[ino])
+        self._inodes_changed.clear()
         saved = list(self._nodes_changed.values())
         for node in saved:
             size = blocks = 0

@@ -298,10 +298,7 @@ class Operations(pyfuse3.Operations):
         handle = self.data.handles[fh]
         if handle.file is None or handle.node is None:
             return
-        node = handle.node
-        if handle.file.inode.changed:
-            self.names.mark_changed(node)
-        await self.driver.call(fsync(self.volume.fs, handle.file), "fsync", node.ino)
+        await self.driver.call(fsync(self.volume.fs, handle.file), "fsync", handle.node.ino)
 
     # -- directories -----------------------------------------------------------------
 

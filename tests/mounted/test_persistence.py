@@ -299,3 +299,27 @@ def test_blocks_of_files_deleted_while_open_are_free_after_a_crash(mount: Callab
     assert m.status()["inodes"]["total"] == 1
     m.remount()
     assert m.status()["space"]["free"] == free
+
+
+@pytest.mark.parametrize("end", ["crash", "umount"])
+@pytest.mark.parametrize("written_back_by", ["fsync", "another-writer"])
+def test_a_commit_between_a_write_and_its_writeback_loses_nothing(
+    mount: Callable[..., Mount], written_back_by: str, end: str
+):
+    """(C1, N2) The map changes at the writeback, after another file's commit saved the inode."""
+    here = mount(commit="3600s", cache_size="1m")
+    data = b"A" * 100_000
+    with opened(here.path / "file", os.O_RDWR | os.O_CREAT) as fd:
+        os.write(fd, data)
+        with opened(here.path / "other", os.O_RDWR | os.O_CREAT) as other:
+            os.write(other, b"B")
+            os.fsync(other)
+            if written_back_by == "another-writer":
+                os.write(other, bytes(1 << 20))
+                os.fsync(other)
+        if written_back_by == "fsync" or end == "crash":
+            os.fsync(fd)
+        if end == "crash":
+            here.kill()
+    here.remount()
+    assert (here.path / "file").read_bytes() == data
