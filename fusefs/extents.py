@@ -137,10 +137,6 @@ class Chunk:
         self.physicals[first:last] = [run[2] for run in kept]
         return freed
 
-    @property
-    def empty(self) -> bool:
-        return not self.starts and not self.blocks_delalloc.any()
-
 
 class ExtentMap:
     """The map of one file.

@@ -183,6 +183,18 @@ class Volume:
             await trio.to_thread.run_sync(self.image.flush)
             return
         self._metadata_changed = False
+        try:
+            await self._make_durable()
+        except BaseException:
+            self._metadata_changed = True  # the transaction is still open: the next one tries
+            raise
+        for node in saved:
+            if node.ino in self.namespace.nodes and node.is_idle and node.nlink:
+                self._drop(node)
+
+    async def _make_durable(self) -> None:
+        """Parts 2 to 4 of the protocol, after the groups of part 1."""
+        space = self.fs.space
         space.begin_commit()
         self.metadata.save_groups(space)
         await trio.to_thread.run_sync(self.image.flush)
@@ -191,9 +203,6 @@ class Volume:
         if space.committing:
             await trio.to_thread.run_sync(self.image.punch, list(space.committing))
         space.end_commit()
-        for node in saved:
-            if node.ino in self.namespace.nodes and node.is_idle and node.nlink:
-                self._drop(node)
 
     def close(self) -> None:
         self.metadata.close()

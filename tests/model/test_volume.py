@@ -1,0 +1,43 @@
+"""The commit of one image: real files in a temporary folder, no mount."""
+
+import errno
+import stat
+from pathlib import Path
+
+import pytest
+
+from fusefs.live.image_file import ImageFile
+from fusefs.live.volume import Volume, make_image
+from fusefs.options import Options
+
+
+class FlushFailsOnce:
+    """An image on a disk that fails one flush, and works before and afterwards."""
+
+    def __init__(self, image: ImageFile) -> None:
+        self.superblock = image.superblock
+        self.punch, self.close = image.punch, image.close
+        self.failures = [OSError(errno.EIO, "the disk failed")]
+
+    def flush(self) -> None:
+        if self.failures:
+            raise self.failures.pop()
+
+
+async def test_what_a_failed_commit_did_not_store_the_next_one_does(tmp_path: Path):
+    """Part 1 is done and the transaction open: a later commit must not take that for stored."""
+    image, metadata = str(tmp_path / "image"), str(tmp_path / "image.meta")
+    make_image(image, metadata, Options(size=1 << 20))
+    volume = Volume.open(image, metadata, Options())
+    volume.image = FlushFailsOnce(volume.image)
+    volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
+    volume.names_changed()
+    with pytest.raises(OSError, match="the disk failed"):
+        await volume.commit()
+    await volume.commit()
+    volume.close()
+    again = Volume.open(image, metadata, Options())
+    try:
+        assert again.namespace.lookup(1, b"name").nlink == 1
+    finally:
+        again.close()
