@@ -1,6 +1,7 @@
 """What a linter cannot hold: who may import what, and how long things may get."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,3 +139,15 @@ def test_every_rule_of_the_model_is_quoted_by_a_test():
         labels = [word.strip()[:4] for word in invariants.splitlines() if word.strip()[:1] == "("]
         for label in labels:
             assert label in tests, f"no test quotes {label} of {name(path)}"
+
+
+# -- the front door ----------------------------------------------------------------------
+
+
+def test_each_command_of_dev_does_something():
+    """A command that is listed but has no branch would end with status 0, and do nothing."""
+    script = (ROOT / "dev").read_text()
+    usage, _, code = script.partition("die()")
+    _, _, branches = code.rpartition("case $command in")
+    named = set(re.findall(r"\./dev (\w+)", usage))
+    assert {f"{command})" for command in named - {"setup"}} <= set(branches.split())

@@ -16,8 +16,9 @@ Errors: VolumeError, one line, while opening.  OSError or FsError from commit().
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import trio
 
@@ -82,9 +83,18 @@ def _one_line_errors() -> Iterator[None]:
 
 
 class Volume:
-    """An open image with everything that its requests share."""
+    """An open image with everything that its requests share.
 
-    def __init__(self, image: ImageFile, metadata: Metadata, options: Options) -> None:
+    in_thread runs what blocks: flush, commit and punch.  Others go on meanwhile.
+    """
+
+    def __init__(
+        self,
+        image: ImageFile,
+        metadata: Metadata,
+        options: Options,
+        in_thread: Callable[..., Awaitable[Any]] = trio.to_thread.run_sync,
+    ) -> None:
         block = image.superblock
         self.image = image
         self.metadata = metadata
@@ -94,6 +104,7 @@ class Volume:
         self.namespace = Namespace(metadata, self.fs.geometry)
         self.orphan_count = metadata.delete_orphans(space)
         self.commit_count = 0
+        self._in_thread = in_thread
         self._doomed: list[Node] = []
         self._metadata_changed = self.orphan_count > 0
 
@@ -180,7 +191,7 @@ class Volume:
             self.namespace.delete(node)
         changed = bool(saved or doomed or space.freed or space.groups_dirty)
         if not changed and not self._metadata_changed:
-            await trio.to_thread.run_sync(self.image.flush)
+            await self._in_thread(self.image.flush)
             return
         self._metadata_changed = False
         try:
@@ -197,11 +208,11 @@ class Volume:
         space = self.fs.space
         space.begin_commit()
         self.metadata.save_groups(space)
-        await trio.to_thread.run_sync(self.image.flush)
-        await trio.to_thread.run_sync(self.metadata.commit)
+        await self._in_thread(self.image.flush)
+        await self._in_thread(self.metadata.commit)
         self.commit_count += 1
         if space.committing:
-            await trio.to_thread.run_sync(self.image.punch, list(space.committing))
+            await self._in_thread(self.image.punch, list(space.committing))
         space.end_commit()
 
     def close(self) -> None:
