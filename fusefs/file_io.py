@@ -76,6 +76,12 @@ async def writeback_inode(fs: Filesystem, inode: Inode) -> None:
         await writeback_range(fs, inode, 0, FILE_SIZE_MAX)
 
 
+async def make_durable(fs: Filesystem, inode: Inode) -> None:
+    """Write back and commit, before a rename puts the file in another's place."""
+    await writeback_inode(fs, inode)
+    await commit("names.commit", None)
+
+
 async def commit_names() -> None:
     """Make all names and attributes durable: fsync of a directory, and the flusher."""
     await commit("names.commit", None)

@@ -20,7 +20,7 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
 
 from fusefs.errors import FsError
-from fusefs.file_io import commit_names, fsync
+from fusefs.file_io import commit_names, fsync, make_durable
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.live.answer import answered
 from fusefs.live.attributes import control_attributes, node_attributes
@@ -228,6 +228,10 @@ class Operations(pyfuse3.Operations):
             or (new_parent == root and new_name == CONTROL_NAME)
         ):
             raise FsError(errno.EPERM)
+        if not flags and (
+            inode := self.volume.unsaved_replacement(parent, name, new_parent, new_name)
+        ):
+            await self.driver.call(make_durable(self.volume.fs, inode), "rename", inode.ino)
         self._changed()
         replaced = self.names.rename(parent, name, new_parent, new_name, flags, time.time_ns())
         if replaced is not None:

@@ -151,6 +151,21 @@ class Volume:
         first, end_chunk = max(block - 1, 0) // CHUNK_BLOCKS, -(-end // CHUNK_BLOCKS)
         self.metadata.load_map(inode.ino, inode.extents, first, end_chunk)
 
+    def unsaved_replacement(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes
+    ) -> Inode | None:
+        """The file that a rename is to put in another's place, if a crash could shorten it.
+
+        Else the name might lead to neither the old content nor the new; ext4 has
+        auto_da_alloc against that.
+        """
+        try:
+            source = self.namespace.lookup(parent, name)
+            self.namespace.lookup(new_parent, new_name)
+        except FsError:
+            return None
+        return None if source.is_stored else source.inode
+
     def names_changed(self) -> None:
         """Something was written to the transaction that a commit must make durable."""
         self._metadata_changed = True
@@ -191,7 +206,7 @@ class Volume:
             self.namespace.delete(node)
         changed = bool(saved or doomed or space.freed or space.groups_dirty)
         if not changed and not self._metadata_changed:
-            await self._in_thread(self.image.flush)
+            await self._flush()
             return
         self._metadata_changed = False
         try:
@@ -200,7 +215,7 @@ class Volume:
             self._metadata_changed = True  # the transaction is still open: the next one tries
             raise
         for node in saved:
-            if node.ino in self.namespace.nodes and node.is_idle and node.nlink:
+            if self.namespace.nodes.get(node.ino) is node and node.is_idle and node.nlink:
                 self._drop(node)
 
     async def _make_durable(self) -> None:
@@ -208,12 +223,15 @@ class Volume:
         space = self.fs.space
         space.begin_commit()
         self.metadata.save_groups(space)
-        await self._in_thread(self.image.flush)
+        await self._flush()
         await self._in_thread(self.metadata.commit)
         self.commit_count += 1
         if space.committing:
             await self._in_thread(self.image.punch, list(space.committing))
         space.end_commit()
+
+    async def _flush(self) -> None:
+        await self._in_thread(self.image.flush)
 
     def close(self) -> None:
         self.metadata.close()

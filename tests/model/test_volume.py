@@ -2,7 +2,9 @@
 
 import errno
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +43,26 @@ async def test_what_a_failed_commit_did_not_store_the_next_one_does(tmp_path: Pa
         assert again.namespace.lookup(1, b"name").nlink == 1
     finally:
         again.close()
+
+
+async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(tmp_path: Path):
+    """The commit lets go what nobody uses; the node of the same inode that came since is used."""
+    image, metadata = str(tmp_path / "image"), str(tmp_path / "image.meta")
+    make_image(image, metadata, Options(size=1 << 20))
+    volume = Volume.open(image, metadata, Options())
+    names = volume.namespace
+    before = names.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
+    names.mark_changed(before)
+
+    async def forgotten_and_found(function: Callable[..., None], *arguments: Any) -> None:
+        if names.nodes.get(before.ino) is before:
+            volume.release(before)
+            names.lookup(1, b"name").lookups += 1
+        function(*arguments)
+
+    volume._in_thread = forgotten_and_found
+    await volume.commit()
+    again = names.nodes[before.ino]
+    assert again is not before
+    assert again.lookups == 1
+    volume.close()

@@ -239,6 +239,19 @@ def test_synced_names_survive_sigkill(mount: Callable[..., Mount]):
     assert os.getxattr(m.path, "user.a") == b"value"
 
 
+def test_rename_over_a_file_leaves_the_new_one_whole(mount: Callable[..., Mount]):
+    """Nobody synced its content; but the name must not lead to less than one of the two."""
+    m = mount(commit="3600s")
+    (m.path / "file").write_bytes(b"old" * 10_000)
+    with opened(m.path / "new", os.O_RDWR | os.O_CREAT) as fd:
+        os.pwrite(fd, b"new" * 10_000, 0)
+    (m.path / "new").rename(m.path / "file")
+    run("sync", m.path)  # of the names alone
+    m.kill()
+    m.start()
+    assert (m.path / "file").read_bytes() == b"new" * 10_000
+
+
 def test_sigkill_under_load_leaves_whole_records(mount: Callable[..., Mount]):
     """Each record was fsynced before the client said so; all of them must be there."""
     m = mount(commit="100ms")

@@ -1,0 +1,159 @@
+"""Several clients on one volume, stopped at every moment: what does the next mount find?"""
+
+import stat
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any
+
+import pytest
+from crash.clients import FILE_BLOCKS_MAX, ROOT, Client, flusher, run_alone
+from crash.machine import BLOCK, Machine, Wreck, metadata_of, recover
+
+from fusefs.file_io import fsync, write
+from fusefs.inode import OpenFile
+from fusefs.live.fsck_check import check
+from fusefs.live.nodes import Node
+from fusefs.live.volume import Volume
+from fusefs.options import Options
+
+BLOCK_COUNT = 96
+CLIENT_COUNT = 3
+OPTIONS = Options(page_size=2 * BLOCK, cache_size=32 * BLOCK, readahead=0)
+
+
+class Crashes:
+    """Runs workloads, and looks at each wreck; wrecks has the digests of those of all runs."""
+
+    def __init__(self) -> None:
+        self.wrecks: set[bytes] = set()
+
+    def run(
+        self, seed: int, operation_count: int = 40, volume_class: type[Volume] = Volume
+    ) -> None:
+        """Three clients and a flusher; AssertionError if a wreck breaks a promise."""
+        machine = Machine(seed, OPTIONS, BLOCK_COUNT, volume_class)
+        names = machine.volume.namespace
+        shared = names.make(ROOT, b"shared", stat.S_IFREG | 0o644, 0, 0, 0, 1)
+        shared.opens += 1
+        machine.run(_fill(machine.volume, shared))
+        clients = [Client(machine, i, CLIENT_COUNT, shared) for i in range(CLIENT_COUNT)]
+        seen: set[tuple[bytes, int]] = set()
+        machine.run(
+            *(client.work(operation_count) for client in clients),
+            flusher(machine, operation_count // 8),
+            moment=lambda: self._look(machine, clients, seen),
+        )
+
+    def run_all(self, seeds: Iterable[int], **options: Any) -> None:
+        for seed in seeds:
+            self.run(seed, **options)
+
+    def _look(self, machine: Machine, clients: list[Client], seen: set[tuple[bytes, int]]) -> None:
+        for wreck in machine.wrecks():
+            digest = blake2b(wreck.image + wreck.metadata, digest_size=16).digest()
+            if (digest, machine.promise_count) in seen:
+                continue
+            seen.add((digest, machine.promise_count))
+            if digest not in self.wrecks:
+                self.wrecks.add(digest)
+                _check_consistency(wreck)
+            volume = recover(wreck, OPTIONS)
+            for client in clients:
+                client.check(volume)
+
+
+@pytest.fixture(scope="module")
+def crashes() -> Crashes:
+    """One for all runs, so that each wreck counts once."""
+    return Crashes()
+
+
+def _check_consistency(wreck: Wreck) -> None:
+    """(C6)"""
+    volume = recover(wreck, OPTIONS)
+    found = check(metadata_of(wreck), volume.image.superblock)
+    if orphans := [finding for finding in found if finding.kind == "orphan"]:
+        run_alone(volume, volume.commit())
+        left = check(volume.metadata, volume.image.superblock)
+        assert not left, f"(C6) after a mount fsck finds {left}"
+    assert found == orphans, f"(C6) fsck finds {found}"
+
+
+async def _fill(volume: Volume, node: Node) -> None:
+    assert node.inode is not None
+    file = OpenFile(node.inode)
+    await write(volume.fs, file, 0, bytes(FILE_BLOCKS_MAX * BLOCK), direct=True, sync=False)
+    volume.names_changed()
+    await fsync(volume.fs, file)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_crash_breaks_a_promise(seed: int, crashes: Crashes):
+    """(C1 to C5) for names and data, with three clients and commits at once."""
+    crashes.run(seed)
+
+
+@pytest.mark.long
+def test_no_crash_breaks_a_promise_in_long_runs(crashes: Crashes):
+    """The same for many more orders, and longer lives."""
+    crashes.run_all(range(1000, 1200), operation_count=80)
+
+
+# -- faults that must be found -----------------------------------------------------------
+
+
+class Forgetful(Volume):
+    """Whatever changes while a commit is under way is taken for stored."""
+
+    async def commit(self) -> None:
+        await super().commit()
+        self.namespace._inodes_changed.clear()
+
+
+class Unflushed(Volume):
+    """The transaction does not wait for the data."""
+
+    async def _flush(self) -> None:
+        pass
+
+
+class FlushedTooSoon(Volume):
+    """Maps are saved after the flush: they name blocks whose bytes came later."""
+
+    async def commit(self) -> None:
+        await super()._flush()
+        await super().commit()
+
+    async def _flush(self) -> None:
+        pass
+
+
+class Hasty(Volume):
+    """A freed block is free at once, before the commit that frees it."""
+
+    def names_changed(self) -> None:
+        self.fs.space.begin_commit()
+        self.fs.space.end_commit()
+        super().names_changed()
+
+
+class RenamesAtOnce(Volume):
+    """What replaces a file need not be on the disk."""
+
+    def unsaved_replacement(self, *names: object) -> None:
+        return None
+
+
+FAULTS = {
+    Forgetful: "C6",
+    Unflushed: "C2",
+    FlushedTooSoon: "C2",
+    Hasty: "C2",
+    RenamesAtOnce: "C1",
+}
+
+
+@pytest.mark.parametrize("volume_class", FAULTS, ids=lambda volume_class: volume_class.__name__)
+def test_a_faulty_commit_is_found(volume_class: type[Volume]):
+    with pytest.raises(AssertionError, match=FAULTS[volume_class]):
+        Crashes().run_all(range(100), volume_class=volume_class)
