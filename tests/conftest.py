@@ -9,6 +9,8 @@ Fixtures:
     mount      a factory of real mounts: mount(invalidate="before") is a Mount
     mounted    one mount with default options
     image      where the image of the first mount is, or will be
+    figures    what the tests count: figures.add("kills survived", 1); the sums are printed at
+               the end, with "losses: none" or the tests with this fixture that failed
 """
 
 import os
@@ -29,6 +31,24 @@ LONG_TEST_TIMEOUT_S = 1800.0
 
 outcomes: Counter[str] = Counter()
 """Mounted tests that ran, and those that were skipped."""
+
+
+class Figures:
+    """What was counted by all tests together, and which of those that count failed."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.failed: list[str] = []
+
+    def add(self, name: str, count: int) -> None:
+        self.counts[name] += count
+
+    def line(self) -> str:
+        said = [f"{name} {count:,}" for name, count in self.counts.items()]
+        return "; ".join([*said, f"losses: {', '.join(self.failed) or 'none'}"])
+
+
+the_figures = Figures()
 
 
 def why_no_mounts() -> str | None:
@@ -73,6 +93,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if report.failed and "figures" in getattr(item, "fixturenames", ()):
+        the_figures.failed.append(item.nodeid)
     if item.get_closest_marker("mounted"):
         xfailed = hasattr(report, "wasxfail")
         if report.skipped and not xfailed:
@@ -84,7 +106,9 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    yield  # so that the line is the last but one
+    yield  # so that the lines come just before the last
+    if the_figures.counts or the_figures.failed:
+        terminalreporter.write_line(f"figures: {the_figures.line()}")
     ran, skipped = outcomes["ran"], outcomes["skipped"]
     terminalreporter.write_line(f"mounted tests: {ran} ran, {skipped} skipped")
 
@@ -98,6 +122,11 @@ def nothing_stays_mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     for path in left:
         subprocess.run(lazy_umount(path), timeout=60, check=False)
     assert not left, f"still mounted: {left}"
+
+
+@pytest.fixture
+def figures() -> Figures:
+    return the_figures
 
 
 @pytest.fixture
