@@ -106,6 +106,7 @@ class Volume:
         self.commit_count = 0
         self._in_thread = in_thread
         self._doomed: list[Node] = []
+        self._evicting: list[Node] = []
         self._metadata_changed = self.orphan_count > 0
 
     @classmethod
@@ -182,7 +183,11 @@ class Volume:
             self._drop(node)
             return
         if node.inode is not None:
-            for page in list(node.inode.mapping.pages.values()):
+            pages = list(node.inode.mapping.pages.values())
+            if any(page.locked or page.writeback for page in pages):
+                self._evicting.append(node)  # the next commit comes here again
+                return
+            for page in pages:
                 self.fs.cache.remove(page)
             self.fs.inodes_dirty.pop(node.ino, None)
             self.metadata.free_blocks(node.ino, node.inode.extents, self.fs.space)
@@ -200,6 +205,9 @@ class Volume:
     async def commit(self) -> None:
         """Make durable what was written and changed until now; see the module's protocol."""
         space = self.fs.space
+        evicting, self._evicting = self._evicting, []
+        for node in evicting:
+            self.release(node)
         doomed, self._doomed = self._doomed, []
         saved = self.namespace.save_changed()
         for node in doomed:

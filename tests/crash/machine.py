@@ -131,6 +131,7 @@ class Machine:
         volume_class: type[Volume] = Volume,
     ) -> None:
         self.rng = random.Random(seed)
+        self._loss_rng = random.Random(seed)  # another, so that looking changes nothing
         self.promise_count = 0
         self._moment: Callable[[], None] = lambda: None
         metadata = Metadata.create(":memory:", UUID_OURS, BLOCK, block_count, 0, 0, 1)
@@ -152,7 +153,7 @@ class Machine:
 
     def wrecks(self) -> Iterator[Wreck]:
         """All that may be found after a crash now."""
-        for image in self.image.after_crash(self.rng):
+        for image in self.image.after_crash(self._loss_rng):
             yield Wreck(image, self.committed)
 
     def run(

@@ -66,3 +66,22 @@ async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(tmp_path: 
     assert again is not before
     assert again.lookups == 1
     volume.close()
+
+
+async def test_a_deleted_file_is_evicted_only_when_its_writeback_is_over(tmp_path: Path):
+    """evict() waits for it, too: the blocks must not be somebody else's when the write ends."""
+    image, metadata = str(tmp_path / "image"), str(tmp_path / "image.meta")
+    make_image(image, metadata, Options(size=1 << 20))
+    volume = Volume.open(image, metadata, Options())
+    node = volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
+    assert node.inode is not None
+    page = volume.fs.cache.insert_locked(node.inode.mapping, 0)
+    volume.namespace.unlink(1, b"name", 1)
+    volume.release(node)
+    await volume.commit()
+    assert page.mapping is node.inode.mapping
+    page.unlock()
+    await volume.commit()
+    assert page.mapping is None
+    assert node.ino not in volume.namespace.nodes
+    volume.close()
