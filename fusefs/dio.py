@@ -35,7 +35,7 @@ from fusefs.inode import Inode
 from fusefs.iomap import begin_direct
 from fusefs.options import Invalidate
 from fusefs.steps import Buffer, delay, load_map, reach, read_image, write_image
-from fusefs.writeback import writeback_range
+from fusefs.writeback import flush_disk_end, writeback_range
 
 
 class CannotInvalidate(Exception):
@@ -146,6 +146,7 @@ async def _flush_and_drop(write: DirectWrite) -> None:
     """Empty the cache of the range before the I/O: kiocb_invalidate_pages()."""
     fs, inode = write.fs, write.inode
     first, end = write.pages
+    await flush_disk_end(fs, inode, first, end)
     if inode.mapping.dirty(first, end):
         await reach("dio.write.flush_dirty", write.pos, write.length)
         await writeback_range(fs, inode, first, end)

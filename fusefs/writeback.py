@@ -13,7 +13,9 @@ Invariants:
          flushes or invalidates first waits for that;
     (W2) a block fully beyond i_size is not written; bytes beyond i_size in the last block
          are written as zeros;
-    (W3) writeback never raises i_size.
+    (W3) writeback never raises i_size;
+    (W4) disk_size does not pass the block that it ends in while that block is dirty: behind
+         disk_size the image may still hold what a truncate cut off, or a crash left.
 """
 
 import contextlib
@@ -35,6 +37,7 @@ async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) ->
 
     Goes on after a failure, then raises the first one.
     """
+    await flush_disk_end(fs, inode, first, end)
     failure: FsError | None = None
     dirty = inode.mapping.dirty(first, end)
     while dirty:
@@ -54,6 +57,20 @@ async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) ->
         fs.inodes_dirty.pop(inode.ino, None)
     if failure is not None:
         raise failure
+
+
+async def flush_disk_end(fs: Filesystem, inode: Inode, first: int, end: int) -> None:
+    """Before these pages are written, write the page in which disk_size ends (W4).
+
+    If it is one of them it comes in its turn, and is only waited for.
+    """
+    last = inode.disk_size // fs.geometry.page_size
+    page = inode.mapping.pages.get(last) if last < end else None
+    if page is None or inode.disk_size % fs.geometry.block_size == 0:
+        return
+    if last < first and page.blocks_dirty:
+        await _write_run(fs, inode, [last])
+    await page.wait_writeback()
 
 
 async def balance_dirty_pages(fs: Filesystem) -> None:

@@ -186,6 +186,36 @@ def test_size_on_disk_follows_the_data(world):
     assert file.inode.disk_size == PAGE + 100
 
 
+# -- W4 ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "written-back"])
+def test_bytes_cut_off_do_not_come_back_with_a_later_size(world, direct):
+    """(W4) A commit may record that size, and then a crash come before the zeros are written."""
+    file = file_with(world, b"A" * BLOCK)
+    run(world, truncate(world.fs, file.inode, 100))
+    assert world.on_image(file.inode, 0) == b"A" * BLOCK, "or this test shows nothing"
+    write(world, file, 2 * PAGE, b"B" * PAGE, direct=direct)
+    if not direct:
+        run(world, writeback_range(world.fs, file.inode, 2, 3))
+    assert file.inode.disk_size == 3 * PAGE
+    assert world.on_image(file.inode, 0) == b"A" * 100 + bytes(BLOCK - 100)
+
+
+def test_end_under_writeback_is_waited_for(world):
+    """(W4)"""
+    file = file_with(world, b"A" * 100)
+    write(world, file, 50, b"B")
+    write(world, file, PAGE, b"C" * PAGE)
+    first = Task(world, writeback_range(world.fs, file.inode, 0, 1)).go_to("writeback.submit")
+    second = Task(world, writeback_range(world.fs, file.inode, 1, 2))
+    assert second.waits
+    assert file.inode.disk_size == 100
+    first.finish()
+    second.finish()
+    assert file.inode.disk_size == 2 * PAGE
+
+
 # -- how ---------------------------------------------------------------------------------
 
 
