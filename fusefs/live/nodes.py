@@ -90,13 +90,16 @@ class Node:
     @property
     def is_stored(self) -> bool:
         """Nothing of it is in memory alone: no attribute, block, dirty page or size."""
+        return not self.changed and self.data_is_stored
+
+    @property
+    def data_is_stored(self) -> bool:
+        """As is_stored, for content and size alone."""
         inode = self.inode
-        if inode is None:
-            return not self.changed
-        return not (
-            self.changed
-            or inode.changed
+        return inode is None or not (
+            inode.changed
             or inode.mapping.pages_dirty
+            or inode.mapping.pages_writeback
             or inode.size != inode.disk_size
         )
 

@@ -165,7 +165,7 @@ class Volume:
             self.namespace.lookup(new_parent, new_name)
         except FsError:
             return None
-        return None if source.is_stored else source.inode
+        return None if source.data_is_stored else source.inode
 
     def names_changed(self) -> None:
         """Something was written to the transaction that a commit must make durable."""
