@@ -23,6 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from figures import Figures
 from mounted.mounting import Mount, OptionValue, lazy_umount, mountpoints
 
 TEST_TIMEOUT_S = 120.0
@@ -31,21 +32,6 @@ LONG_TEST_TIMEOUT_S = 1800.0
 
 outcomes: Counter[str] = Counter()
 """Mounted tests that ran, and those that were skipped."""
-
-
-class Figures:
-    """What was counted by all tests together, and which of those that count failed."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.failed: list[str] = []
-
-    def add(self, name: str, count: int) -> None:
-        self.counts[name] += count
-
-    def line(self) -> str:
-        said = [f"{name} {count:,}" for name, count in self.counts.items()]
-        return "; ".join([*said, f"losses: {', '.join(self.failed) or 'none'}"])
 
 
 the_figures = Figures()

@@ -1,13 +1,14 @@
 """Several clients on one volume, stopped at every moment: what does the next mount find?"""
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Any
 
 import pytest
 from crash.clients import FILE_BLOCKS_MAX, ROOT, Client, flusher, run_alone
 from crash.machine import BLOCK, Machine, Wreck, metadata_of, recover
+from figures import Figures
 
 from fusefs.file_io import fsync, write
 from fusefs.inode import OpenFile
@@ -62,10 +63,16 @@ class Crashes:
                 client.check(volume)
 
 
-@pytest.fixture(scope="module")
-def crashes() -> Crashes:
-    """One for all runs, so that each wreck counts once."""
-    return Crashes()
+of_all_tests: set[bytes] = set()
+
+
+@pytest.fixture
+def crashes(figures: Figures) -> Iterator[Crashes]:
+    """Counts each wreck once, whichever test met it first."""
+    crashes = Crashes()
+    yield crashes
+    figures.add("distinct crash states", len(crashes.wrecks - of_all_tests))
+    of_all_tests.update(crashes.wrecks)
 
 
 def _check_consistency(wreck: Wreck) -> None:
