@@ -35,7 +35,7 @@ from fusefs.inode import Inode
 from fusefs.iomap import begin_direct
 from fusefs.options import Invalidate
 from fusefs.steps import Buffer, delay, load_map, reach, read_image, write_image
-from fusefs.writeback import flush_disk_end, writeback_range
+from fusefs.writeback import flush_disk_end, write_and_wait_range
 
 
 class CannotInvalidate(Exception):
@@ -149,7 +149,8 @@ async def _flush_and_drop(write: DirectWrite) -> None:
     await flush_disk_end(fs, inode, first, end)
     if inode.mapping.dirty(first, end):
         await reach("dio.write.flush_dirty", write.pos, write.length)
-        await writeback_range(fs, inode, first, end)
+        await write_and_wait_range(fs, inode, first, end)
+    inode.mapping.check_errors()
     if inode.mapping.pages:
         await reach("dio.write.invalidate_pre", write.pos, write.length)
         fs.counters.invalidations_pre += 1
@@ -240,7 +241,7 @@ async def drop_written_pages(write: DirectWrite) -> None:
     fs.counters.invalidations_post += 1
     if await fs.cache.invalidate_range(mapping, *write.pages):
         fs.counters.invalidations_busy += 1
-        mapping.set_error(errno.EIO)
+        mapping.errors.set(errno.EIO)
 
 
 def _count_stale_pages(write: DirectWrite) -> None:
@@ -264,7 +265,8 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> Bu
         first, end = fs.geometry.page_range(pos, length)
         if inode.mapping.needs_flush(first, end):
             await reach("dio.read.flush_dirty", pos, length)
-            await writeback_range(fs, inode, first, end)
+            await write_and_wait_range(fs, inode, first, end)
+        inode.mapping.check_errors()
         length = min(length, inode.size - pos)
         return await _read_mappings(fs, inode, pos, length)
     finally:

@@ -1,7 +1,7 @@
 """Read, write, fsync and copy: where every data request enters the model.
 
     read, write    direct or buffered, by the flags of this very request
-    fsync          write back, wait, commit, report what failed before
+    fsync          write back, wait, report what failed before, commit
     copy_range     copy_file_range(2), through the cache
 
 Units: pos and length are bytes in the file.
@@ -56,18 +56,19 @@ async def write(
 
 
 async def fsync(fs: Filesystem, file: OpenFile) -> None:
-    """All of the file is durable when this returns.
+    """All of the file is durable when this returns: xfs_file_fsync().
 
     FsError with what a writeback or invalidation failed with since this open file last
-    reported one.
+    reported one; there is no commit then.
     """
-    inode, mapping = file.inode, file.inode.mapping
+    mapping = file.inode.mapping
     with contextlib.suppress(FsError):  # the mapping has it
-        await writeback_range(fs, inode, 0, FILE_SIZE_MAX)
-    await commit("fsync.commit", inode)
-    if file.error_seen != mapping.error_sequence:
-        file.error_seen = mapping.error_sequence
-        raise FsError(mapping.error)
+        await writeback_range(fs, file.inode, 0, FILE_SIZE_MAX)
+    error, file.error_seen = mapping.errors.check_and_advance(file.error_seen)
+    mapping.error_waiting = 0
+    if error:
+        raise FsError(error)
+    await commit("fsync.commit", file.inode)
 
 
 async def writeback_inode(fs: Filesystem, inode: Inode) -> None:

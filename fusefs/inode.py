@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fusefs.errseq import START, Position
 from fusefs.extents import ExtentMap
 from fusefs.locks import RwLock
 from fusefs.page_cache import AddressSpace
@@ -74,9 +75,14 @@ class Inode:
 class OpenFile:
     """One open of a file: struct file.
 
-    error_seen is the error_sequence of the mapping that this open file has reported.
+    error_seen is where this open file stands in mapping.errors: f_wb_err.
     """
 
     inode: Inode
     readahead: ReadaheadState = field(default_factory=ReadaheadState)
-    error_seen: int = 0
+    error_seen: Position = START
+
+    @classmethod
+    def opened(cls, inode: Inode) -> "OpenFile":
+        """As open(2) leaves it: errors that somebody has reported already are not its own."""
+        return cls(inode, error_seen=inode.mapping.errors.sample())

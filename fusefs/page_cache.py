@@ -7,7 +7,7 @@ began before an invalidation survive it.
 
 Units: index is a page of the file; bitmaps have one bit for each block of the page, the
 lowest for the first.
-Errors: invalidate_range() returns EBUSY, it does not raise it.
+Errors: invalidate_range() returns EBUSY, it does not raise it; FsError from check_errors().
 Invariants:
     (P1) blocks_dirty is a subset of blocks_uptodate;
     (P2) a page that is locked, dirty or under writeback is never evicted;
@@ -18,6 +18,8 @@ Invariants:
 import errno
 from collections import OrderedDict
 
+from fusefs.errors import FsError
+from fusefs.errseq import ErrorSequence
 from fusefs.geometry import Geometry, PageIndex
 from fusefs.locks import RwLock
 from fusefs.steps import Waiter, wait
@@ -98,24 +100,32 @@ class AddressSpace:
     lock             invalidate_lock: fills hold it shared, truncate and punch exclusive
     pages_dirty      indices of the pages with dirty blocks
     pages_writeback  indices of the pages under writeback
-    error_sequence   grows with each failed writeback or invalidation (errseq_t)
-    error            the errno of the latest of them
+    errors           failed writebacks and invalidations, for fsync: wb_err
+    error_waiting    errno of a failed writeback that nobody was told of, be it by fsync or by
+                     another flush; 0 for none: AS_EIO and AS_ENOSPC
     """
 
-    __slots__ = ("error", "error_sequence", "lock", "pages", "pages_dirty", "pages_writeback")
+    __slots__ = ("error_waiting", "errors", "lock", "pages", "pages_dirty", "pages_writeback")
 
     def __init__(self) -> None:
         self.pages: dict[int, Page] = {}
         self.pages_dirty: set[int] = set()
         self.pages_writeback: set[int] = set()
         self.lock = RwLock("mapping")
-        self.error = 0
-        self.error_sequence = 0
+        self.errors = ErrorSequence()
+        self.error_waiting = 0
 
     def set_error(self, error: int) -> None:
-        """The next fsync of every open file reports error, once: mapping_set_error()."""
-        self.error = error
-        self.error_sequence += 1
+        """A writeback failed; fsync reports it to each open file: mapping_set_error()."""
+        self.errors.set(error)
+        if self.error_waiting != errno.EIO:
+            self.error_waiting = errno.ENOSPC if error == errno.ENOSPC else errno.EIO
+
+    def check_errors(self) -> None:
+        """Raise what a writeback failed with, to the first who asks: filemap_check_errors()."""
+        error, self.error_waiting = self.error_waiting, 0
+        if error:
+            raise FsError(error)
 
     def present(self, first: int, end: int) -> list[int]:
         """The cached indices in a range, ascending."""

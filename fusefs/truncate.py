@@ -27,7 +27,7 @@ from fusefs.inode import Inode
 from fusefs.iomap import allocate_unwritten, free_blocks, freed_space_committed
 from fusefs.page_cache import Page
 from fusefs.steps import load_map, reach
-from fusefs.writeback import writeback_range
+from fusefs.writeback import write_and_wait_range
 
 
 class Mode(IntFlag):
@@ -107,7 +107,7 @@ async def _flush_up_to(fs: Filesystem, inode: Inode, size: int) -> None:
     first, end = fs.geometry.page_range(inode.disk_size, max(size - inode.disk_size, 0))
     if inode.mapping.needs_flush(first, end):
         await reach("truncate.flush", inode.disk_size, size - inode.disk_size)
-        await writeback_range(fs, inode, first, end)
+        await write_and_wait_range(fs, inode, first, end)
 
 
 async def _forget_blocks_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
@@ -170,7 +170,7 @@ async def _punch(fs: Filesystem, inode: Inode, pos: int, length: int) -> None:
     first, end = geometry.page_range(pos, length)
     if inode.mapping.dirty(first, end):
         await reach("fallocate.flush", pos, length)
-        await writeback_range(fs, inode, first, end)
+        await write_and_wait_range(fs, inode, first, end)
     await reach("fallocate.drop_pages", pos, length)
     await fs.cache.truncate_range(inode.mapping, first, end)
     await load_map("fallocate.free", inode, pos, length)
@@ -199,7 +199,7 @@ async def _preallocate(fs: Filesystem, inode: Inode, pos: int, length: int) -> N
     first, end = fs.geometry.page_range(pos, length)
     if inode.extents.blocks_delalloc and inode.mapping.dirty(first, end):
         await reach("fallocate.flush", pos, length)
-        await writeback_range(fs, inode, first, end)
+        await write_and_wait_range(fs, inode, first, end)
     block, block_end = fs.geometry.block_range(pos, length)
     if block_end - block > fs.space.block_count + inode.extents.blocks_allocated:
         raise FsError(errno.ENOSPC)

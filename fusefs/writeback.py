@@ -1,10 +1,13 @@
 """Writeback: dirty blocks of the cache onto the image, as iomap_writepages() does it.
 
-    writeback_range   every dirty page of a range, and those already on their way
-    _write_run        lock, map (DELALLOC becomes UNWRITTEN), submit, convert, done
+    writeback_range        every dirty page of a range, and those already on their way
+    write_and_wait_range   the same for a direct request or a truncate: tells earlier errors, too
+    _write_run             lock, map (DELALLOC becomes UNWRITTEN), submit, convert, done
 
 The bytes are copied when the pages are marked as under writeback; a page may be dirtied
-again while its old bytes travel, and stays dirty then.
+again while its old bytes travel, and stays dirty then.  Where a write fails, the page is
+clean all the same, as in Linux, and the mapping has the error; its block keeps what it read
+as before.  The other blocks of the run are written and converted.
 
 Units: pages are indices of the file, end exclusive.
 Errors: FsError(EIO) or what the image said; the mapping remembers it for later fsyncs.
@@ -19,6 +22,7 @@ Invariants:
 """
 
 import contextlib
+import errno
 
 from fusefs.errors import FsError
 from fusefs.extents import State
@@ -33,7 +37,7 @@ RUN_PAGES_MAX = 256
 
 
 async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) -> None:
-    """Write all dirty pages of a range and wait: filemap_write_and_wait_range().
+    """Write all dirty pages of a range, and wait for those under writeback: do_writepages().
 
     Goes on after a failure, then raises the first one.
     """
@@ -73,6 +77,16 @@ async def flush_disk_end(fs: Filesystem, inode: Inode, first: int, end: int) -> 
     await page.wait_writeback()
 
 
+async def write_and_wait_range(fs: Filesystem, inode: Inode, first: int, end: int) -> None:
+    """filemap_write_and_wait_range(): an error of an earlier writeback is raised, once."""
+    try:
+        await writeback_range(fs, inode, first, end)
+    except FsError:
+        inode.mapping.error_waiting = 0  # this tells of it
+        raise
+    inode.mapping.check_errors()
+
+
 async def balance_dirty_pages(fs: Filesystem) -> None:
     """Make a writer write back itself while too much is dirty.
 
@@ -105,20 +119,15 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
         else:
             page.unlock()
     try:
-        await load_map("writeback.map", inode, pos, length)
-        writes, blocks = _start_writeback(fs, inode, pages)
-    except FsError as error:
-        inode.mapping.set_error(error.errno)
-        raise
-    finally:
-        for page in pages:
-            page.unlock()
-    try:
-        for addr, start, data in writes:
-            await write_image("writeback.submit", addr, data, start, len(data))
-        await _finish_io(fs, inode, blocks, pos, length)
-    except FsError as error:
-        inode.mapping.set_error(error.errno)
+        try:
+            await load_map("writeback.map", inode, pos, length)
+            writes = _start_writeback(fs, inode, pages)
+        finally:
+            for page in pages:
+                page.unlock()
+        await _submit(fs, inode, writes, pos, length)
+    except BaseException as error:  # of ours as well: what is clean and not written is told
+        inode.mapping.set_error(error.errno if isinstance(error, FsError) else errno.EIO)
         raise
     finally:
         for page in pages:
@@ -129,11 +138,8 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
 
 def _start_writeback(
     fs: Filesystem, inode: Inode, pages: list[Page]
-) -> tuple[list[tuple[int, int, bytes]], list[tuple[int, int]]]:
-    """Mark the pages as under writeback, and take their bytes.
-
-    Returns the writes (addr, pos, data) and the runs of blocks (first, end) they cover.
-    """
+) -> list[tuple[int, int, bytes]]:
+    """Mark the pages as under writeback, and take their bytes: writes of (addr, pos, data)."""
     size, per_page = fs.geometry.block_size, fs.geometry.blocks_per_page
     file_end = -(-inode.size // size)
     blocks: list[tuple[int, int]] = []
@@ -149,7 +155,7 @@ def _start_writeback(
         page.begin_writeback()
     fs.counters.pages_written_back += len(pages)
     by_index: dict[int, Page] = {page.index: page for page in pages}
-    writes = [
+    return [
         (
             mapping.physical * size,
             mapping.block * size,
@@ -158,7 +164,6 @@ def _start_writeback(
         for first, end in blocks
         for mapping in begin_writeback(fs, inode, first, end)
     ]
-    return writes, blocks
 
 
 def _gather(fs: Filesystem, pages: dict[int, Page], pos: int, end: int, size: int) -> bytes:
@@ -172,6 +177,25 @@ def _gather(fs: Filesystem, pages: dict[int, Page], pos: int, end: int, size: in
     if end > size:
         pieces.append(memoryview(bytes(end - size)))
     return b"".join(pieces)
+
+
+async def _submit(
+    fs: Filesystem, inode: Inode, writes: list[tuple[int, int, bytes]], pos: int, length: int
+) -> None:
+    """The I/O; what of it succeeds comes to its end although the rest fails."""
+    size = fs.geometry.block_size
+    written: list[tuple[int, int]] = []
+    failure: FsError | None = None
+    for addr, start, data in writes:
+        try:
+            await write_image("writeback.submit", addr, data, start, len(data))
+        except FsError as error:
+            failure = failure or error
+        else:
+            written.append((start // size, (start + len(data)) // size))
+    await _finish_io(fs, inode, written, pos, length)
+    if failure is not None:
+        raise failure
 
 
 async def _finish_io(

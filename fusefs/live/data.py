@@ -35,9 +35,7 @@ class Handle:
         self.node = node
         self.content = content
         inode = node.inode if node is not None else None
-        self.file = (
-            None if inode is None else OpenFile(inode, error_seen=inode.mapping.error_sequence)
-        )
+        self.file = None if inode is None else OpenFile.opened(inode)
 
 
 class DataRequests:

@@ -56,12 +56,58 @@ def test_error_is_told_once_to_each_open_file(world):
         fsync(world, opened)
 
 
-def test_error_before_an_open_is_not_told_to_it(world):
-    """live.data opens with the sequence of that moment, as filp_open() samples it."""
+def test_error_that_was_told_is_not_told_to_a_later_open(world):
+    """(Q1) open(2) samples the sequence."""
     file = dirty_file(world)
     run(world, writeback_inode(world.fs, file.inode), fail=EIO_ON_SUBMIT)
-    later = OpenFile(file.inode, error_seen=file.inode.mapping.error_sequence)
+    assert refusal_of(world, file_io.fsync(world.fs, file)) == errno.EIO
+    fsync(world, OpenFile.opened(file.inode))
+
+
+def test_error_that_nobody_was_told_of_is_told_to_a_later_open(world):
+    """(Q2) Its writer closed the file and went away."""
+    file = dirty_file(world)
+    run(world, writeback_inode(world.fs, file.inode), fail=EIO_ON_SUBMIT)
+    later = OpenFile.opened(file.inode)
+    assert refusal_of(world, file_io.fsync(world.fs, later)) == errno.EIO
     fsync(world, later)
+
+
+@pytest.mark.parametrize("told", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_fsync_tells_what_the_host_said(world, told):
+    file = dirty_file(world)
+    request = file_io.fsync(world.fs, file)
+    assert refusal_of(world, request, fail={"writeback.submit": told}) == told
+
+
+@pytest.mark.parametrize(
+    ("failed", "told"),
+    [(errno.EIO, errno.EIO), (errno.ENOSPC, errno.ENOSPC), (errno.EDQUOT, errno.EIO)],
+    ids=["EIO", "ENOSPC", "EDQUOT"],
+)
+@pytest.mark.parametrize("request_of", [file_io.read, file_io.write], ids=["read", "write"])
+def test_direct_request_tells_of_an_earlier_failed_writeback_once(world, request_of, failed, told):
+    """AS_EIO and AS_ENOSPC: else the reader would take the block's old bytes for the new.
+
+    All that is not ENOSPC is told as EIO; fsync still tells the errno itself.
+    """
+    file = dirty_file(world)
+    run(world, writeback_inode(world.fs, file.inode), fail={"writeback.submit": failed})
+
+    def request():
+        if request_of is file_io.read:
+            return file_io.read(world.fs, file, 0, BLOCK, direct=True)
+        return file_io.write(world.fs, file, 0, b"B" * BLOCK, direct=True, sync=False)
+
+    assert refusal_of(world, request()) == told
+    run(world, request())
+    assert refusal_of(world, file_io.fsync(world.fs, file)) == failed
+
+
+def test_error_that_fsync_told_is_not_told_to_a_direct_request(world):
+    file = dirty_file(world)
+    assert refusal_of(world, file_io.fsync(world.fs, file), fail=EIO_ON_SUBMIT) == errno.EIO
+    read(world, file, 0, BLOCK, direct=True)
 
 
 def test_second_error_is_told_again(world):
@@ -73,12 +119,14 @@ def test_second_error_is_told_again(world):
     fsync(world, file)
 
 
-def test_failed_commit_is_told_and_the_earlier_error_is_kept(world):
+def test_earlier_error_is_told_before_a_commit_is_tried(world):
+    """xfs_file_fsync(): what failed to be written back needs no log force."""
     file = dirty_file(world)
     run(world, writeback_inode(world.fs, file.inode), fail=EIO_ON_SUBMIT)
+    assert refusal_of(world, file_io.fsync(world.fs, file)) == errno.EIO
+    assert world.commit_count == 0
     request = file_io.fsync(world.fs, file)
     assert refusal_of(world, request, fail={"fsync.commit": errno.ENOSPC}) == errno.ENOSPC
-    assert refusal_of(world, file_io.fsync(world.fs, file)) == errno.EIO
 
 
 def test_fsync_of_a_clean_file_still_commits(world):

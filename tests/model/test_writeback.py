@@ -29,7 +29,8 @@ from fusefs.explore.memory import World
 from fusefs.extents import State
 from fusefs.file_io import writeback_inode
 from fusefs.inode import Inode, OpenFile
-from fusefs.truncate import truncate
+from fusefs.space import Space
+from fusefs.truncate import fallocate, truncate
 from fusefs.writeback import bit_runs, writeback_range
 
 BLOCK, PAGE = 512, 2048
@@ -262,11 +263,51 @@ def test_failed_write_converts_nothing_and_is_remembered(world):
     """The blocks read as zeros, not as GARBAGE, once the page is gone."""
     file = dirty_file(world, b"A" * PAGE)
     run(world, writeback_inode(world.fs, file.inode), fail={"writeback.submit": errno.EIO})
-    assert (file.inode.mapping.error, file.inode.mapping.error_sequence) == (errno.EIO, 1)
+    assert file.inode.mapping.errors.error == errno.EIO
     assert file.inode.extents.find(0, 4).state is State.UNWRITTEN
     assert file.inode.disk_size == 0
     drop_cache(world, file.inode)
+    with pytest.raises(FsError):
+        fsync(world, file)  # else the direct reader would be told
     assert both_reads(world, file) == (bytes(PAGE),) * 2
+
+
+def test_what_was_written_beside_a_failed_block_is_converted(world):
+    """One bad block does not take its neighbours with it."""
+    file = sparse_file(0)
+    for block in (0, 2, 4):  # in pieces, so that each block has its own write
+        run(world, fallocate(world.fs, file.inode, 1, block * BLOCK, BLOCK))
+    write(world, file, 0, b"A" * BLOCK + b"B" * BLOCK + b"C" * BLOCK)
+    task = writeback(world, file)
+    task.go_past("writeback.submit").go_to("writeback.submit").fail(errno.EIO)
+    with pytest.raises(FsError):
+        task.finish()
+    assert [world.on_image(file.inode, block) for block in range(3)] == [
+        b"A" * BLOCK,
+        bytes(BLOCK),
+        b"C" * BLOCK,
+    ]
+    assert file.inode.disk_size == 3 * BLOCK
+
+
+class NoMemory(Space):
+    """Reserves room, and has no memory left when it comes to finding it."""
+
+    def allocate(self, count: int, goal: int = 0, *, reserved: bool = False):
+        raise MemoryError
+
+
+def test_fault_of_ours_in_a_writeback_is_told_and_leaves_nothing_locked(world):
+    """The pages are clean by then: without an error in the mapping they would be lost unsaid."""
+    world.fs.space = NoMemory(64)
+    file = dirty_file(world, b"A" * PAGE)
+    with pytest.raises(MemoryError):
+        run(world, writeback_range(world.fs, file.inode, 0, ALL))
+    assert not file.inode.mapping.pages_dirty
+    assert not file.inode.mapping.pages_writeback
+    assert not file.inode.mapping.pages[0].locked
+    with pytest.raises(FsError):
+        fsync(world, file)
 
 
 def test_map_that_cannot_be_loaded_fails_the_fsync(world):
@@ -292,7 +333,7 @@ def test_failure_of_one_run_does_not_stop_the_next(world):
         task.finish()
     assert refusal.value.errno == errno.EIO
     assert world.on_image(file.inode, 8) == bytes([3]) * BLOCK
-    assert file.inode.mapping.error_sequence == 2
+    assert file.inode.mapping.errors.error == errno.ENOSPC  # the latest
     assert not any(page.writeback for page in file.inode.mapping.pages.values())
 
 
