@@ -1,6 +1,6 @@
 """MOUNTPOINT/.fusefs: the control directory, in the manner of tracefs.
 
-    status       JSON: options, counters, cache, space
+    status       JSON: options, counters, cache, space; read_only says why, if it is
     trace        the last steps, one a line; writing anything clears it
     log          the daemon's last log lines
     NAME         one file for each option that may change live; reading gives its value
@@ -110,6 +110,7 @@ class Control:
             "mountpoint": self.mountpoint,
             "image": volume.image.path,
             "uuid": str(block.uuid),
+            "read_only": volume.health.failure or None,
             "options": fs.options.formatted()
             | {
                 "block_size": str(block.block_size),

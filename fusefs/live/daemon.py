@@ -226,13 +226,19 @@ async def _flush_regularly(volume: Volume, driver: Driver) -> None:
 
 
 async def _sync(volume: Volume, driver: Driver) -> None:
-    """Write back and commit everything.  A failure is logged; the next time may succeed."""
+    """Write back and commit everything, unless nothing can be committed any more.
+
+    What a writeback fails with stays with the mapping, and the driver has logged it.
+    """
+    if volume.health.failure:
+        return
     for ino, inode in list(volume.fs.inodes_dirty.items()):
-        await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
+        with suppress(FsError):
+            await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
         node = volume.namespace.nodes.get(ino)
         if node is not None and node.is_idle:
             volume.namespace.mark_changed(node)  # so that the commit lets it go
-    with suppress(FsError):  # the driver has logged it
+    with suppress(FsError):  # the volume has logged it
         await driver.call(commit_names(), "commit")
 
 

@@ -85,6 +85,8 @@ class DataRequests:
         if self.control.owns(ino):
             self._write_control(request, ino, data)
             return
+        if self._refused(request):
+            return
         node = self.volume.namespace.node(ino)
         file = None if writepage else self.handles[fh].file
         if file is None:  # the kernel's own writeback of a mapped page: any handle or none
@@ -109,7 +111,7 @@ class DataRequests:
 
     def fallocate(self, request: Request, ino: int, mode: int, pos: int, length: int) -> None:
         node = self._regular(request, ino)
-        if node is None or node.inode is None:
+        if node is None or node.inode is None or self._refused(request):
             return
         node.mtime_ns = node.ctime_ns = time.time_ns()
         self.volume.namespace.mark_changed(node)
@@ -133,6 +135,8 @@ class DataRequests:
         if source.file is None or target.file is None or target.node is None:
             request.reply_err(errno.EINVAL)
             return
+        if self._refused(request):
+            return
         target.node.mtime_ns = target.node.ctime_ns = time.time_ns()
         self.volume.namespace.mark_changed(target.node)
         coroutine = copy_range(self.volume.fs, source.file, pos_in, target.file, pos_out, length)
@@ -149,8 +153,16 @@ class DataRequests:
             return None
         return node
 
+    def _refused(self, request: Request) -> bool:
+        """Whether nothing may change any more; the request is answered then."""
+        if self.volume.health.failure:
+            request.reply_err(errno.EROFS)
+        return bool(self.volume.health.failure)
+
     def _touch_atime(self, node: Node) -> None:
         """relatime: only if atime is not newer than the last change, or a day old."""
+        if self.volume.health.failure:
+            return
         now, atime = time.time_ns(), node.atime_ns
         if atime <= max(node.mtime_ns, node.ctime_ns) or now - atime > RELATIME_AGE_NS:
             node.atime_ns = now

@@ -8,8 +8,9 @@ Image reads and writes are done in place: the image is a file in the host's page
     run_ready()   those whose wait is over go on, and timers that ran out
     run()         the trio side: sleeps until the next timer, and commits
 
-Errors: FsError of a request goes to whoever started it.  Any other exception is logged
-with its traceback and becomes FsError(EIO): the request fails, the mount goes on.
+Errors: FsError of a request goes to whoever started it.  What the image fails with is
+logged, but not more often than the kernel would.  Any other exception is logged with its
+traceback and becomes FsError(EIO): the request fails, the mount goes on.
 Invariants:
     (V1) done() is called exactly once for each start();
     (V2) only one task runs at a time: a task that wakes others never runs inside them.
@@ -39,6 +40,10 @@ LOG_FILES_MAX = 1024
 
 JITTERED = frozenset({"buffered.read.page_lock"})
 """PASS steps before which a task pauses for a random time: the jitter option."""
+
+ERRORS_LOGGED_MAX = 10
+ERRORS_PERIOD_S = 5.0
+"""Image errors logged in each period: printk_ratelimited(), which a failing disk needs."""
 
 T = TypeVar("T")
 ModelCoroutine = Coroutine[Step, Any, T]
@@ -92,6 +97,8 @@ class Driver:
         self._timer_first = trio.Event()
         self._commit_tasks: list[Task] = []
         self._commit_wanted = trio.Event()
+        self._errors_since = float("-inf")
+        self._error_count = 0
 
     # -- for those who have requests -------------------------------------------------
 
@@ -191,12 +198,27 @@ class Driver:
                     assert step.inode is not None
                     if not step.inode.extents.complete:
                         self._load_map(step.inode, step.pos, step.length)
+            except FsError as failure:  # of the map
+                error = failure
             except OSError as failure:
-                log.error("%s of inode %d, %s: %s", operation, ino, step.name, failure)
+                self._log_image_error(task, step, failure)
                 error = FsError(failure.errno or errno.EIO)
             except Exception:
                 log.exception("%s of inode %d, %s", operation, ino, step.name)
                 error = FsError(errno.EIO)
+
+    def _log_image_error(self, task: Task, step: Step, error: OSError) -> None:
+        now = time.monotonic()
+        if now - self._errors_since > ERRORS_PERIOD_S:
+            if self._error_count > ERRORS_LOGGED_MAX:
+                log.error("%d more image errors", self._error_count - ERRORS_LOGGED_MAX)
+            self._errors_since, self._error_count = now, 0
+        self._error_count += 1
+        if self._error_count <= ERRORS_LOGGED_MAX:
+            log.error(
+                "%s of inode %d, %s %d+%d: %s",
+                *(task.operation, task.ino, step.name, step.pos, step.length, error),
+            )
 
     def _park(self, task: Task, step: Step) -> None:
         """Set a task aside until what it waits for has come."""
@@ -274,14 +296,13 @@ class Driver:
             await self._commit_wanted.wait()
             self._commit_wanted = trio.Event()
             tasks, self._commit_tasks = self._commit_tasks, []
-            error = None
+            failed = 0
             try:
                 await self._commit()
-            except (FsError, OSError) as failure:
-                log.error("commit failed: %s", failure)
-                error = FsError(failure.errno or errno.EIO)
+            except FsError as failure:
+                failed = failure.errno
             except Exception:
                 log.exception("commit failed")
-                error = FsError(errno.EIO)
-            self._ready.extend((task, error) for task in tasks)
+                failed = errno.EIO
+            self._ready.extend((task, FsError(failed) if failed else None) for task in tasks)
             self.run_ready()

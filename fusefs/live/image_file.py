@@ -171,7 +171,10 @@ class ImageFile:
         """All of data, however many calls that takes."""
         written = os.pwrite(self._fd, data, addr)
         while written < len(data):
-            written += os.pwrite(self._fd, memoryview(data)[written:], addr + written)
+            more = os.pwrite(self._fd, memoryview(data)[written:], addr + written)
+            if not more:
+                raise OSError(errno.EIO, "the image takes no more bytes")
+            written += more
 
     def flush(self) -> None:
         """What was written is on the disk when this returns."""

@@ -12,11 +12,11 @@ file is held exclusively from open() to close(): a second mount of the image is 
 Units: block, first and end are block indices of a file, chunk numbers are block indices
 // CHUNK_BLOCKS, end exclusive; times are nanoseconds since 1970; sizes are bytes.
 Errors: MetadataError from create() and open(), one line for the person who mounts.
-FsError(EIO), or FsError(ENOSPC) if the host's disk is full, from everything else.
+FsError(EIO), or FsError(ENOSPC) if the host's disk is full, from the call that fails.
 Invariants:
     (M1) an inode number is handed out once in the life of an image;
-    (M2) a statement runs inside the transaction or not at all: once a change or a commit
-         has failed, what came since the last commit is gone and all later calls get EIO;
+    (M2) once a statement or a commit has failed, nothing more is changed or committed:
+         health says why, changes get EROFS, and queries find what the last commit left;
     (M3) load_map() never replaces a chunk in memory, which may be newer than the stored.
 """
 
@@ -24,6 +24,7 @@ import errno
 import os
 import sqlite3
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
@@ -33,6 +34,7 @@ from uuid import UUID
 from fusefs.errors import FsError
 from fusefs.extents import CHUNK_BLOCKS, ExtentMap
 from fusefs.geometry import FILE_SIZE_MAX, SECTOR_SIZE
+from fusefs.live.health import Health
 from fusefs.live.metadata_file import MetadataError, create_file, damaged, open_file, primary_code
 from fusefs.space import Space
 
@@ -85,6 +87,7 @@ class Metadata:
         self.path = path
         self._db = db
         self._lock = threading.Lock()
+        self.health = Health()
         meta = dict(db.execute("SELECT key, value FROM meta"))
         self.uuid = UUID(meta["uuid"])
         self.block_size = int(meta["block_size"])
@@ -126,7 +129,7 @@ class Metadata:
         On FsError nothing since the last commit is durable, nor ever will be (M2).
         """
         with self._lock:
-            self._require_transaction()
+            self.health.check_durable()
             try:
                 self._db.execute(
                     "UPDATE meta SET value = ?1 WHERE key = 'next_ino' AND value <> ?1",
@@ -134,49 +137,54 @@ class Metadata:
                 )
                 self._db.execute("COMMIT")
                 self._db.execute("BEGIN IMMEDIATE")
-            except sqlite3.Error as error:
+            except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
 
     def close(self) -> None:
         """Let go of the file; what was not committed is lost, as it is after a crash."""
-        with self._lock:
+        with self._lock, suppress(sqlite3.Error):  # of a disk that has failed already
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            self._db.close()
+        self._db.close()
 
     # -- statements --------------------------------------------------------------------
 
     def query(self, statement: str, *parameters: int | bytes | None) -> list[tuple[Any, ...]]:
         """The rows of a SELECT."""
         with self._lock:
-            self._require_transaction()
             try:
                 return self._db.execute(statement, parameters).fetchall()
             except sqlite3.ProgrammingError:
                 raise  # a fault of ours, not of the disk
-            except sqlite3.Error as error:
-                raise FsError(errno.EIO) from error
+            except (sqlite3.Error, MemoryError) as error:
+                self._give_up(error)
 
     def change(self, statement: str, *parameters: int | bytes | None) -> int:
         """Run a statement that changes something; return how many rows it changed."""
         with self._lock:
-            self._require_transaction()
+            self.health.check_writable()
             try:
                 return self._db.execute(statement, parameters).rowcount
             except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
                 raise  # ours again
-            except sqlite3.Error as error:
+            except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
 
-    def _require_transaction(self) -> None:
-        if not self._db.in_transaction:
-            raise FsError(errno.EIO)
+    def damaged(self, what: str) -> FsError:
+        """The error for something stored that cannot be right."""
+        self.health.fail(f"{self.path}: {what} is damaged")
+        return FsError(errno.EIO)
 
-    def _give_up(self, error: sqlite3.Error) -> NoReturn:
-        """Undo all since the last commit: half an operation must never be committed (M2)."""
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        full = primary_code(error) == sqlite3.SQLITE_FULL
+    def _give_up(self, error: sqlite3.Error | MemoryError) -> NoReturn:
+        """Undo all since the last commit: half an operation must never be committed (M2).
+
+        After most errors SQLite has done so itself.
+        """
+        with suppress(sqlite3.Error):
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        self.health.fail(f"{self.path}: {error or 'out of memory'}")
+        full = isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
         raise FsError(errno.ENOSPC if full else errno.EIO) from error
 
     # -- inodes ------------------------------------------------------------------------
@@ -277,14 +285,14 @@ class Metadata:
             try:
                 extents.decode(number, runs, unwritten)
             except ValueError as error:
-                raise FsError(errno.EIO) from error
+                raise self.damaged(f"the map of inode {ino}") from error
             chunk = extents.chunks[number]
             for physical, count in zip(chunk.physicals, chunk.counts, strict=True):
                 # Block 0 is the superblock.
                 if not 0 < physical < physical + count <= self.block_count:
                     del extents.chunks[number]
                     extents.chunks_loaded.discard(number)
-                    raise FsError(errno.EIO)
+                    raise self.damaged(f"the map of inode {ino}")
             loaded.append(number)
         return loaded
 

@@ -121,7 +121,7 @@ class Namespace(NodeTable):
         try:
             return self.node(ino)
         except FsError as error:
-            raise FsError(errno.EIO) from error
+            raise self.metadata.damaged(f"a name of inode {ino}") from error
 
     def _parent(self, ino: int) -> int:
         """The directory that holds a directory; the root holds itself."""
@@ -129,7 +129,7 @@ class Namespace(NodeTable):
             return ROOT_INO
         rows = self.metadata.query("SELECT parent FROM dentry WHERE ino = ?", ino)
         if len(rows) != 1:
-            raise FsError(errno.EIO)
+            raise self.metadata.damaged(f"the name of directory {ino}")
         return int(rows[0][0])
 
     def _ancestors(self, ino: int) -> Iterator[int]:
@@ -141,7 +141,7 @@ class Namespace(NodeTable):
             if ino == ROOT_INO:
                 return
             ino = self._parent(ino)
-        raise FsError(errno.EIO)  # (T2) does not hold on the disk
+        raise self.metadata.damaged(f"the tree above directory {ino}")  # (T2)
 
     # -- making and removing names -----------------------------------------------------
 

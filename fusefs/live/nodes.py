@@ -1,9 +1,9 @@
 """Inodes in memory: struct inode and the inode cache of this filesystem.
 
-A Node is in memory from its first use until drop() or delete():
+A Node is in memory from its first use until drop() or evict():
 
     node(), add() ──> nodes ──forget(): it is idle──> drop()      it still has a name
-                                                      delete()    nlink is 0
+                                                      evict()     nlink is 0
 
 The caller counts: lookups for each reply that gives the kernel an entry, opens for each
 open file.  Attributes, size and map change in memory.  Whoever changes an attribute calls
@@ -119,7 +119,7 @@ class NodeTable:
         node = self.nodes.get(ino)
         if node is None:
             attributes = self.metadata.load_attributes(ino)
-            if attributes is None:
+            if attributes is None or not attributes.nlink:  # evicted, and not yet deleted
                 raise FsError(errno.ESTALE)
             node = self.add(attributes, map_is_stored=True)
         return node
@@ -163,11 +163,10 @@ class NodeTable:
         del self.nodes[ino]
         return True
 
-    def delete(self, node: Node) -> None:
-        """Remove an inode that has no name and no user; its blocks were freed before."""
-        assert node.nlink == 0, f"inode {node.ino} deleted while it has a name"
-        assert node.is_idle, f"inode {node.ino} deleted while in use"
-        self.metadata.delete_inode(node.ino)
+    def evict(self, node: Node) -> None:
+        """Let a node go that has no name and no user; what is stored goes with a commit."""
+        assert node.nlink == 0, f"inode {node.ino} evicted while it has a name"
+        assert node.is_idle, f"inode {node.ino} evicted while in use"
         del self.nodes[node.ino]
         self._nodes_changed.pop(node.ino, None)
         self._inodes_changed.pop(node.ino, None)

@@ -72,9 +72,6 @@ class Operations(pyfuse3.Operations):
         node.lookups += 1
         return self._attributes(node)
 
-    def _changed(self) -> None:
-        self.volume.names_changed()
-
     @answered
     async def lookup(self, parent: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
         if parent == pyfuse3.ROOT_INODE and name == CONTROL_NAME:
@@ -110,6 +107,7 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         if self.control.owns(ino):
             return self._set_control_attributes(ino, fields)
+        self.volume.health.check_writable()
         node = self.names.node(ino)
         now = time.time_ns()
         if fields.update_size:
@@ -158,8 +156,10 @@ class Operations(pyfuse3.Operations):
     ) -> Node:
         if self.control.owns(parent) or (parent == pyfuse3.ROOT_INODE and name == CONTROL_NAME):
             raise FsError(errno.EPERM)
-        self._changed()
-        return self.names.make(parent, name, mode, ctx.uid, ctx.gid, rdev, time.time_ns(), target)
+        with self.volume.changing():
+            return self.names.make(
+                parent, name, mode, ctx.uid, ctx.gid, rdev, time.time_ns(), target
+            )
 
     @answered
     async def mknod(
@@ -193,22 +193,23 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         if self.control.owns(ino) or self.control.owns(parent):
             raise FsError(errno.EPERM)
-        self._changed()
-        return self._looked_up(self.names.link(ino, parent, name, time.time_ns()))
+        with self.volume.changing():
+            node = self.names.link(ino, parent, name, time.time_ns())
+        return self._looked_up(node)
 
     @answered
     async def unlink(self, parent: int, name: bytes, ctx: RequestContext) -> None:
         if self.control.owns(parent):
             raise FsError(errno.EPERM)
-        self._changed()
-        await self._released(self.names.unlink(parent, name, time.time_ns()))
+        with self.volume.changing():
+            await self._released(self.names.unlink(parent, name, time.time_ns()))
 
     @answered
     async def rmdir(self, parent: int, name: bytes, ctx: RequestContext) -> None:
         if self.control.owns(parent) or (name == CONTROL_NAME and parent == pyfuse3.ROOT_INODE):
             raise FsError(errno.EPERM)
-        self._changed()
-        await self._released(self.names.rmdir(parent, name, time.time_ns()))
+        with self.volume.changing():
+            await self._released(self.names.rmdir(parent, name, time.time_ns()))
 
     @answered
     async def rename(
@@ -232,8 +233,8 @@ class Operations(pyfuse3.Operations):
             inode := self.volume.unsaved_replacement(parent, name, new_parent, new_name)
         ):
             await self.driver.call(make_durable(self.volume.fs, inode), "rename", inode.ino)
-        self._changed()
-        replaced = self.names.rename(parent, name, new_parent, new_name, flags, time.time_ns())
+        with self.volume.changing():
+            replaced = self.names.rename(parent, name, new_parent, new_name, flags, time.time_ns())
         if replaced is not None:
             await self._released(replaced)
 
@@ -244,6 +245,8 @@ class Operations(pyfuse3.Operations):
         if self.control.owns(ino):
             content = b"" if flags & os.O_WRONLY else self.control.content(ino)
             return FileInfo(fh=self.data.open(Handle(None, content)), direct_io=True)
+        if flags & (os.O_ACCMODE | os.O_TRUNC):
+            self.volume.health.check_writable()
         node = self.names.node(ino)
         if flags & os.O_TRUNC:
             await self._truncate_at_open(node, ctx)
@@ -381,8 +384,8 @@ class Operations(pyfuse3.Operations):
         _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
-        self._changed()
-        self.names.set_xattr(ino, name, value, time.time_ns())
+        with self.volume.changing():
+            self.names.set_xattr(ino, name, value, time.time_ns())
 
     @answered
     async def listxattr(self, ino: int, ctx: RequestContext) -> Sequence[bytes]:
@@ -393,5 +396,5 @@ class Operations(pyfuse3.Operations):
         _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
-        self._changed()
-        self.names.remove_xattr(ino, name, time.time_ns())
+        with self.volume.changing():
+            self.names.remove_xattr(ino, name, time.time_ns())

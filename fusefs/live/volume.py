@@ -10,14 +10,20 @@ A map may name a block as written only if its bytes were on the image before 2; 
 used again only after 3 of the commit that freed it.  So a crash at any moment leaves the
 state of the last 3, and no file ever reads what was another's.
 
+After a failed 1, 2 or 3 there is no further commit: health.py.  What the failed one covered
+may be on the disk or not, and a flush that succeeds later does not tell.  Requests that have
+begun, and dirty pages, may still reach the image: into blocks that no commit will name.
+
 Units: pos and length are bytes in a file.
-Errors: VolumeError, one line, while opening.  OSError or FsError from commit().
+Errors: VolumeError, one line, while opening.  FsError from commit().
 """
 
+import errno
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import trio
@@ -32,6 +38,8 @@ from fusefs.live.metadata import Metadata, MetadataError
 from fusefs.live.namespace import Namespace, Node
 from fusefs.options import Options
 from fusefs.space import Space
+
+log = logging.getLogger(__name__)
 
 DEFAULT_SIZE = 1 << 30
 DEFAULT_BLOCK_SIZE = 1024
@@ -82,6 +90,12 @@ def _one_line_errors() -> Iterator[None]:
         raise VolumeError(f"cannot use the metadata: {os.strerror(error.errno)}") from None
 
 
+def _log_failure(reason: str) -> None:
+    log.error(
+        "%s; the mount is read-only now: unmount, see to the disk, run mount_tool.py fsck", reason
+    )
+
+
 class Volume:
     """An open image with everything that its requests share.
 
@@ -104,9 +118,11 @@ class Volume:
         self.namespace = Namespace(metadata, self.fs.geometry)
         self.orphan_count = metadata.delete_orphans(space)
         self.commit_count = 0
+        self.health = metadata.health
+        self.health.watch(_log_failure)
         self._in_thread = in_thread
-        self._doomed: list[Node] = []
         self._evicting: list[Node] = []
+        self._inos_evicted: list[int] = []
         self._metadata_changed = self.orphan_count > 0
 
     @classmethod
@@ -160,6 +176,7 @@ class Volume:
         Else the name might lead to neither the old content nor the new; ext4 has
         auto_da_alloc against that.
         """
+        self.health.check_writable()
         try:
             source = self.namespace.lookup(parent, name)
             self.namespace.lookup(new_parent, new_name)
@@ -167,9 +184,21 @@ class Volume:
             return None
         return None if source.data_is_stored else source.inode
 
-    def names_changed(self) -> None:
-        """Something was written to the transaction that a commit must make durable."""
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around a change of what is written to the transaction at once; FsError(EROFS).
+
+        Whatever but an FsError ends it may leave half of it, which must not be committed.
+        """
+        self.health.check_writable()
         self._metadata_changed = True
+        try:
+            yield
+        except FsError:
+            raise
+        except BaseException as error:
+            self.health.fail(f"a change of names ended half-way: {error!r}")
+            raise
 
     def release(self, node: Node) -> None:
         """A node was forgotten or closed: let it go if nobody can reach it any more.
@@ -190,8 +219,11 @@ class Volume:
             for page in pages:
                 self.fs.cache.remove(page)
             self.fs.inodes_dirty.pop(node.ino, None)
-            self.metadata.free_blocks(node.ino, node.inode.extents, self.fs.space)
-        self._doomed.append(node)
+            if not self.health.failure:
+                with suppress(FsError):  # health has it
+                    self.metadata.free_blocks(node.ino, node.inode.extents, self.fs.space)
+        self.namespace.evict(node)
+        self._inos_evicted.append(node.ino)
 
     def _drop(self, node: Node) -> None:
         """Let a node and its clean pages go, unless something of it is not stored yet."""
@@ -203,32 +235,33 @@ class Volume:
                 self.fs.cache.remove(page)
 
     async def commit(self) -> None:
-        """Make durable what was written and changed until now; see the module's protocol."""
+        """Make durable what was written and changed until now; see the module's protocol.
+
+        FsError for what began before it failed, and FsError(EIO) ever after.
+        """
+        self.health.check_durable()
+        try:
+            await self._commit()
+        except FsError:
+            raise  # health has it
+        except Exception as error:
+            self.health.fail(f"a commit ended half-way: {error!r}")
+            raise
+
+    async def _commit(self) -> None:
         space = self.fs.space
         evicting, self._evicting = self._evicting, []
         for node in evicting:
             self.release(node)
-        doomed, self._doomed = self._doomed, []
+        evicted, self._inos_evicted = self._inos_evicted, []
         saved = self.namespace.save_changed()
-        for node in doomed:
-            self.namespace.delete(node)
-        changed = bool(saved or doomed or space.freed or space.groups_dirty)
+        for ino in evicted:
+            self.metadata.delete_inode(ino)
+        changed = bool(saved or evicted or space.freed or space.groups_dirty)
         if not changed and not self._metadata_changed:
             await self._flush()
             return
         self._metadata_changed = False
-        try:
-            await self._make_durable()
-        except BaseException:
-            self._metadata_changed = True  # the transaction is still open: the next one tries
-            raise
-        for node in saved:
-            if self.namespace.nodes.get(node.ino) is node and node.is_idle and node.nlink:
-                self._drop(node)
-
-    async def _make_durable(self) -> None:
-        """Parts 2 to 4 of the protocol, after the groups of part 1."""
-        space = self.fs.space
         space.begin_commit()
         self.metadata.save_groups(space)
         await self._flush()
@@ -237,9 +270,17 @@ class Volume:
         if space.committing:
             await self._in_thread(self.image.punch, list(space.committing))
         space.end_commit()
+        for node in saved:
+            if self.namespace.nodes.get(node.ino) is node and node.is_idle and node.nlink:
+                self._drop(node)
 
     async def _flush(self) -> None:
-        await self._in_thread(self.image.flush)
+        """Part 2; it is never tried again: the second time it says nothing about the first."""
+        try:
+            await self._in_thread(self.image.flush)
+        except OSError as error:
+            self.health.fail(f"{self.image.path}: the flush failed: {error.strerror}")
+            raise FsError(error.errno or errno.EIO) from error
 
     def close(self) -> None:
         self.metadata.close()

@@ -156,21 +156,19 @@ class Client:
     async def _read(self, size: int, opened: OpenFile) -> Buffer:
         return await read(self.volume.fs, opened, 0, size, direct=False)
 
+    def _make(self, name: bytes, mode: int) -> Node:
+        with self.volume.changing():
+            return self.volume.namespace.make(self.directory.ino, name, mode, 0, 0, 0, 1)
+
     async def create(self) -> None:
         name = self.rng.choice(NAMES)
-        node = self.volume.namespace.make(
-            self.directory.ino, name, stat.S_IFREG | 0o644, 0, 0, 0, 1
-        )
-        self.volume.names_changed()
+        node = self._make(name, stat.S_IFREG | 0o644)
         self.files[node.ino] = File(node.ino)
         self._named(self.names | {name: node.ino})
 
     async def make_directory(self) -> None:
         name = self.rng.choice(NAMES)
-        node = self.volume.namespace.make(
-            self.directory.ino, name, stat.S_IFDIR | 0o755, 0, 0, 0, 1
-        )
-        self.volume.names_changed()
+        node = self._make(name, stat.S_IFDIR | 0o755)
         self._named(self.names | {name: node.ino})
 
     async def remove(self) -> None:
@@ -178,8 +176,9 @@ class Client:
         name = self.rng.choice(NAMES)
         is_file = names.get(name) in self.files
         remove = self.volume.namespace.unlink if is_file else self.volume.namespace.rmdir
-        released(self.volume, remove(self.directory.ino, name, 1))
-        self.volume.names_changed()
+        with self.volume.changing():
+            removed = remove(self.directory.ino, name, 1)
+        released(self.volume, removed)
         del names[name]
         self._named(names)
 
@@ -187,8 +186,8 @@ class Client:
         old, new = self.rng.sample(NAMES, 2)
         names = self.names
         if old in names:
-            self.volume.namespace.link(names[old], self.directory.ino, new, 1)
-            self.volume.names_changed()
+            with self.volume.changing():
+                self.volume.namespace.link(names[old], self.directory.ino, new, 1)
             self._named(names | {new: names[old]})
 
     async def rename(self) -> None:
@@ -198,8 +197,8 @@ class Client:
             return
         if inode := self.volume.unsaved_replacement(parent, old, parent, new):
             await make_durable(self.volume.fs, inode)
-        replaced = self.volume.namespace.rename(parent, old, parent, new, 0, 1)
-        self.volume.names_changed()
+        with self.volume.changing():
+            replaced = self.volume.namespace.rename(parent, old, parent, new, 0, 1)
         if replaced is not None:
             released(self.volume, replaced)
         if names.get(new) != names[old]:

@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Any
 
@@ -34,7 +35,8 @@ class Crashes:
         """Three clients and a flusher; AssertionError if a wreck breaks a promise."""
         machine = Machine(seed, OPTIONS, BLOCK_COUNT, volume_class)
         names = machine.volume.namespace
-        shared = names.make(ROOT, b"shared", stat.S_IFREG | 0o644, 0, 0, 0, 1)
+        with machine.volume.changing():
+            shared = names.make(ROOT, b"shared", stat.S_IFREG | 0o644, 0, 0, 0, 1)
         shared.opens += 1
         machine.run(_fill(machine.volume, shared))
         clients = [Client(machine, i, CLIENT_COUNT, shared) for i in range(CLIENT_COUNT)]
@@ -90,7 +92,6 @@ async def _fill(volume: Volume, node: Node) -> None:
     assert node.inode is not None
     file = OpenFile(node.inode)
     await write(volume.fs, file, 0, bytes(FILE_BLOCKS_MAX * BLOCK), direct=True, sync=False)
-    volume.names_changed()
     await fsync(volume.fs, file)
 
 
@@ -138,10 +139,10 @@ class FlushedTooSoon(Volume):
 class Hasty(Volume):
     """A freed block is free at once, before the commit that frees it."""
 
-    def names_changed(self) -> None:
+    def changing(self) -> AbstractContextManager[None]:
         self.fs.space.begin_commit()
         self.fs.space.end_commit()
-        super().names_changed()
+        return super().changing()
 
 
 class RenamesAtOnce(Volume):

@@ -11,7 +11,7 @@ import trio
 from fusefs.errors import FsError
 from fusefs.explore.memory import World
 from fusefs.inode import Inode
-from fusefs.live.driver import Driver
+from fusefs.live.driver import ERRORS_LOGGED_MAX, Driver
 from fusefs.live.trace import Trace
 from fusefs.locks import RwLock
 from fusefs.steps import commit, delay, reach, read_image, write_image
@@ -128,13 +128,11 @@ async def test_requests_that_wait_for_a_commit_share_it():
 
 @pytest.mark.parametrize(
     ("raised", "expected"),
-    [(OSError(errno.ENOSPC, "full"), errno.ENOSPC), (FsError(errno.EIO), errno.EIO)],
-    ids=["host-full", "metadata-given-up"],
+    [(FsError(errno.ENOSPC), errno.ENOSPC), (MemoryError(), errno.EIO)],
+    ids=["host full", "out of memory"],
 )
-async def test_a_failed_commit_fails_those_who_asked_and_no_one_else(
-    raised: Exception, expected: int
-):
-    """The next commit is tried as if nothing had been."""
+async def test_failed_commit_fails_all_who_asked_and_no_one_else(raised: Exception, expected: int):
+    """Each gets an exception of its own; the next commit is tried as if nothing had been."""
     failures = [raised]
 
     async def fail_once() -> None:
@@ -144,14 +142,50 @@ async def test_a_failed_commit_fails_those_who_asked_and_no_one_else(
     async def ask() -> None:
         await commit("fsync.commit", None)
 
-    driver = make_driver(commit=fail_once)
+    driver, outcomes = make_driver(commit=fail_once), [Outcome(), Outcome()]
+    for outcome in outcomes:
+        driver.start(ask(), outcome, "fsync")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         with pytest.raises(FsError) as caught:
             await driver.call(ask(), "fsync")
         await driver.call(ask(), "fsync")
         nursery.cancel_scope.cancel()
-    assert caught.value.errno == expected
+    errors = [caught.value, *(error for outcome in outcomes for _, error in outcome.calls)]
+    assert [error.errno for error in errors if error is not None] == [expected] * 3
+    assert len(set(map(id, errors))) == 3
+
+
+@pytest.mark.parametrize("raised", [MemoryError(), RecursionError(), ZeroDivisionError()], ids=repr)
+async def test_exception_at_the_image_is_eio_for_that_request(
+    raised: Exception, caplog: pytest.LogCaptureFixture
+):
+    """(V1) Also one that no disk raises: it is logged with its traceback."""
+    world = World()
+
+    class Broken:
+        def read_at(self, addr: int, length: int) -> bytes:
+            raise raised
+
+        write_at = world.image.write_at
+
+    world.image = Broken()
+    make_driver(world).start(write_and_read(), outcome := Outcome(), "read")
+    assert [error.errno for _, error in outcome.calls if error] == [errno.EIO]
+    assert "Traceback" in caplog.text
+
+
+async def test_failing_disk_does_not_fill_the_log(caplog: pytest.LogCaptureFixture):
+    """Ten lines in five seconds, as printk_ratelimited() has it; each request gets its error."""
+
+    async def beyond_the_end() -> None:
+        await read_image("dio.read.submit", 1 << 40, 0, 512)
+
+    driver, outcome = make_driver(), Outcome()
+    for _ in range(100):
+        driver.start(beyond_the_end(), outcome, "read")
+    assert len(outcome.calls) == 100
+    assert len(caplog.records) == ERRORS_LOGGED_MAX
 
 
 async def test_conversions_of_one_file_are_done_in_the_order_of_asking():

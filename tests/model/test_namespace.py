@@ -152,7 +152,8 @@ def test_file_without_a_name_stays_until_deleted(names: Namespace) -> None:
         names.link(node.ino, ROOT_INO, b"b", 30)
     node.opens = 0
     names.mark_changed(node)
-    names.delete(node)
+    names.evict(node)
+    names.metadata.delete_inode(node.ino)
     names.save_changed()
     with pytest.raises(FsError, match="ESTALE"):
         names.node(node.ino)

@@ -76,7 +76,8 @@ class NamespaceMachine(RuleBasedStateMachine):
             return
         node = call()
         if node is not None and not node.nlink:
-            self.names.delete(node)
+            self.names.evict(node)
+            self.names.metadata.delete_inode(node.ino)
 
     def directory(self, path: str) -> Directory:
         found: File | Directory = self.root

@@ -1,6 +1,7 @@
 """The commit of one image: real files in a temporary folder, no mount."""
 
 import errno
+import logging
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fusefs.errors import FsError
 from fusefs.live.image_file import ImageFile
 from fusefs.live.volume import Volume, make_image
 from fusefs.options import Options
@@ -17,41 +19,44 @@ class FlushFailsOnce:
     """An image on a disk that fails one flush, and works before and afterwards."""
 
     def __init__(self, image: ImageFile) -> None:
-        self.superblock = image.superblock
+        self.path, self.superblock = image.path, image.superblock
         self.punch, self.close = image.punch, image.close
         self.failures = [OSError(errno.EIO, "the disk failed")]
+        self.flush_count = 0
 
     def flush(self) -> None:
+        self.flush_count += 1
         if self.failures:
             raise self.failures.pop()
 
 
-async def test_what_a_failed_commit_did_not_store_the_next_one_does(tmp_path: Path):
-    """Part 1 is done and the transaction open: a later commit must not take that for stored."""
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    """A new image with one name in it that is committed."""
     image, metadata = str(tmp_path / "image"), str(tmp_path / "image.meta")
     make_image(image, metadata, Options(size=1 << 20))
-    volume = Volume.open(image, metadata, Options())
-    volume.image = FlushFailsOnce(volume.image)
-    volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
-    volume.names_changed()
-    with pytest.raises(OSError, match="the disk failed"):
-        await volume.commit()
-    await volume.commit()
+    return Volume.open(image, metadata, Options())
+
+
+def make(volume: Volume, name: bytes) -> None:
+    with volume.changing():
+        volume.namespace.make(1, name, stat.S_IFREG | 0o600, 0, 0, 0, 1)
+
+
+def names_after_reopening(volume: Volume) -> list[bytes]:
     volume.close()
-    again = Volume.open(image, metadata, Options())
+    again = Volume.open(volume.image.path, volume.metadata.path, Options())
     try:
-        assert again.namespace.lookup(1, b"name").nlink == 1
+        return [entry.name for entry in again.namespace.entries(1, 2, 10)]
     finally:
         again.close()
 
 
-async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(tmp_path: Path):
+async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(volume: Volume):
     """The commit lets go what nobody uses; the node of the same inode that came since is used."""
-    image, metadata = str(tmp_path / "image"), str(tmp_path / "image.meta")
-    make_image(image, metadata, Options(size=1 << 20))
-    volume = Volume.open(image, metadata, Options())
+    make(volume, b"name")
     names = volume.namespace
-    before = names.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
+    before = names.lookup(1, b"name")
     names.mark_changed(before)
 
     async def forgotten_and_found(function: Callable[..., None], *arguments: Any) -> None:
@@ -68,15 +73,13 @@ async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(tmp_path: 
     volume.close()
 
 
-async def test_a_deleted_file_is_evicted_only_when_its_writeback_is_over(tmp_path: Path):
+async def test_a_deleted_file_is_evicted_only_when_its_writeback_is_over(volume: Volume):
     """evict() waits for it, too: the blocks must not be somebody else's when the write ends."""
-    image, metadata = str(tmp_path / "image"), str(tmp_path / "image.meta")
-    make_image(image, metadata, Options(size=1 << 20))
-    volume = Volume.open(image, metadata, Options())
-    node = volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
+    make(volume, b"name")
+    with volume.changing():
+        node = volume.namespace.unlink(1, b"name", 1)
     assert node.inode is not None
     page = volume.fs.cache.insert_locked(node.inode.mapping, 0)
-    volume.namespace.unlink(1, b"name", 1)
     volume.release(node)
     await volume.commit()
     assert page.mapping is node.inode.mapping
@@ -85,3 +88,63 @@ async def test_a_deleted_file_is_evicted_only_when_its_writeback_is_over(tmp_pat
     assert page.mapping is None
     assert node.ino not in volume.namespace.nodes
     volume.close()
+
+
+async def test_after_a_failed_flush_nothing_more_is_committed(
+    volume: Volume, caplog: pytest.LogCaptureFixture
+):
+    """The next flush succeeds, and proves nothing of what the first should have written."""
+    make(volume, b"before")
+    await volume.commit()
+    volume.image = disk = FlushFailsOnce(volume.image)
+    make(volume, b"after")
+    for _ in range(3):
+        with pytest.raises(FsError, match="EIO"):
+            await volume.commit()
+    assert disk.flush_count == 1
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "the disk failed; the mount is read-only now" in caplog.text
+    with pytest.raises(FsError, match="EROFS"):
+        make(volume, b"later")
+    assert volume.namespace.lookup(1, b"after").nlink == 1  # what was accepted is still seen
+    assert names_after_reopening(volume) == [b"before"]
+
+
+async def test_exception_of_ours_in_a_commit_is_the_last_commit(volume: Volume):
+    """Half of part 1 may be in the transaction: it must never be made durable."""
+    make(volume, b"before")
+    await volume.commit()
+    make(volume, b"after")
+    node = volume.namespace.lookup(1, b"after")
+    node.uid = 1 << 70  # what SQLite cannot store
+    volume.namespace.mark_changed(node)
+    with pytest.raises(OverflowError):
+        await volume.commit()
+    with pytest.raises(FsError, match="EIO"):
+        await volume.commit()
+    assert names_after_reopening(volume) == [b"before"]
+
+
+async def test_half_a_change_of_names_is_never_committed(volume: Volume):
+    """(M2) An exception of ours in the middle of it leaves one statement without the next."""
+    make(volume, b"name")
+    await volume.commit()
+    node = volume.namespace.lookup(1, b"name")
+    node.nlink = 1 << 70  # the attribute is stored, and the ctime that goes with it is not
+    with pytest.raises(OverflowError), volume.changing():
+        volume.namespace.set_xattr(node.ino, b"user.half", b"done", 2)
+    with pytest.raises(FsError, match="EIO"):
+        await volume.commit()
+    volume.close()
+    again = Volume.open(volume.image.path, volume.metadata.path, Options())
+    assert again.namespace.list_xattrs(node.ino) == []
+    again.close()
+
+
+async def test_refused_change_of_names_fails_nothing_else(volume: Volume):
+    """An FsError before the first statement is the caller's affair."""
+    make(volume, b"name")
+    with pytest.raises(FsError, match="EEXIST"):
+        make(volume, b"name")
+    await volume.commit()
+    assert names_after_reopening(volume) == [b"name"]
