@@ -110,7 +110,7 @@ class Control:
             "mountpoint": self.mountpoint,
             "image": volume.image.path,
             "uuid": str(block.uuid),
-            "read_only": volume.health.failure or None,
+            "read_only": volume.health.failure or False,
             "options": fs.options.formatted()
             | {
                 "block_size": str(block.block_size),

@@ -196,6 +196,28 @@ def test_after_a_failed_change_nothing_more_is_stored(
     metadata.close()
 
 
+def test_page_that_is_damaged_while_it_is_mounted_ends_all_changes(path: Path) -> None:
+    """(M2) Opening found nothing: the disk has failed since."""
+    metadata = create(path)
+    for ino in range(500):
+        metadata.change("INSERT INTO xattr VALUES (?, x'61', randomblob(1000))", ino)
+    metadata.commit()
+    metadata = reopen(metadata)
+    metadata.query("PRAGMA cache_size = 10")
+    page_size = metadata.query("PRAGMA page_size")[0][0]
+    with open(path, "r+b") as file:
+        for page in range(40, 60):
+            file.seek(page * page_size)
+            file.write(b"\xdb" * page_size)
+    with pytest.raises(FsError, match="EIO"):
+        metadata.query("SELECT sum(length(value)) FROM xattr")
+    assert "malformed" in metadata.health.failure
+    with pytest.raises(FsError, match="EROFS"):
+        metadata.save_attributes(FILE)
+    assert metadata.load_attributes(1) is not None
+    metadata.close()
+
+
 # -- block maps ------------------------------------------------------------------------
 
 

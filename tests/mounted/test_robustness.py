@@ -270,7 +270,7 @@ def test_full_host_disk_makes_the_mount_read_only(mount: Callable[..., Mount]):
         with fails_with(errno.EFBIG, errno.ENOSPC, errno.EIO, errno.EROFS):
             os.pwrite(new, b"new" * 1000, 0)
             os.fsync(new)
-        eventually(lambda: m.status()["read_only"] is not None, "a commit has failed")
+        eventually(lambda: m.status()["read_only"], "a commit has failed")
         assert os.pread(before, 6000, 0) == b"before" * 1000
         with fails_with(errno.EROFS):
             os.pwrite(new, b"new", 0)
@@ -282,7 +282,7 @@ def test_full_host_disk_makes_the_mount_read_only(mount: Callable[..., Mount]):
     m.umount()
     m.start()
     assert (m.path / "before").read_bytes() == b"before" * 1000
-    assert m.status()["read_only"] is None
+    assert m.status()["read_only"] is False
 
 
 # -- a crowd -------------------------------------------------------------------------

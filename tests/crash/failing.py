@@ -1,0 +1,294 @@
+"""A disk and an SQLite that fail when told to, and the daemon without a mount on top of them.
+
+    Faults           which call fails, counted over all calls, and with what
+    FailingImage     an image file on such a disk; it can lose what was not flushed
+    FailingSqlite    a connection to a metadata file on such a disk
+    Daemon           the real Volume, Driver, Operations and DataRequests; calls in place of
+                     the kernel's requests
+
+A failed write has written its first half, in whole sectors.  A failed flush leaves it open
+what of the bytes since the last good one is on the disk: lose_unflushed() takes all of them.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyfuse3
+import trio
+
+from fusefs.geometry import SECTOR_SIZE
+from fusefs.live.control import Control, LogRing
+from fusefs.live.daemon import _sync
+from fusefs.live.data import DataRequests
+from fusefs.live.driver import Driver
+from fusefs.live.image_file import ImageFile
+from fusefs.live.operations import Operations
+from fusefs.live.trace import Trace
+from fusefs.live.volume import Volume
+from fusefs.options import Options
+
+OPTIONS = (
+    Options(commit=3600)
+    .changed("jitter", "0")
+    .changed("conversion_delay", "0")
+    .changed("cache_size", "64k")
+)
+
+IMAGE_CALLS = ("read", "write", "flush", "punch")
+SQL_CALLS = ("query", "change", "commit", "begin")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Call number point fails with error, an errno or a result code of SQLite.
+
+    lasting: all later calls of the same side fail, too.  late: a commit is done, and then
+    reported as failed.
+    """
+
+    point: int
+    error: int
+    lasting: bool = False
+    late: bool = False
+
+
+class Faults:
+    """The calls so far, by kind, and those that failed."""
+
+    def __init__(self, fault: Fault | None = None) -> None:
+        self.fault = fault
+        self.calls: list[str] = []
+        self.failed: list[str] = []
+        self.armed = False
+
+    def reach(self, kind: str) -> Fault | None:
+        """A call: the fault, if it is to fail."""
+        fault = self.fault
+        if not self.armed:
+            return None
+        self.calls.append(kind)
+        number = len(self.calls) - 1
+        if fault is None or number < fault.point or (number > fault.point and not fault.lasting):
+            return None
+        first = self.failed[0] if self.failed else kind
+        if (kind in IMAGE_CALLS) != (first in IMAGE_CALLS):
+            return None
+        self.failed.append(kind)
+        return fault
+
+
+class FailingImage:
+    """An ImageFile whose calls fail as told."""
+
+    def __init__(self, image: ImageFile, faults: Faults) -> None:
+        self.path, self.superblock, self.close = image.path, image.superblock, image.close
+        self._image, self._faults = image, faults
+        self._unflushed: dict[int, bytes] = {}
+        self._lost: dict[int, bytes] = {}
+
+    def read_at(self, addr: int, length: int) -> bytes:
+        self._fail("read")
+        return self._image.read_at(addr, length)
+
+    def write_at(self, addr: int, data: bytes) -> None:
+        before = self._image.read_at(addr, len(data))
+        for start in range(0, len(data), SECTOR_SIZE):
+            sector = addr + start
+            old = self._lost.pop(sector, before[start : start + SECTOR_SIZE])
+            self._unflushed.setdefault(sector, old)
+        try:
+            self._fail("write")
+        except OSError:
+            self._image.write_at(addr, data[: len(data) // 2 // SECTOR_SIZE * SECTOR_SIZE])
+            raise
+        self._image.write_at(addr, data)
+
+    def flush(self) -> None:
+        """After a failure the host takes the sectors for written: no later flush tries them."""
+        try:
+            self._fail("flush")
+        except OSError:
+            self._lost |= self._unflushed
+            raise
+        finally:
+            self._unflushed = {}
+
+    def lose_unflushed(self) -> None:
+        """The machine stops: the host's page cache is gone."""
+        for sector, old in (self._unflushed | self._lost).items():
+            self._image.write_at(sector, old)
+
+    def punch(self, runs: Iterable[tuple[int, int]]) -> None:
+        if self._faults.reach("punch") is None:
+            self._image.punch(runs)
+
+    def _fail(self, kind: str) -> None:
+        fault = self._faults.reach(kind)
+        if fault is not None:
+            raise OSError(fault.error, os.strerror(fault.error))
+
+
+class FailingSqlite:
+    """A connection whose statements fail as told, and undo as much as SQLite's own would."""
+
+    def __init__(self, db: sqlite3.Connection, faults: Faults) -> None:
+        self._db, self._faults, self.close = db, faults, db.close
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._db.in_transaction
+
+    def execute(self, statement: str, parameters: Iterable[Any] = ()) -> sqlite3.Cursor:
+        word = statement.split()[0]
+        kind = {"SELECT": "query", "COMMIT": "commit", "BEGIN": "begin"}.get(word, "change")
+        fault = self._faults.reach(kind) if word not in ("ROLLBACK", "PRAGMA") else None
+        if fault is None:
+            return self._db.execute(statement, parameters)
+        if kind == "commit" and fault.late:
+            self._db.execute("COMMIT")
+        if self._db.in_transaction and fault.error not in (
+            sqlite3.SQLITE_CORRUPT,
+            sqlite3.SQLITE_NOTADB,
+        ):
+            self._db.execute("ROLLBACK")
+        if fault.error == sqlite3.SQLITE_NOMEM:
+            raise MemoryError
+        error = sqlite3.OperationalError(f"result code {fault.error}")
+        error.sqlite_errorcode = fault.error
+        raise error
+
+
+class Reply:
+    """What the extension's Request is to the daemon: answered once."""
+
+    pid, uid = 1, 0
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, Any]] = []
+        self.came = trio.Event()
+
+    def _answer(self, error: int, value: Any) -> None:
+        self.answers.append((error, value))
+        self.came.set()
+
+    def reply_buf(self, data: bytes) -> None:
+        self._answer(0, bytes(data))
+
+    def reply_write(self, count: int) -> None:
+        self._answer(0, count)
+
+    def reply_err(self, error: int) -> None:
+        self._answer(error, None)
+
+
+class Daemon:
+    """What serves a mount, and a kernel that asks: each call raises OSError or returns."""
+
+    def __init__(self, volume: Volume, faults: Faults | None = None) -> None:
+        self.volume = volume
+        self.faults = faults or Faults()
+        self.image = volume.image = FailingImage(volume.image, self.faults)
+        volume.metadata._db = FailingSqlite(volume.metadata._db, self.faults)
+        trace = Trace()
+        self.driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, trace)
+        control = Control(volume, trace, LogRing(), "/mnt")
+        self.data = DataRequests(volume, self.driver, control, keeps_atime=False)
+        self.operations = Operations(volume, self.driver, self.data, control)
+        self.context = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, image: Path, faults: Faults | None = None) -> AsyncIterator["Daemon"]:
+        """Serve an image; at the end nothing is written that was not before."""
+        volume = Volume.open(str(image), f"{image}.meta", OPTIONS)
+        try:
+            async with trio.open_nursery() as nursery:
+                daemon = cls(volume, faults)
+                nursery.start_soon(daemon.driver.run)
+                yield daemon
+                nursery.cancel_scope.cancel()
+        finally:
+            volume.close()
+
+    async def ask(self, handler: Callable[..., Any], *arguments: Any) -> Any:
+        """A request for a name or an attribute."""
+        try:
+            return await handler(*arguments, self.context)
+        except pyfuse3.FUSEError as error:
+            raise OSError(error.errno, os.strerror(error.errno)) from error
+
+    async def ask_data(self, handler: Callable[..., None], *arguments: Any) -> Any:
+        reply = Reply()
+        handler(reply, *arguments)
+        self.driver.run_ready()
+        await reply.came.wait()
+        [(error, value)] = reply.answers
+        if error:
+            raise OSError(error, os.strerror(error))
+        return value
+
+    # -- the system calls of a workload ------------------------------------------------
+
+    async def create(self, name: bytes) -> tuple[int, int]:
+        """A new file in the root, open: its inode number and handle."""
+        opened, entry = await self.ask(
+            self.operations.create, pyfuse3.ROOT_INODE, name, 0o600, os.O_RDWR
+        )
+        return entry.st_ino, opened.fh
+
+    async def open(self, ino: int) -> int:
+        opened = await self.ask(self.operations.open, ino, os.O_RDWR)
+        return opened.fh
+
+    async def write(self, ino: int, fh: int, pos: int, data: bytes, flags: int = 0) -> int:
+        return await self.ask_data(self.data.write, ino, fh, pos, data, flags, False)
+
+    async def read(self, ino: int, fh: int, pos: int, size: int, flags: int = 0) -> bytes:
+        return await self.ask_data(self.data.read, ino, fh, pos, size, flags)
+
+    async def fallocate(self, ino: int, mode: int, pos: int, length: int) -> None:
+        await self.ask_data(self.data.fallocate, ino, mode, pos, length)
+
+    async def truncate(self, ino: int, size: int) -> None:
+        fields = SimpleNamespace(
+            **{f"update_{name}": False for name in ("mode", "uid", "gid", "atime", "mtime")},
+            update_size=True,
+        )
+        attributes = SimpleNamespace(st_size=size)
+        await self.ask(self.operations.setattr, ino, attributes, fields, None)
+
+    async def fsync(self, fh: int) -> None:
+        try:
+            await self.operations.fsync(fh, False)
+        except pyfuse3.FUSEError as error:
+            raise OSError(error.errno, os.strerror(error.errno)) from error
+
+    async def rename(self, name: bytes, new: bytes) -> None:
+        root = pyfuse3.ROOT_INODE
+        await self.ask(self.operations.rename, root, name, root, new, 0)
+
+    async def unlink(self, name: bytes) -> None:
+        await self.ask(self.operations.unlink, pyfuse3.ROOT_INODE, name)
+
+    async def lookup(self, name: bytes) -> int:
+        entry = await self.ask(self.operations.lookup, pyfuse3.ROOT_INODE, name)
+        return entry.st_ino
+
+    async def forget(self, ino: int) -> None:
+        """The kernel gives all its references to an inode back."""
+        node = self.volume.namespace.nodes.get(ino)
+        if node is not None and node.lookups:
+            await self.operations.forget([(ino, node.lookups)])
+
+    async def close(self, fh: int) -> None:
+        await self.operations.release(fh)
+
+    async def sync(self) -> None:
+        """What the flusher does every few seconds, and the unmount once."""
+        await _sync(self.volume, self.driver)
