@@ -1,4 +1,4 @@
-"""The one place where an exception becomes a reply: every handler of operations.py is answered.
+"""The one place where an exception becomes a reply: every handler is answered.
 
 Errors: FsError becomes its errno; anything else is logged with its traceback and becomes
 EIO for that request, and the mount goes on.

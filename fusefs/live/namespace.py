@@ -5,7 +5,7 @@ times that go with it, so that each commit has whole operations.  An inode whose
 is gone stays stored, with nlink 0: a crash leaves an orphan, which the next mount removes.
 
 Who changes which time: a directory's mtime and ctime, with each name that comes or goes;
-the ctime of what is linked, unlinked, renamed, replaced, or given an xattr.
+the ctime of what is linked, unlinked, renamed or replaced.
 
 Units: times are nanoseconds since 1970, and always passed in.
 Errors: FsError with the errno that Linux's system call returns; FsError(EIO) if what is
@@ -23,17 +23,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fusefs.errors import FsError
-from fusefs.live.metadata import Attributes, clamp_time
+from fusefs.live.metadata import Attributes
 from fusefs.live.metadata_file import DOT_COOKIES, ROOT_INO
-from fusefs.live.nodes import Node, NodeTable
+from fusefs.live.nodes import Node
+from fusefs.live.xattrs import XattrTable
 
 __all__ = ["Entry", "Namespace", "Node"]
 
 NAME_LENGTH_MAX = 255
 LINK_COUNT_MAX = 65000
-
-XATTR_NAME_LENGTH_MAX = 255
-XATTR_SIZE_MAX = 65536
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -55,7 +53,7 @@ class Place(NamedTuple):
     name: bytes
 
 
-class Namespace(NodeTable):
+class Namespace(XattrTable):
     """The tree of names of one mount."""
 
     # -- looking -----------------------------------------------------------------------
@@ -349,48 +347,3 @@ class Namespace(NodeTable):
         """A name in the directory came or went."""
         directory.mtime_ns = now_ns
         self._touch(directory, now_ns, links)
-
-    def _touch(self, node: Node, now_ns: int, links: int = 0) -> None:
-        """Change ctime and nlink, at once also in storage; size and blocks wait (N2)."""
-        node.nlink += links
-        node.ctime_ns = now_ns
-        self.metadata.change(
-            "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?",
-            node.nlink,
-            clamp_time(node.mtime_ns),
-            clamp_time(node.ctime_ns),
-            node.ino,
-        )
-
-    # -- extended attributes -----------------------------------------------------------
-
-    def get_xattr(self, ino: int, name: bytes) -> bytes:
-        """The value; FsError(ENODATA) if there is none."""
-        self.node(ino)
-        rows = self.metadata.query("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
-        if not rows:
-            raise FsError(errno.ENODATA)
-        return bytes(rows[0][0])
-
-    def list_xattrs(self, ino: int) -> list[bytes]:
-        """The names, sorted."""
-        self.node(ino)
-        rows = self.metadata.query("SELECT name FROM xattr WHERE ino = ? ORDER BY name", ino)
-        return [name for (name,) in rows]
-
-    def set_xattr(self, ino: int, name: bytes, value: bytes, now_ns: int) -> None:
-        """Create or replace; XATTR_CREATE and XATTR_REPLACE are the caller's."""
-        node = self.node(ino)
-        if not 0 < len(name) <= XATTR_NAME_LENGTH_MAX:
-            raise FsError(errno.ERANGE)
-        if len(value) > XATTR_SIZE_MAX:
-            raise FsError(errno.E2BIG)
-        self.metadata.change("INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)", ino, name, value)
-        self._touch(node, now_ns)
-
-    def remove_xattr(self, ino: int, name: bytes, now_ns: int) -> None:
-        """FsError(ENODATA) if there is none."""
-        node = self.node(ino)
-        if not self.metadata.change("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name):
-            raise FsError(errno.ENODATA)
-        self._touch(node, now_ns)

@@ -1,8 +1,8 @@
 """Names and attributes: the handlers that pyfuse3 calls, one for each request.
 
-Data requests do not come here; see data.py.  A regular file's attributes are never cached
-by the kernel, as reads and writes change them; those of anything else change only through
-the kernel, which then asks again.
+Those with a file handle are in open_files.py; data requests are in data.py.  A regular
+file's attributes are never cached by the kernel, as reads and writes change them; those of
+anything else change only through the kernel, which then asks again.
 
 Errors: FsError of the namespace or the model becomes its errno in one place, answered();
 anything else is logged with its traceback and becomes EIO.
@@ -10,34 +10,22 @@ anything else is logged with its traceback and becomes EIO.
 
 import errno
 import logging
-import os
 import stat
 import time
 from collections.abc import Sequence
 
 import pyfuse3
-import trio
-from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
+from pyfuse3 import EntryAttributes, FileInfo, RequestContext
 
 from fusefs.errors import FsError
-from fusefs.file_io import commit_names, fsync, make_durable
-from fusefs.geometry import FILE_SIZE_MAX
+from fusefs.file_io import make_durable
 from fusefs.live.answer import answered
-from fusefs.live.attributes import control_attributes, node_attributes
-from fusefs.live.control import CONTROL_INO, CONTROL_NAME, Control
-from fusefs.live.data import DataRequests, Handle
-from fusefs.live.driver import Driver
+from fusefs.live.attributes import control_attributes
+from fusefs.live.control import CONTROL_INO, CONTROL_NAME
 from fusefs.live.namespace import NAME_LENGTH_MAX, Node
-from fusefs.live.volume import Volume
-from fusefs.truncate import truncate
+from fusefs.live.open_files import OpenFiles
 
 log = logging.getLogger(__name__)
-
-OPEN_PAUSES = 4
-"""Pauses of the jitter option at a direct writer's open: processes start further apart than
-pages are filled, and must change places to be out of step."""
-
-ENTRIES_AT_A_TIME = 128
 
 
 def _refuse_acl(name: bytes) -> None:
@@ -46,31 +34,14 @@ def _refuse_acl(name: bytes) -> None:
         raise FsError(errno.EOPNOTSUPP)
 
 
-class Operations(pyfuse3.Operations):
+class Operations(OpenFiles):
     """The namespace of one mount."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
 
-    def __init__(
-        self, volume: Volume, driver: Driver, data: DataRequests, control: Control
-    ) -> None:
-        super().__init__()
-        self.volume = volume
-        self.names = volume.namespace
-        self.driver = driver
-        self.data = data
-        self.control = control
-
     # -- attributes ------------------------------------------------------------------
 
-    def _attributes(self, node: Node) -> EntryAttributes:
-        return node_attributes(node, self.volume.fs.geometry)
-
-    def _looked_up(self, node: Node) -> EntryAttributes:
-        """The reply that gives the kernel one more reference to a node."""
-        node.lookups += 1
-        return self._attributes(node)
 
     @answered
     async def lookup(self, parent: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -133,16 +104,6 @@ class Operations(pyfuse3.Operations):
             raise FsError(errno.EPERM)
         return control_attributes(self.control, ino)
 
-    async def _set_size(self, node: Node, size: int, pid: int) -> None:
-        if node.inode is None:
-            raise FsError(errno.EISDIR if node.is_directory else errno.EINVAL)
-        if size > FILE_SIZE_MAX:
-            raise FsError(errno.EFBIG)
-        await self.driver.call(
-            truncate(self.volume.fs, node.inode, size), "truncate", node.ino, pid
-        )
-        self.names.mark_changed(node)
-
     # -- names -----------------------------------------------------------------------
 
     def _make(
@@ -166,6 +127,15 @@ class Operations(pyfuse3.Operations):
         self, parent: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
         return self._looked_up(self._make(parent, name, mode, rdev, ctx))
+
+    @answered
+    async def create(
+        self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        node = self._make(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx)
+        opened, entry = self._opened(node), self._looked_up(node)
+        await self._out_of_step(flags)
+        return opened, entry
 
     @answered
     async def mkdir(
@@ -237,122 +207,6 @@ class Operations(pyfuse3.Operations):
             replaced = self.names.rename(parent, name, new_parent, new_name, flags, time.time_ns())
         if replaced is not None:
             await self._released(replaced)
-
-    # -- open files ------------------------------------------------------------------
-
-    @answered
-    async def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
-        if self.control.owns(ino):
-            content = b"" if flags & os.O_WRONLY else self.control.content(ino)
-            return FileInfo(fh=self.data.open(Handle(None, content)), direct_io=True)
-        if flags & (os.O_ACCMODE | os.O_TRUNC):
-            self.volume.health.check_writable()
-        node = self.names.node(ino)
-        if flags & os.O_TRUNC:
-            await self._truncate_at_open(node, ctx)
-        return self._opened(node)
-
-    @answered
-    async def create(
-        self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
-    ) -> tuple[FileInfo, EntryAttributes]:
-        node = self._make(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx)
-        opened, entry = self._opened(node), self._looked_up(node)
-        await self._out_of_step(flags)
-        return opened, entry
-
-    async def _out_of_step(self, flags: int) -> None:
-        """Direct writers that start together do not write one after the other, in order."""
-        if flags & os.O_DIRECT and flags & os.O_ACCMODE != os.O_RDONLY:
-            pause_s = OPEN_PAUSES * self.driver.jitter()
-            if pause_s:
-                await trio.sleep(pause_s)
-
-    async def _truncate_at_open(self, node: Node, ctx: RequestContext) -> None:
-        """O_TRUNC comes with no setattr: not for the size, nor for times and setuid."""
-        if node.size or node.blocks_512:
-            await self._set_size(node, 0, ctx.pid)
-        if ctx.uid:
-            node.drop_privileges()
-        node.mtime_ns = node.ctime_ns = time.time_ns()
-        self.names.mark_changed(node)
-
-    def _opened(self, node: Node) -> FileInfo:
-        """Every open bypasses the kernel's own page cache: the model has the only one."""
-        node.opens += 1
-        return FileInfo(fh=self.data.open(Handle(node)), direct_io=True, keep_cache=False)
-
-    @answered
-    async def flush(self, fh: int) -> None:
-        raise FUSEError(errno.ENOSYS)  # nothing is done at close(2): do not ask again
-
-    @answered
-    async def release(self, fh: int) -> None:
-        handle = self.data.handles.pop(fh)
-        if handle.node is not None:
-            handle.node.opens -= 1
-            await self._released(handle.node)
-
-    async def _released(self, node: Node) -> None:
-        """Let a node go that nobody can reach, if it holds nothing that must be written."""
-        inode = node.inode
-        if node.is_idle and node.nlink and inode is not None and inode.mapping.pages_dirty:
-            return  # the flusher writes it back, and the commit after that lets it go
-        self.volume.release(node)
-
-    @answered
-    async def fsync(self, fh: int, datasync: bool) -> None:
-        handle = self.data.handles[fh]
-        if handle.file is None or handle.node is None:
-            return
-        await self.driver.call(fsync(self.volume.fs, handle.file), "fsync", handle.node.ino)
-
-    # -- directories -----------------------------------------------------------------
-
-    @answered
-    async def opendir(self, ino: int, ctx: RequestContext) -> int:
-        if self.control.owns(ino):
-            return ino
-        node = self.names.node(ino)
-        if not node.is_directory:
-            raise FsError(errno.ENOTDIR)
-        node.opens += 1
-        return ino
-
-    @answered
-    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        if self.control.owns(fh):
-            for i, name in enumerate(self.control.names[start_id:], start_id + 1):
-                entry = control_attributes(self.control, self.control.inos[name])
-                if not pyfuse3.readdir_reply(token, name.encode(), entry, i):
-                    return
-            return
-        while True:
-            entries = self.names.entries(fh, start_id, ENTRIES_AT_A_TIME)
-            for found in entries:
-                node = self.names.node(found.ino)
-                if not pyfuse3.readdir_reply(
-                    token, found.name, self._attributes(node), found.cookie
-                ):
-                    await self._released(node)
-                    return
-                if found.name not in (b".", b".."):
-                    node.lookups += 1
-                start_id = found.cookie
-            if len(entries) < ENTRIES_AT_A_TIME:
-                return
-
-    @answered
-    async def releasedir(self, fh: int) -> None:
-        if self.control.owns(fh):
-            return
-        node = self.names.node(fh)
-        node.opens -= 1
-        await self._released(node)
-
-    @answered
-    async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self.driver.call(commit_names(), "fsyncdir", fh)
 
     # -- the rest --------------------------------------------------------------------
 

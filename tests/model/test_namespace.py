@@ -27,9 +27,9 @@ from fusefs.live.namespace import (
     LINK_COUNT_MAX,
     NAME_LENGTH_MAX,
     RENAME_EXCHANGE,
-    XATTR_SIZE_MAX,
     Namespace,
 )
+from fusefs.live.xattrs import XATTR_SIZE_MAX
 
 
 @pytest.fixture
