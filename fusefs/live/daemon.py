@@ -12,7 +12,7 @@ import logging.handlers
 import os
 import signal
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -196,12 +196,21 @@ def _fsname(image: str) -> str:
     return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
-async def _serve(volume: Volume, driver: Driver) -> None:
+async def _serve(
+    volume: Volume, driver: Driver, requests: Callable[[], Awaitable[None]] = pyfuse3.main
+) -> None:
+    """Serve until requests() returns, which is when the mount is gone.
+
+    The driver ends last, after the flusher too: a commit that it no longer makes would be
+    waited for for ever.
+    """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
-        nursery.start_soon(_flush_regularly, volume, driver)
         nursery.start_soon(_end_on_signal)
-        await pyfuse3.main()
+        async with trio.open_nursery() as flushing:
+            flushing.start_soon(_flush_regularly, volume, driver)
+            await requests()
+            flushing.cancel_scope.cancel()
         await _finish(volume, driver)
         nursery.cancel_scope.cancel()
 
