@@ -43,7 +43,7 @@ cdef extern from *:
         int flags
         uint64_t fh
     cdef struct fuse_conn_info:
-        unsigned max_background, congestion_threshold
+        unsigned max_background, congestion_threshold, want
     cdef struct fuse_ctx:
         int pid
         unsigned uid
@@ -65,6 +65,7 @@ cdef extern from *:
     int is_direct_io(const fuse_file_info *)
     bint is_writepage(const fuse_file_info *)
     void set_errno(int)
+    const unsigned FUSE_CAP_DONT_MASK
     const uint32_t FOPEN_PARALLEL, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT
     const fuse_ctx *fuse_req_ctx(fuse_req_t)
     int fuse_reply_err(fuse_req_t, int)

@@ -6,6 +6,7 @@ dynamic linker looks up by name.  This module exports functions of the same name
 with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and calls libfuse's.
 
     fuse_session_new             widens the table: data operations go to the handler
+                                 and takes the umask from the kernel: a default ACL replaces it
     fuse_session_mount           every reply then passes reply_writev()
     fuse_reply_open, _create     ask reply_writev() for FOPEN_PARALLEL_DIRECT_WRITES
     fuse_session_process_buf     takes further requests while there are some
@@ -114,6 +115,7 @@ cdef void op_copy(fuse_req_t req, uint64_t ino_in, off_t pos_in, fuse_file_info 
 
 cdef void op_init(void *userdata, fuse_conn_info *conn) noexcept:
     conn.max_background = conn.congestion_threshold = BACKGROUND_MAX
+    conn.want |= FUSE_CAP_DONT_MASK
     pyfuse3_init(userdata, conn)
 
 

@@ -153,10 +153,11 @@ class Namespace(XattrTable):
         rdev: int,
         now_ns: int,
         target: bytes | None = None,
+        umask: int = 0,
     ) -> Node:
         """A new inode with a name: mknod, create, mkdir, or symlink if target is given.
 
-        mode has the file type, and is already masked by the umask.
+        mode has the file type; the umask, or a default ACL instead, takes bits from it.
         """
         place = Place(self._directory(parent), name)
         self._check_free(place)
@@ -168,6 +169,8 @@ class Namespace(XattrTable):
             if is_directory:
                 mode |= stat.S_ISGID
         ino = self.metadata.new_ino()
+        if target is None:
+            mode = self._inherit_acl(place.directory, ino, mode, umask)
         nlink = 2 if is_directory else 1
         attributes = Attributes(
             ino, mode, nlink, uid, gid, rdev, 0, 0, now_ns, now_ns, now_ns, target

@@ -21,6 +21,7 @@ from fusefs.errors import FsError
 from fusefs.file_io import make_durable
 from fusefs.live.answer import answered
 from fusefs.live.attributes import control_attributes
+from fusefs.live.callers import may_keep_setgid
 from fusefs.live.control import CONTROL_INO, CONTROL_NAME
 from fusefs.live.namespace import NAME_LENGTH_MAX, Node
 from fusefs.live.open_files import OpenFiles
@@ -28,20 +29,14 @@ from fusefs.live.open_files import OpenFiles
 log = logging.getLogger(__name__)
 
 
-def _refuse_acl(name: bytes) -> None:
-    """Nobody enforces an ACL here; cp -a would take one that is stored for a chmod."""
-    if name.startswith(b"system."):
-        raise FsError(errno.EOPNOTSUPP)
-
-
 class Operations(OpenFiles):
     """The namespace of one mount."""
 
     supports_dot_lookup = False
     enable_writeback_cache = False
+    enable_acl = True
 
     # -- attributes ------------------------------------------------------------------
-
 
     @answered
     async def lookup(self, parent: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -85,7 +80,8 @@ class Operations(OpenFiles):
             await self._set_size(node, attr.st_size, ctx.pid)
             node.mtime_ns = now
         if fields.update_mode:
-            node.mode = stat.S_IFMT(node.mode) | stat.S_IMODE(attr.st_mode)
+            with self.volume.changing():
+                self.names.set_mode(node, attr.st_mode)
         if fields.update_uid:
             node.uid = attr.st_uid
         if fields.update_gid:
@@ -117,9 +113,10 @@ class Operations(OpenFiles):
     ) -> Node:
         if self.control.owns(parent) or (parent == pyfuse3.ROOT_INODE and name == CONTROL_NAME):
             raise FsError(errno.EPERM)
+        now = time.time_ns()
         with self.volume.changing():
             return self.names.make(
-                parent, name, mode, ctx.uid, ctx.gid, rdev, time.time_ns(), target
+                parent, name, mode, ctx.uid, ctx.gid, rdev, now, target, umask=ctx.umask
             )
 
     @answered
@@ -228,18 +225,18 @@ class Operations(OpenFiles):
 
     @answered
     async def getxattr(self, ino: int, name: bytes, ctx: RequestContext) -> bytes:
-        _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.ENODATA)
         return self.names.get_xattr(ino, name)
 
     @answered
     async def setxattr(self, ino: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
-        _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
+        group = self.names.node(ino).gid
+        keeps_setgid = may_keep_setgid(ctx.uid, ctx.gid, ctx.pid, group)
         with self.volume.changing():
-            self.names.set_xattr(ino, name, value, time.time_ns())
+            self.names.set_xattr(ino, name, value, time.time_ns(), keeps_setgid=keeps_setgid)
 
     @answered
     async def listxattr(self, ino: int, ctx: RequestContext) -> Sequence[bytes]:
@@ -247,7 +244,6 @@ class Operations(OpenFiles):
 
     @answered
     async def removexattr(self, ino: int, name: bytes, ctx: RequestContext) -> None:
-        _refuse_acl(name)
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
         with self.volume.changing():

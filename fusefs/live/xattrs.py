@@ -1,4 +1,4 @@
-"""Extended attributes of inodes: names, values and their limits.
+"""Extended attributes of inodes: names, values and their limits; and ACLs, which are two of them.
 
 A change is written to the open transaction at once, with the inode's ctime.
 
@@ -7,8 +7,10 @@ Errors: FsError with the errno that Linux's system call returns.
 """
 
 import errno
+import stat
 
 from fusefs.errors import FsError
+from fusefs.live import acl
 from fusefs.live.metadata import clamp_time
 from fusefs.live.nodes import Node, NodeTable
 
@@ -22,10 +24,10 @@ class XattrTable(NodeTable):
     def get_xattr(self, ino: int, name: bytes) -> bytes:
         """The value; FsError(ENODATA) if there is none."""
         self.node(ino)
-        rows = self.metadata.query("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
-        if not rows:
+        value = self._value(ino, name)
+        if value is None:
             raise FsError(errno.ENODATA)
-        return bytes(rows[0][0])
+        return value
 
     def list_xattrs(self, ino: int) -> list[bytes]:
         """The names, sorted."""
@@ -33,22 +35,102 @@ class XattrTable(NodeTable):
         rows = self.metadata.query("SELECT name FROM xattr WHERE ino = ? ORDER BY name", ino)
         return [name for (name,) in rows]
 
-    def set_xattr(self, ino: int, name: bytes, value: bytes, now_ns: int) -> None:
-        """Create or replace; XATTR_CREATE and XATTR_REPLACE are the caller's."""
+    def set_xattr(
+        self, ino: int, name: bytes, value: bytes, now_ns: int, *, keeps_setgid: bool = True
+    ) -> None:
+        """Create or replace; XATTR_CREATE and XATTR_REPLACE are the caller's.
+
+        keeps_setgid says whether whoever sets an access ACL may leave the setgid bit.
+        """
         node = self.node(ino)
         if not 0 < len(name) <= XATTR_NAME_LENGTH_MAX:
             raise FsError(errno.ERANGE)
         if len(value) > XATTR_SIZE_MAX:
             raise FsError(errno.E2BIG)
-        self.metadata.change("INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)", ino, name, value)
+        if name.startswith(b"system."):
+            self._check_takes_acl(node, name)
+            self._set_acl(node, name, acl.decode(value), keeps_setgid=keeps_setgid)
+        else:
+            self._store(ino, name, value)
         self._touch(node, now_ns)
 
     def remove_xattr(self, ino: int, name: bytes, now_ns: int) -> None:
-        """FsError(ENODATA) if there is none."""
+        """FsError(ENODATA) if there is none; an ACL that is not there is as good as removed."""
         node = self.node(ino)
-        if not self.metadata.change("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name):
+        if name.startswith(b"system."):
+            self._check_takes_acl(node, name)
+        if self._remove(ino, name):
+            self._touch(node, now_ns)
+        elif name not in (acl.ACCESS, acl.DEFAULT):
             raise FsError(errno.ENODATA)
-        self._touch(node, now_ns)
+
+    def _value(self, ino: int, name: bytes) -> bytes | None:
+        rows = self.metadata.query("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
+        return bytes(rows[0][0]) if rows else None
+
+    def _store(self, ino: int, name: bytes, value: bytes) -> None:
+        self.metadata.change("INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)", ino, name, value)
+
+    def _remove(self, ino: int, name: bytes) -> bool:
+        return bool(self.metadata.change("DELETE FROM xattr WHERE ino = ? AND name = ?", ino, name))
+
+    # -- ACLs --------------------------------------------------------------------------
+
+    def set_mode(self, node: Node, mode: int) -> None:
+        """chmod: the file type stays, and an access ACL goes along (A1)."""
+        node.mode = stat.S_IFMT(node.mode) | stat.S_IMODE(mode)
+        self.mark_changed(node)
+        access = self._acl(node.ino, acl.ACCESS)
+        if access is not None:
+            self._store(node.ino, acl.ACCESS, access.with_mode(mode).encode())
+            self._store_mode(node)
+
+    def _check_takes_acl(self, node: Node, name: bytes) -> None:
+        """What vfs_set_acl() and set_posix_acl() refuse."""
+        if name not in (acl.ACCESS, acl.DEFAULT) or stat.S_ISLNK(node.mode):
+            raise FsError(errno.EOPNOTSUPP)
+        if name == acl.DEFAULT and not node.is_directory:
+            raise FsError(errno.EACCES)
+
+    def _set_acl(self, node: Node, name: bytes, new: acl.Acl, *, keeps_setgid: bool) -> None:
+        if name == acl.ACCESS:
+            node.mode = node.mode & ~acl.PERMISSIONS | new.mode
+            if not keeps_setgid:
+                node.mode &= ~stat.S_ISGID
+            self._store_mode(node)
+        if name == acl.ACCESS and new.is_minimal:
+            self._remove(node.ino, name)  # (A2)
+        else:
+            self._store(node.ino, name, new.encode())
+
+    def _store_mode(self, node: Node) -> None:
+        """At once, as the ACL: a commit under way must not take one without the other (A1)."""
+        self.metadata.change("UPDATE inode SET mode = ? WHERE ino = ?", node.mode, node.ino)
+
+    def _acl(self, ino: int, name: bytes) -> acl.Acl | None:
+        """A stored ACL; FsError(EIO) if it is none."""
+        value = self._value(ino, name)
+        try:
+            return None if value is None else acl.decode(value)
+        except FsError as error:
+            raise FsError(errno.EIO) from error
+
+    def _inherit_acl(self, directory: Node, ino: int, mode: int, umask: int) -> int:
+        """Give a new inode what its directory's default ACL says; return its mode.
+
+        The umask counts only where there is no such ACL.
+        """
+        default = self._acl(directory.ino, acl.DEFAULT)
+        if default is None:
+            return mode & ~umask
+        mode, access = default.inherit(mode)
+        if not access.is_minimal:
+            self._store(ino, acl.ACCESS, access.encode())
+        if stat.S_ISDIR(mode):
+            self._store(ino, acl.DEFAULT, default.encode())
+        return mode
+
+    # -- what changes share ------------------------------------------------------------
 
     def _touch(self, node: Node, now_ns: int, links: int = 0) -> None:
         """Change ctime and nlink, at once also in storage; size and blocks wait (N2)."""

@@ -32,8 +32,8 @@ async def test_unmount_waits_for_a_commit_that_the_flusher_began(
     options = Options(commit=1.0)
     volume = Volume(image, Metadata.open(meta, image.superblock.uuid), options, slowly)
     driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, Trace())
-    volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
-    volume.names_changed()
+    with volume.changing():
+        volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
     await _serve(volume, driver, requests=trio.lowlevel.checkpoint)
     assert driver.tasks_running == 0
     volume.close()

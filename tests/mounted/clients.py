@@ -66,7 +66,13 @@ def need(*programs: str) -> None:
             pytest.skip(reason)
 
 
-PACKAGES = {"xfs_io": "xfsprogs", "dd": "coreutils", "setpriv": "util-linux"}
+PACKAGES = {
+    "xfs_io": "xfsprogs",
+    "setfacl": "acl",
+    "getfacl": "acl",
+    "dd": "coreutils",
+    "setpriv": "util-linux",
+}
 
 
 def run(

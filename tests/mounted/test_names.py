@@ -4,7 +4,6 @@ import errno
 import os
 import socket
 import stat
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,16 +287,6 @@ def test_xattr_create_and_replace_look_first(top: Path):
     with pytest.raises(FileExistsError):
         os.setxattr(top / "file", "user.a", b"", os.XATTR_CREATE)
     assert os.getxattr(top / "file", "user.a") == b"kept"
-
-
-def test_acls_are_refused_so_that_programs_use_the_mode(top: Path):
-    """Nobody enforces one: cp -a would set an ACL and believe that it had set the mode."""
-    (top / "file").touch(mode=0o600)
-    entries = [(1, 6), (4, 4), (32, 4)]  # owner, group and others: tag and permissions
-    acl = b"\2\0\0\0" + b"".join(struct.pack("<HHi", *entry, -1) for entry in entries)
-    with fails_with(errno.EOPNOTSUPP):
-        os.setxattr(top / "file", "system.posix_acl_access", acl)
-    assert os.listxattr(top / "file") == []
 
 
 # -- attributes ----------------------------------------------------------------------
