@@ -11,9 +11,11 @@ Fixtures:
     image      where the image of the first mount is, or will be
     figures    what the tests count: figures.add("kills survived", 1); the sums are printed at
                the end, with "losses: none" or the tests with this fixture that failed
+    seed       for tests whose calls are random: that of --seed, or another one each time
 """
 
 import os
+import random
 import shutil
 import subprocess
 import threading
@@ -52,6 +54,7 @@ def why_no_mounts() -> str | None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the tests marked long, too")
+    parser.addoption("--seed", type=int, help="what a failed test of random calls printed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -113,6 +116,12 @@ def nothing_stays_mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def figures() -> Figures:
     return the_figures
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    given = request.config.getoption("--seed")
+    return random.randrange(1 << 32) if given is None else given
 
 
 @pytest.fixture
