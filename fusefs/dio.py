@@ -183,6 +183,7 @@ async def _submit_mapping(write: DirectWrite, pos: int) -> int:
         start -= head
     addr = mapping.physical * size + start - mapping.block * size
     await write_image("dio.write.submit", addr, data, pos, end - pos)
+    write.inode.changed = True
     return end
 
 
@@ -222,7 +223,7 @@ async def convert_written_blocks(write: DirectWrite) -> FsError | None:
             await delay("dio.write.convert", write.pos, write.length, delay_s)
             block, end = fs.geometry.block_range(write.pos, write.length)
             inode.extents.convert(block, end)
-            inode.changed = True
+            inode.changed = True  # again: a commit may have come since the submit
             fs.counters.conversions += 1
     except FsError as error:
         return error

@@ -20,7 +20,7 @@ class Inode:
     lock        i_rwsem (XFS: IOLOCK): docs/design.md has the table of who takes it how
     extents     block map
     mapping     struct address_space: the cached pages and invalidate_lock
-    changed     disk_size or map differ from what was last saved for a commit
+    changed     disk_size, map or bytes on the image are newer than what the last commit saved
 
     Whoever saves inodes passes one dictionary to all of them: an inode enters itself there
     when it changes, by whatever request, so that no commit can overlook it.

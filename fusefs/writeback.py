@@ -211,9 +211,9 @@ async def _finish_io(
         await reach("writeback.convert", pos, length)
         for first, end in blocks:
             inode.extents.convert(first, end)
-        inode.changed = True
         fs.counters.conversions += 1
     if blocks:
+        inode.changed = True
         inode.written_to(blocks[-1][1] * fs.geometry.block_size)
 
 

@@ -152,16 +152,10 @@ class RenamesAtOnce(Volume):
         return None
 
 
-FAULTS = {
-    Forgetful: "C6",
-    Unflushed: "C2",
-    FlushedTooSoon: "C2",
-    Hasty: "C2",
-    RenamesAtOnce: "C1",
-}
+FAULTS = [Forgetful, Unflushed, FlushedTooSoon, Hasty, RenamesAtOnce]
 
 
 @pytest.mark.parametrize("volume_class", FAULTS, ids=lambda volume_class: volume_class.__name__)
 def test_a_faulty_commit_is_found(volume_class: type[Volume]):
-    with pytest.raises(AssertionError, match=FAULTS[volume_class]):
+    with pytest.raises(AssertionError, match=r"\(C[1-6]"):
         Crashes().run_all(range(100), volume_class=volume_class)
