@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from crash.kill.broken import FAULTS
-from crash.kill.history import FileHistory, Lost
+from crash.kill.file_history import FileHistory, Lost
 from crash.kill.rounds import IMAGE_SIZE, Rounds
 from mounted.mounting import COMMAND_TIMEOUT_S, ROOT, Mount
 

@@ -19,8 +19,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,18 @@ class Mount:
         """Take the mount out of the tree even if somebody uses it, or nobody serves it."""
         if is_mounted(self.path):
             self._run(lazy_umount(self.path), COMMAND_TIMEOUT_S)
+
+
+@contextmanager
+def interrupted_after(timeout_s: float, mount: Mount) -> Iterator[None]:
+    """Kill the daemon if the body takes longer, so that nobody waits for it for ever."""
+    watchdog = threading.Timer(timeout_s, mount.interrupt)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def lazy_umount(path: Path) -> list[str]:

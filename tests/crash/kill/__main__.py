@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from crash.kill.history import Lost
+from crash.kill.file_history import Lost
 from crash.kill.rounds import IMAGE_SIZE, Rounds
 from mounted.mounting import Mount
 

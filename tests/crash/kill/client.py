@@ -161,7 +161,10 @@ class Client:
         flags |= {"": 0, "O_DSYNC": os.O_DSYNC, "O_SYNC": os.O_SYNC}[sync]
         buffer = mmap.mmap(-1, length)  # begins at a page, as O_DIRECT wants
         buffer[:] = content(self.number, generation, pos, length)
-        return self._with_fd(path, flags, lambda fd: os.pwrite(fd, buffer, pos))
+        written: int = self._with_fd(path, flags, lambda fd: os.pwrite(fd, buffer, pos))
+        if written != length:
+            raise OSError(errno.EIO, f"{written} bytes of {length} written")
+        return written
 
     def do_truncate(self, path: str, size: int) -> None:
         os.truncate(self.top / path, size)

@@ -24,12 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crash.kill.client import REGION_SIZE
-from crash.kill.history import Found, History, Lost, look
-from mounted.mounting import ROOT, Mount, is_mounted, lazy_umount
+from crash.kill.file_history import Lost
+from crash.kill.history import Found, check, look
+from mounted.mounting import ROOT, Mount, interrupted_after, is_mounted, lazy_umount
+
+from fusefs.options import parse_size
 
 CLIENTS = 4
 LOAD_S = 0.05, 1.0
 CLIENT_TIMEOUT_S = 30.0
+ROUND_TIMEOUT_S = 120.0
 IMAGE_SIZE = "24m"
 """Small, so that freed blocks are soon used again."""
 
@@ -85,7 +89,8 @@ class Rounds:
         for number in range(count):
             plan = Plan.of(number, self.seed, self.block_size)
             try:
-                self._run_round(plan)
+                with interrupted_after(ROUND_TIMEOUT_S, self.mount):
+                    self._run_round(plan)
             except Lost as lost:
                 lost.add_note(
                     f"round {number} of seed {self.seed}, block_size={self.block_size}: {plan}"
@@ -120,7 +125,7 @@ class Rounds:
             log = [json.loads(line) for line in self._log(i).read_text().splitlines()]
             self.calls += len(log) // 2
             try:
-                History(self.found[i], i, _parse(self.block_size)).check(now[i], log)
+                check(self.found[i], now[i], log, i, parse_size(self.block_size))
             except Lost as lost:
                 raise Lost(f"client {i}: {lost}") from None
         self.found = now
@@ -210,7 +215,3 @@ def _wait(clients: list[subprocess.Popen[str]]) -> None:
     for client in clients:
         status = client.wait(CLIENT_TIMEOUT_S)
         assert status in (0, -signal.SIGTERM), f"a client ended with status {status}"
-
-
-def _parse(size: str) -> int:
-    return int(size.removesuffix("k")) * (1024 if size.endswith("k") else 1)

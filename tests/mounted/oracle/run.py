@@ -17,13 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mounted.mounting import COMMAND_TIMEOUT_S, ROOT, Mount
+from mounted.mounting import COMMAND_TIMEOUT_S, ROOT, Mount, interrupted_after
 from mounted.oracle.client import SHARED, SHARED_SIZE, Mismatch
 
 CLIENTS = 4
 IMAGE_SIZE = "64m"
 PAUSE_OPERATIONS = 25_000
 """A run of as many operations pauses once at least; a shorter one, three times."""
+
+PAUSE_TIMEOUT_S = 300.0
+"""No mount takes as long, even on a busy machine."""
 
 
 class Run:
@@ -42,7 +45,8 @@ class Run:
         with self._clients() as clients:
             for _ in range(pauses):
                 self._mount()
-                self._go_on(clients, operations // pauses // CLIENTS)
+                with interrupted_after(PAUSE_TIMEOUT_S, self.mount):
+                    self._go_on(clients, operations // pauses // CLIENTS)
                 self.mount.umount()
                 self._fsck()
 
