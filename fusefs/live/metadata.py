@@ -17,14 +17,16 @@ Invariants:
     (M1) an inode number is handed out once in the life of an image;
     (M2) once a statement or a commit has failed, nothing more is changed or committed:
          health says why, changes get EROFS, and queries find what the last commit left;
-    (M3) load_map() never replaces a chunk in memory, which may be newer than the stored.
+    (M3) load_map() never replaces a chunk in memory, which may be newer than the stored;
+    (M4) no commit comes between two statements within whole().
 """
 
 import errno
 import os
 import sqlite3
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
@@ -86,7 +88,7 @@ class Metadata:
         """For create() and open(): take over a connection that holds a checked file."""
         self.path = path
         self._db = db
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.health = Health()
         meta = dict(db.execute("SELECT key, value FROM meta"))
         self.uuid = UUID(meta["uuid"])
@@ -122,6 +124,12 @@ class Metadata:
         """Open the metadata of the image with this UUID; MetadataError if it is not that."""
         path = os.fspath(path)
         return cls(open_file(path, uuid), path)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """A change of several statements: a commit in another thread waits for its end (M4)."""
+        with self._lock:
+            yield
 
     def commit(self) -> None:
         """Make durable all that was saved, and begin the next transaction.

@@ -193,7 +193,8 @@ class Volume:
         self.health.check_writable()
         self._metadata_changed = True
         try:
-            yield
+            with self.metadata.whole():
+                yield
         except FsError:
             raise
         except BaseException as error:

@@ -162,6 +162,20 @@ def test_commit_may_run_in_another_thread(path: Path) -> None:
     metadata.close()
 
 
+def test_commit_in_another_thread_waits_for_the_end_of_a_change(path: Path) -> None:
+    """(M4) Half of an unlink was committed: the name had gone, the link count had not."""
+    metadata = create(path)
+    with metadata.whole():
+        metadata.save_attributes(FILE)
+        committer = threading.Thread(target=metadata.commit)
+        committer.start()
+        committer.join(0.1)
+        assert committer.is_alive()
+        metadata.delete_inode(FILE.ino)
+    committer.join()
+    metadata.close()
+
+
 # -- failing ---------------------------------------------------------------------------
 
 
