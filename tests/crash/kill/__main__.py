@@ -1,6 +1,6 @@
 """Kill a daemon under load, again and again.
 
-PYTHONPATH=tests python -m crash.kill [--rounds N] [--seed N] [--block-size SIZE]
+./dev kill [--rounds N] [--seed N] [--block-size SIZE]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from mounted.mounting import Mount
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="./dev kill", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--block-size", default="1k")

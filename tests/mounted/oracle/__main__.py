@@ -1,6 +1,6 @@
 """Random operations on a live mount from several processes, each checked against bytes.
 
-    PYTHONPATH=tests python -m mounted.oracle [--operations N] [--seed N]
+    ./dev oracle [--operations N] [--seed N]
 
 --invalidate before shows that the check finds the bug.
 """
@@ -18,7 +18,7 @@ from mounted.oracle.run import IMAGE_SIZE, Run
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="./dev oracle", description=__doc__.splitlines()[0])
     parser.add_argument("--operations", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--block-size", default="1k")
