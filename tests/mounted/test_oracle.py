@@ -43,4 +43,4 @@ def test_every_byte_of_a_million_operations_is_as_it_was_written(run, figures):
 def test_bug_is_found(run):
     """Or the tests above show nothing.  Guards kernel commit c771c14baa33."""
     with pytest.raises(Mismatch, match="found 00"):
-        run(block_size="1k", invalidate="before").run(40_000)
+        run(block_size="1k", invalidate="before").run(20_000)

@@ -1,6 +1,6 @@
 """Kill a daemon under load, again and again.
 
-    ./dev kill [--rounds N] [--seed N] [--block-size SIZE]
+./dev kill [--rounds N] [--seed N] [--block-size SIZE]
 """
 
 import argparse

@@ -276,8 +276,8 @@ class Client:
         file, low, high = self.rng.choice(self.places)
         mode = self.rng.choice((PUNCH_HOLE | KEEP_SIZE, ZERO_RANGE | KEEP_SIZE))
         self._allocate(file, mode, low, high - low)
-        pos, length = -(-low // SECTOR_SIZE) * SECTOR_SIZE, SECTOR_SIZE
-        self._wrote(file, pos, self.rng.randbytes(length), direct=True)
+        pos, end = -(-low // SECTOR_SIZE) * SECTOR_SIZE, high // SECTOR_SIZE * SECTOR_SIZE
+        self._wrote(file, pos, self.rng.randbytes(end - pos), direct=True)
         self.compare(file, low, high - low, False)
 
     def _allocate(self, file: File, mode: int, pos: int, length: int) -> None:
