@@ -37,6 +37,8 @@ class Filesystem:
 
     options may be replaced while requests run: whoever needs one value twice reads it once.
     inodes_dirty has the files with dirty pages, oldest first.
+    inodes_unlinked has the files without a name and without an open file whose blocks come
+    free when their last reference goes: XFS's inodes that await inactivation.
     """
 
     def __init__(self, geometry: Geometry, options: Options, space: Space) -> None:
@@ -46,6 +48,7 @@ class Filesystem:
         self.cache = PageCache(geometry, options.cache_size)
         self.counters = Counters()
         self.inodes_dirty: OrderedDict[int, Inode] = OrderedDict()
+        self.inodes_unlinked: set[int] = set()
 
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""

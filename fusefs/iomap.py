@@ -112,8 +112,13 @@ def _allocate(
 
 
 async def freed_space_committed(fs: Filesystem) -> bool:
-    """Commit if that can give room: freed blocks are free only then.  False if there are none."""
-    if not fs.space.freed and not fs.space.committing:
+    """Commit if that can give room: freed blocks are free only then.  False if it gave none.
+
+    What was unlinked and is still referenced is waited for, a little: xfs_blockgc_free_space().
+    """
+    space = fs.space
+    if not (space.freed or space.committing or fs.inodes_unlinked):
         return False
+    before = space.returned_count
     await commit("space.commit", None)
-    return True
+    return space.returned_count != before

@@ -28,7 +28,10 @@ GROUP_BYTES = GROUP_BLOCKS // 8
 
 
 class Space:
-    """The free space of one image of block_count blocks; block 0 is the superblock."""
+    """The free space of one image of block_count blocks; block 0 is the superblock.
+
+    returned_count is how many blocks commits have made free since the mount.
+    """
 
     def __init__(self, block_count: int) -> None:
         self.block_count = block_count
@@ -38,12 +41,18 @@ class Space:
         self.reserved_count = 0
         self.freed: list[tuple[int, int]] = []
         self.committing: list[tuple[int, int]] = []
+        self.returned_count = 0
         self._cursor = 1
 
     @property
     def available_count(self) -> int:
         """Blocks that a new write may still have: free and not promised."""
         return self.free_count - self.reserved_count
+
+    @property
+    def freed_count(self) -> int:
+        """Blocks that a commit makes free."""
+        return sum(count for _, count in self.freed + self.committing)
 
     def reserve(self, count: int) -> None:
         """Promise count blocks to a delayed allocation; FsError(ENOSPC) if they are not there."""
@@ -106,7 +115,9 @@ class Space:
         """The commit is on the disk: its freed runs may be used, and are returned."""
         runs, self.committing = self.committing, []
         self._mark(runs, self.groups_used, 0)
-        self.free_count += sum(count for _, count in runs)
+        count = sum(count for _, count in runs)
+        self.free_count += count
+        self.returned_count += count
         return runs
 
     def decode(self, number: int, used: bytes) -> None:

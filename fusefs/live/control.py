@@ -128,7 +128,7 @@ class Control:
                 "blocks": block.block_count,
                 "free": fs.space.free_count,
                 "reserved": fs.space.reserved_count,
-                "freed_uncommitted": sum(n for _, n in fs.space.freed + fs.space.committing),
+                "freed_uncommitted": fs.space.freed_count,
             },
             "inodes": {
                 "total": volume.metadata.count_inodes(),

@@ -159,7 +159,14 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(ring)
     trace = Trace()
-    driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, trace)
+    driver = Driver(
+        volume.fs,
+        volume.image,
+        volume.load_map,
+        volume.commit,
+        trace,
+        before_space=volume.wait_forgotten,
+    )
     control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
     keeps_atime = not {"ro", "noatime"} & set(request.fuse_options)
     data = DataRequests(volume, driver, control, keeps_atime=keeps_atime)

@@ -74,7 +74,10 @@ class Task:
 
 
 class Driver:
-    """The live driver.  load_map and commit are the storage's; see fusefs/live/volume.py."""
+    """The live driver.  load_map and commit are the storage's; see fusefs/live/volume.py.
+
+    before_space is awaited before a commit that somebody needs for free blocks.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Driver:
         load_map: Callable[[Inode, int, int], None],
         commit: Callable[[], Awaitable[None]],
         trace: Trace,
+        before_space: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         self.trace = trace
         self.tasks_running = 0
@@ -90,6 +94,7 @@ class Driver:
         self._image = image
         self._load_map = load_map
         self._commit = commit
+        self._before_space = before_space
         self._ready: deque[tuple[Task, FsError | None]] = deque()
         self._timers: list[tuple[float, int, Task]] = []
         self._timer_count = 0
@@ -294,6 +299,9 @@ class Driver:
         """One commit at a time; all who asked before it began share it."""
         while True:
             await self._commit_wanted.wait()
+            steps = [task.step for task in self._commit_tasks]
+            if any(step and step.name == "space.commit" for step in steps):
+                await self._before_space()
             self._commit_wanted = trio.Event()
             tasks, self._commit_tasks = self._commit_tasks, []
             failed = 0

@@ -213,7 +213,7 @@ class Operations(OpenFiles):
         stats.f_bsize = self.volume.fs.geometry.page_size
         stats.f_frsize = self.volume.fs.geometry.block_size
         stats.f_blocks = space.block_count - 1
-        stats.f_bfree = stats.f_bavail = max(space.available_count, 0)
+        stats.f_bfree = stats.f_bavail = self.volume.available_count()
         stats.f_files = self.volume.metadata.count_inodes() + stats.f_bfree
         stats.f_ffree = stats.f_favail = stats.f_bfree
         stats.f_namemax = NAME_LENGTH_MAX

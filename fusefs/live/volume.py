@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 DEFAULT_SIZE = 1 << 30
 DEFAULT_BLOCK_SIZE = 1024
 
+FORGET_WAIT_S = 0.1
+"""How long a write on a full image waits until the kernel has forgotten what was unlinked."""
+
 
 class VolumeError(Exception):
     """The image cannot be made or mounted; one line says why and what to do."""
@@ -123,6 +126,7 @@ class Volume:
         self._in_thread = in_thread
         self._evicting: list[Node] = []
         self._inos_evicted: list[int] = []
+        self._all_forgotten = trio.Event()
         self._metadata_changed = self.orphan_count > 0
 
     @classmethod
@@ -208,6 +212,7 @@ class Volume:
         commit, together with the groups that record the free.
         """
         if not node.is_idle:
+            self._note_unlinked(node)
             return
         if node.nlink:
             self._drop(node)
@@ -225,6 +230,37 @@ class Volume:
                     self.metadata.free_blocks(node.ino, node.inode.extents, self.fs.space)
         self.namespace.evict(node)
         self._inos_evicted.append(node.ino)
+        self.fs.inodes_unlinked.discard(node.ino)
+        if not self.fs.inodes_unlinked:
+            self._all_forgotten.set()
+
+    def _note_unlinked(self, node: Node) -> None:
+        """Only the kernel still knows of a file: it will soon forget it, and blocks come free."""
+        if node.inode is None or node.nlink or node.opens:
+            return
+        if not self.fs.inodes_unlinked:
+            self._all_forgotten = trio.Event()
+        self.fs.inodes_unlinked.add(node.ino)
+
+    async def wait_forgotten(self) -> None:
+        """Wait for the FORGET that follows an unlink, as its blocks are wanted.
+
+        It is on its way, but may come behind the request that wants them.  What it does not
+        come for is held by something else, an O_PATH descriptor perhaps: no second wait.
+        """
+        waited_for = set(self.fs.inodes_unlinked)
+        if waited_for:
+            with trio.move_on_after(FORGET_WAIT_S):
+                await self._all_forgotten.wait()
+        self.fs.inodes_unlinked -= waited_for
+
+    def available_count(self) -> int:
+        """Blocks that a write may have, if it waits for a commit: statfs."""
+        space, nodes = self.fs.space, self.namespace.nodes
+        inodes = [nodes[ino].inode for ino in self.fs.inodes_unlinked]
+        extents = [inode.extents for inode in inodes if inode is not None]
+        unlinked = sum(each.blocks_allocated + each.blocks_delalloc for each in extents)
+        return max(space.available_count + space.freed_count + unlinked, 0)
 
     def _drop(self, node: Node) -> None:
         """Let a node and its clean pages go, unless something of it is not stored yet."""

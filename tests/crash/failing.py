@@ -196,7 +196,14 @@ class Daemon:
         self.image = volume.image = FailingImage(volume.image, self.faults)
         volume.metadata._db = FailingSqlite(volume.metadata._db, self.faults)
         trace = Trace()
-        self.driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, trace)
+        self.driver = Driver(
+            volume.fs,
+            volume.image,
+            volume.load_map,
+            volume.commit,
+            trace,
+            before_space=volume.wait_forgotten,
+        )
         control = Control(volume, trace, LogRing(), "/mnt")
         self.data = DataRequests(volume, self.driver, control, keeps_atime=False)
         self.operations = Operations(volume, self.driver, self.data, control)
