@@ -1,0 +1,57 @@
+"""System calls of a live daemon that fail: strace's fault injection, for one file at a time.
+
+    failing_calls(m, path, "fdatasync", "EIO")     while the body runs, all of them fail
+
+Needs strace and the right to trace the daemon.  Where that is missing the test is skipped
+with the reason, but fails if CI is set.
+"""
+
+import os
+import select
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mounted.mounting import Mount
+
+ATTACH_TIMEOUT_S = 20.0
+
+PTRACE_SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
+"""Above 0 only root may trace what is not his child."""
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is set, and {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def _strace() -> list[str]:
+    if not shutil.which("strace"):
+        _missing("strace is missing (package strace)")
+    if os.getuid() and PTRACE_SCOPE.exists() and PTRACE_SCOPE.read_text().strip() != "0":
+        if not shutil.which("sudo"):
+            _missing(f"{PTRACE_SCOPE} is not 0, and there is no sudo")
+        return ["sudo", "-n", "strace"]
+    return ["strace"]
+
+
+@contextmanager
+def failing_calls(m: Mount, path: Path, calls: str, error: str) -> Iterator[None]:
+    """Those system calls of the daemon fail that concern the file; afterwards none does."""
+    command = [*_strace(), "-f", "-p", str(m.pid), "-P", str(path), "-o", "/dev/null"]
+    command += ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert process.stderr is not None
+    try:
+        assert select.select([process.stderr], [], [], ATTACH_TIMEOUT_S)[0], "strace is silent"
+        said = process.stderr.readline().decode()
+        if "attached" not in said:
+            _missing(f"strace cannot attach: {said.strip()}")
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=ATTACH_TIMEOUT_S)
