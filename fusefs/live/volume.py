@@ -221,6 +221,7 @@ class Volume:
             pages = list(node.inode.mapping.pages.values())
             if any(page.locked or page.writeback for page in pages):
                 self._evicting.append(node)  # the next commit comes here again
+                self._note_unlinked(node)
                 return
             for page in pages:
                 self.fs.cache.remove(page)
@@ -235,7 +236,7 @@ class Volume:
             self._all_forgotten.set()
 
     def _note_unlinked(self, node: Node) -> None:
-        """Only the kernel still knows of a file: it will soon forget it, and blocks come free."""
+        """A file that nobody can open any more, so that its blocks will soon come free."""
         if node.inode is None or node.nlink or node.opens:
             return
         if not self.fs.inodes_unlinked:
