@@ -249,8 +249,8 @@ class Daemon:
         )
         return entry.st_ino, opened.fh
 
-    async def open(self, ino: int) -> int:
-        opened = await self.ask(self.operations.open, ino, os.O_RDWR)
+    async def open(self, ino: int, flags: int = os.O_RDWR) -> int:
+        opened = await self.ask(self.operations.open, ino, flags)
         return opened.fh
 
     async def write(self, ino: int, fh: int, pos: int, data: bytes, flags: int = 0) -> int:

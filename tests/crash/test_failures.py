@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import sqlite3
+from collections import defaultdict
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -71,6 +72,7 @@ class Client:
         self.files: list[File] = []
         self.names: dict[bytes, File] = {}
         self.names_promised: dict[bytes, File | None] = {}
+        self.ever: dict[bytes, dict[int, File]] = defaultdict(dict)
         self.errors: list[int] = []
         self._values = count(1)
 
@@ -97,7 +99,7 @@ class Client:
 
         if await self.done(create()):
             self.files.append(file)
-            self.names[name] = file
+            self.names[name] = self.ever[name][file.ino] = file
         return file
 
     async def write(self, file: File, block: int, number: int = 1, flags: int = 0) -> None:
@@ -149,7 +151,8 @@ class Client:
         if replaced is not None:
             replaced.is_promised = False
         if name in self.names and await self.done(self.daemon.rename(name, new)):
-            self.names[new] = self.names.pop(name)
+            self.names[new] = file = self.names.pop(name)
+            self.ever[new][file.ino] = file
             self.names_promised.pop(name, None)
             await self._let_go(replaced)
 
@@ -167,6 +170,23 @@ class Client:
             await self.daemon.close(file.fh)
             await self.daemon.forget(file.ino)
             self.files.remove(file)
+
+    async def check_names(self) -> None:
+        """A name leads to its file; once changes are undone, to an earlier one, all of it."""
+        for name, files in self.ever.items():
+            try:
+                ino = await self.daemon.lookup(name)
+                fh = await self.daemon.open(ino, os.O_RDONLY)
+                content = await self.daemon.read(ino, fh, 0, 32 * BLOCK)
+                await self.daemon.close(fh)
+            except FileNotFoundError:
+                assert name not in self.names or self.daemon.faults.failed, name
+            except OSError as error:
+                self._hear(error)
+            else:
+                is_whole = not {"read", "write"} & set(self.daemon.faults.failed)
+                wrong = files[ino].differs(content, files[ino].promised if is_whole else {})
+                assert not wrong, f"{name!r} leads to inode {ino}: {wrong}"
 
     async def check_reads(self) -> None:
         """What can be read is what was written; after a failed write it may be older.
@@ -222,6 +242,7 @@ async def workload(c: Client) -> None:
     await c.write(e, 3, 8)
     await c.fsync(e)
     await c.check_reads()
+    await c.check_names()
 
 
 @dataclass
