@@ -21,6 +21,7 @@ Errors: VolumeError, one line, while opening.  FsError from commit().
 import errno
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -91,6 +92,10 @@ def _one_line_errors() -> Iterator[None]:
         raise VolumeError(str(error)) from None
     except FsError as error:
         raise VolumeError(f"cannot use the metadata: {os.strerror(error.errno)}") from None
+    except sqlite3.Error as error:
+        raise VolumeError(f"cannot use the metadata: {error}") from None
+    except OSError as error:
+        raise VolumeError(f"cannot use the image: {error.strerror}") from None
 
 
 def _log_failure(reason: str) -> None:

@@ -2,6 +2,8 @@
 
 import errno
 import logging
+import os
+import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from fusefs.errors import FsError
 from fusefs.live.image_file import ImageFile
-from fusefs.live.volume import Volume, make_image
+from fusefs.live.volume import Volume, VolumeError, _one_line_errors, make_image
 from fusefs.options import Options
 
 
@@ -148,3 +150,18 @@ async def test_refused_change_of_names_fails_nothing_else(volume: Volume):
         make(volume, b"name")
     await volume.commit()
     assert names_after_reopening(volume) == [b"name"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (sqlite3.OperationalError("disk I/O error"), "cannot use the metadata: disk I/O error"),
+        (FsError(errno.EIO), "cannot use the metadata: Input/output error"),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), "cannot use the image: Input/output error"),
+    ],
+    ids=["sqlite", "metadata", "image"],
+)
+def test_disk_that_fails_while_it_is_opened_is_one_line(raised: Exception, said: str):
+    with pytest.raises(VolumeError) as refusal, _one_line_errors():
+        raise raised
+    assert str(refusal.value) == said

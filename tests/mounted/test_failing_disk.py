@@ -4,6 +4,7 @@ docs/crashes.md has the table; tests/crash/test_failures.py tries every point of
 """
 
 import errno
+import mmap
 import os
 import subprocess
 import sys
@@ -144,6 +145,10 @@ def test_after_a_failed_flush_the_mount_is_read_only(mount: Callable[..., Mount]
             os.fsync(fd)
         with fails_with(errno.EROFS):
             os.pwrite(fd, b"more", 0)
+        with mmap.mmap(fd, 4096) as mapped:
+            mapped[:4] = b"more"  # the kernel takes it, and learns at its writeback
+            with fails_with(errno.EIO, errno.EROFS):
+                mapped.flush()
         assert os.pread(fd, 4096, 0) == b"lost" * 1024
     assert str(m.image) in m.status()["read_only"]
     check_read_only(m, file, b"kept" * 1024)
