@@ -112,6 +112,32 @@ async def test_after_a_failed_flush_nothing_more_is_committed(
     assert names_after_reopening(volume) == [b"before"]
 
 
+class ChangeFailsMeanwhile:
+    """An image during whose flush somebody else's statement fails."""
+
+    def __init__(self, volume: Volume) -> None:
+        image = volume.image
+        self.path, self.superblock = image.path, image.superblock
+        self.punch, self.close = image.punch, image.close
+        self.metadata = volume.metadata
+
+    def flush(self) -> None:
+        with pytest.raises(FsError, match="EIO"):
+            self.metadata.change("INSERT INTO nowhere VALUES (1)")
+
+
+async def test_statement_that_fails_during_a_commit_fails_the_commit(volume: Volume):
+    """(M2) SQLite has undone part 1 by then: part 3 must not commit what is left."""
+    make(volume, b"before")
+    await volume.commit()
+    volume.image = ChangeFailsMeanwhile(volume)
+    make(volume, b"after")
+    with pytest.raises(FsError, match="EIO"):
+        await volume.commit()
+    assert "nowhere" in volume.health.failure
+    assert names_after_reopening(volume) == [b"before"]
+
+
 async def test_exception_of_ours_in_a_commit_is_the_last_commit(volume: Volume):
     """Half of part 1 may be in the transaction: it must never be made durable."""
     make(volume, b"before")

@@ -145,6 +145,10 @@ def test_after_a_failed_flush_the_mount_is_read_only(mount: Callable[..., Mount]
             os.fsync(fd)
         with fails_with(errno.EROFS):
             os.pwrite(fd, b"more", 0)
+        with fails_with(errno.EROFS):
+            os.posix_fallocate(fd, 0, 8192)
+        with fails_with(errno.EROFS):
+            os.copy_file_range(fd, fd, 100, 0, 4096)
         with mmap.mmap(fd, 4096) as mapped:
             mapped[:4] = b"more"  # the kernel takes it, and learns at its writeback
             with fails_with(errno.EIO, errno.EROFS):
