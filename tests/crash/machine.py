@@ -165,10 +165,14 @@ class Machine:
         """
         self._moment = moment
         self._tasks += [Task(client) for client in clients]
-        while self._tasks:
-            ready = [task for task in self._tasks if task.can_go]
-            assert ready, "all wait for each other"
-            self._go_on(self.rng.choice(ready))
+        try:
+            while self._tasks:
+                ready = [task for task in self._tasks if task.can_go]
+                assert ready, "all wait for each other"
+                self._go_on(self.rng.choice(ready))
+        finally:
+            for task in self._tasks:
+                task.coroutine.close()
 
     def _go_on(self, task: Task) -> None:
         """Carry out a task's step, and let it run to the next."""
