@@ -67,8 +67,9 @@ class File:
 class Client:
     """Runs a workload, and keeps what it was told."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, prefix: bytes = b"") -> None:
         self.daemon = daemon
+        self.prefix = prefix
         self.files: list[File] = []
         self.names: dict[bytes, File] = {}
         self.names_promised: dict[bytes, File | None] = {}
@@ -91,6 +92,7 @@ class Client:
         self.errors.append(error.errno)
 
     async def create(self, name: bytes) -> File:
+        name = self.prefix + name
         self.names_promised.pop(name, None)
         file = File(0, 0)
 
@@ -145,6 +147,7 @@ class Client:
         self.names_promised = gone | self.names
 
     async def rename(self, name: bytes, new: bytes) -> None:
+        name, new = self.prefix + name, self.prefix + new
         self.names_promised.pop(name, None)
         self.names_promised.pop(new, None)
         replaced = self.names.get(new)
@@ -157,6 +160,7 @@ class Client:
             await self._let_go(replaced)
 
     async def unlink(self, name: bytes) -> None:
+        name = self.prefix + name
         self.names_promised.pop(name, None)
         file = self.names.get(name)
         if file is not None:
@@ -247,15 +251,19 @@ async def workload(c: Client) -> None:
 
 @dataclass
 class Run:
-    """What a run left: the client's view of it, the calls, and why the mount was read-only.
+    """What a run left: its clients' view of it, the calls, and why the mount was read-only.
 
     asked: the first failure came while somebody asked for something, and not at the unmount.
     """
 
-    client: Client
+    clients: list[Client]
     faults: Faults
     failure: str
     asked: bool
+
+    @property
+    def errors(self) -> list[int]:
+        return [error for client in self.clients for error in client.errors]
 
 
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -286,7 +294,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def run_with(
-    empty: Path, folder: Path, fault: Fault | None, *, crash: bool, health: Health | None = None
+    empty: Path,
+    folder: Path,
+    fault: Fault | None,
+    *,
+    crash: bool,
+    health: Health | None = None,
+    client_count: int = 1,
 ) -> Run:
     """Run the workload on a copy of the empty image, then stop; the copy stays."""
     image = folder / "image"
@@ -300,9 +314,11 @@ def run_with(
         async with Daemon.on(image, faults) as daemon:
             if health is not None:
                 daemon.volume.health = daemon.volume.metadata.health = health
-            client = Client(daemon)
+            clients = [Client(daemon, b"%d-" % i) for i in range(client_count)]
             faults.armed = True
-            await workload(client)
+            async with trio.open_nursery() as nursery:
+                for client in clients:
+                    nursery.start_soon(workload, client)
             asked = bool(faults.failed)
             if not crash:
                 await daemon.sync()
@@ -310,7 +326,7 @@ def run_with(
             assert daemon.driver.tasks_running == 0
             if crash or "flush" in faults.failed:
                 daemon.image.lose_unflushed()
-            return Run(client, faults, daemon.volume.health.failure, asked)
+            return Run(clients, faults, daemon.volume.health.failure, asked)
 
     return trio.run(main)
 
@@ -324,9 +340,10 @@ def check_left(folder: Path, run: Run) -> None:
             found = {}
             for entry in daemon.volume.namespace.entries(1, 2, 100):
                 found[entry.name] = entry.ino
-            for name, file in run.client.names_promised.items():
-                assert found.get(name) == (file and file.ino), f"{name!r} is not as promised"
-            for file in run.client.files:
+            for client in run.clients:
+                for name, file in client.names_promised.items():
+                    assert found.get(name) == (file and file.ino), f"{name!r} is not as promised"
+            for file in [file for client in run.clients for file in client.files]:
                 if file.ino not in found.values():
                     assert not file.is_promised, f"inode {file.ino} is gone"
                     continue
@@ -362,7 +379,7 @@ def check_told(run: Run) -> None:
     else:
         assert not run.failure, run.failure
     if run.asked and (failed - {"punch", "read"} or len(run.faults.failed) > 1):
-        assert run.client.errors, f"{failed} failed, and nobody was told"
+        assert run.errors, f"{failed} failed, and nobody was told"
 
 
 ERRORS = {
@@ -384,7 +401,7 @@ ENDS = {
 def points(empty: Path, folder: Path, kinds: tuple[str, ...], *, crash: bool) -> list[int]:
     """The calls of these kinds in a run without a fault, which is checked as the others are."""
     run = run_with(empty, folder, None, crash=crash)
-    assert run.client.errors == []
+    assert run.errors == []
     check_left(folder, run)
     return [point for point, kind in enumerate(run.faults.calls) if kind in kinds]
 
@@ -432,6 +449,27 @@ def test_each_failure_with_each_error(
     tried = fail_each(empty, folder, side, end, len(ERRORS[side]), caplog)
     print(f"{side}, {end}: {tried} faults tried")
     assert tried > 100
+
+
+@pytest.mark.parametrize("side", ERRORS)
+def test_failure_in_a_crowd_takes_nothing_that_was_promised(
+    empty: Path, folder: Path, side: str, caplog: pytest.LogCaptureFixture
+):
+    """Requests that run beside the one that fails, and some that wait for the same commit."""
+    kinds = IMAGE_CALLS if side == "image" else SQL_CALLS
+    calls = run_with(empty, folder, None, crash=True, client_count=3).faults.calls
+    all_points = [point for point, kind in enumerate(calls) if kind in kinds]
+    for i, point in enumerate(all_points[:: max(1, len(all_points) // 40)]):
+        caplog.clear()
+        fault = Fault(point, ERRORS[side][i % len(ERRORS[side])], late=i % 2 == 1)
+        try:
+            run = run_with(empty, folder, fault, crash=True, client_count=3)
+            if run.faults.failed:  # else another kind of call had that number this time
+                check_told(run)
+                check_log(caplog.records, run)
+            check_left(folder, run)
+        except* AssertionError as wrong:
+            raise AssertionError(str(fault)) from wrong
 
 
 class Forgiving(Health):
