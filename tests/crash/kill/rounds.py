@@ -69,7 +69,7 @@ class Plan:
             options,
             kill_after_s=rng.uniform(*LOAD_S),
             kill_umount=rng.random() < 0.15,
-            kill_mount_after_s=rng.uniform(0.0, 0.6) if rng.random() < 0.2 else None,
+            kill_mount_after_s=rng.uniform(0.0, 1.0) if rng.random() < 0.2 else None,
         )
 
 
@@ -87,7 +87,7 @@ class Rounds:
     def run(self, count: int) -> None:
         """Lost for the first promise that is broken."""
         for number in range(count):
-            plan = Plan.of(number, self.seed, self.block_size)
+            plan = self._plan(number)
             try:
                 with interrupted_after(ROUND_TIMEOUT_S, self.mount):
                     self._run_round(plan)
@@ -96,14 +96,16 @@ class Rounds:
                     f"round {number} of seed {self.seed}, block_size={self.block_size}: {plan}"
                 )
                 raise
-        self._start(Plan.of(count, self.seed, self.block_size))
         assert self._look() == self.found, "reading what was found last time gives something else"
         self.mount.umount()
         self._fsck()
 
+    def _plan(self, number: int) -> Plan:
+        return Plan.of(number, self.seed, self.block_size)
+
     def _run_round(self, plan: Plan) -> None:
-        self._start(plan)
         if not self.found:
+            self._start(plan)
             self._prepare()
         with self._clients(plan) as clients:
             time.sleep(plan.kill_after_s)
@@ -119,7 +121,7 @@ class Rounds:
         if plan.kill_mount_after_s is not None:
             self._kill_mount(plan)
         self._fsck()
-        self._start(plan)
+        self._start(self._plan(plan.number + 1))
         now = self._look()
         for i in range(CLIENTS):
             log = [json.loads(line) for line in self._log(i).read_text().splitlines()]
@@ -133,9 +135,8 @@ class Rounds:
     # -- the mount ------------------------------------------------------------------------
 
     def _start(self, plan: Plan) -> None:
-        if not is_mounted(self.mount.path):
-            self.mount.options |= plan.options
-            self.mount.start()
+        self.mount.options |= plan.options
+        self.mount.start()
 
     def _prepare(self) -> None:
         """The image is new: directories for all, and the shared file."""
@@ -151,26 +152,25 @@ class Rounds:
         return [look(self.mount.path, i) for i in range(CLIENTS)]
 
     def _kill_umount(self, plan: Plan) -> None:
-        tool = self._tool("umount", str(self.mount.path))
-        time.sleep(plan.kill_after_s / 10)
+        """While the daemon writes back and commits what is left."""
+        subprocess.run(lazy_umount(self.mount.path), timeout=CLIENT_TIMEOUT_S, check=True)
+        time.sleep(plan.kill_after_s / 20)
         self.mount.kill()
-        tool.wait(CLIENT_TIMEOUT_S)
 
     def _kill_mount(self, plan: Plan) -> None:
         """Stay in front, so that the process is the daemon."""
         assert plan.kill_mount_after_s is not None
         options = ",".join(f"{name}={value}" for name, value in self.mount.options.items())
-        tool = self._tool("mount", "-f", str(self.mount.image), str(self.mount.path), "-o", options)
+        words = ["mount", "-f", str(self.mount.image), str(self.mount.path), "-o", options]
+        tool = subprocess.Popen(
+            [sys.executable, "-m", "mount_tool", *words], cwd=ROOT, stderr=subprocess.DEVNULL
+        )
         time.sleep(plan.kill_mount_after_s)
         tool.kill()
         tool.wait(CLIENT_TIMEOUT_S)
         if is_mounted(self.mount.path):
             subprocess.run(lazy_umount(self.mount.path), timeout=CLIENT_TIMEOUT_S, check=True)
         self.kills += 1
-
-    def _tool(self, *words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "mount_tool", *words]
-        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
     def _fsck(self) -> None:
         command = [sys.executable, "-m", "mount_tool", "fsck", "--json", str(self.mount.image)]
