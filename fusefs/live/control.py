@@ -18,12 +18,13 @@ from collections import deque
 from dataclasses import asdict
 
 from fusefs.errors import FsError
+from fusefs.live.stored import INO_END
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
 from fusefs.options import OPTIONS, OptionError
 
 CONTROL_NAME = b".fusefs"
-CONTROL_INO = 1 << 62
+CONTROL_INO = INO_END
 """The directory; its files follow.  No inode of the image has such a number."""
 
 LOG_LENGTH = 1000

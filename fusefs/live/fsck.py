@@ -18,13 +18,14 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from fusefs.errors import FsError
 from fusefs.live.fsck_check import Finding, check
 from fusefs.live.image_file import ImageError, ImageFile, Superblock
 from fusefs.live.metadata import Metadata, MetadataError
+from fusefs.live.metadata_file import CONTENT_ERRORS
 
 CLEAN, REPAIRED, LEFT, NOT_CHECKED = 0, 1, 4, 8
 """Exit statuses."""
@@ -43,8 +44,7 @@ def repair(
         if not statements:
             break
         for statement in dict.fromkeys(statements):
-            with suppress(sqlite3.IntegrityError):  # then it is found again
-                metadata.change(*statement)
+            metadata.change_if_allowed(*statement)  # else it is found again
         left = check(metadata, superblock)
         everything = {f.key: f for f in left} | everything
     if left is not found:
@@ -134,12 +134,12 @@ def _open(path: str, superblock: Superblock) -> Metadata:
     try:
         return Metadata.open(path, superblock.uuid)
     except MetadataError as error:
-        if not isinstance(error.__cause__, ValueError):
+        if not isinstance(error.__cause__, CONTENT_ERRORS):
             raise
         db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             return Metadata(db, path)
-        except (sqlite3.Error, KeyError, ValueError):
+        except (sqlite3.Error, *CONTENT_ERRORS):
             db.close()
             raise error from None

@@ -27,7 +27,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,7 +37,15 @@ from fusefs.errors import FsError
 from fusefs.extents import CHUNK_BLOCKS, ExtentMap
 from fusefs.geometry import FILE_SIZE_MAX, SECTOR_SIZE
 from fusefs.live.health import Health
-from fusefs.live.metadata_file import MetadataError, create_file, damaged, open_file, primary_code
+from fusefs.live.metadata_file import (
+    CONTENT_ERRORS,
+    MetadataError,
+    create_file,
+    damaged,
+    open_file,
+    primary_code,
+)
+from fusefs.live.stored import INO_END, Attributes, clamp_time
 from fusefs.space import Space
 
 __all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
@@ -48,37 +56,10 @@ CHUNK_END = FILE_SIZE_MAX // (SECTOR_SIZE * CHUNK_BLOCKS) + 1
 CHUNKS_RECORDED_MAX = 64
 """A wider load does not note which chunks are holes: it may span 2**42 of them."""
 
-TIME_NS_MAX = (1 << 63) - 1
-TIME_NS_MIN = -(1 << 63)
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """A row of the inode table.  size is bytes; blocks counts the image's, not 512 bytes."""
-
-    ino: int
-    mode: int
-    nlink: int
-    uid: int
-    gid: int
-    rdev: int
-    size: int
-    blocks: int
-    atime_ns: int
-    mtime_ns: int
-    ctime_ns: int
-    target: bytes | None = None
-
-
 _COLUMNS = [field.name for field in fields(Attributes)]
 _values = attrgetter(*_COLUMNS)
 _SELECT_INODE = f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino = ?"
 _REPLACE_INODE = f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(_COLUMNS))})"
-
-
-def clamp_time(time_ns: int) -> int:
-    """The nearest time that can be stored, 1677 to 2262: Linux's timestamp_truncate()."""
-    return max(TIME_NS_MIN, min(time_ns, TIME_NS_MAX))
 
 
 class Metadata:
@@ -91,7 +72,7 @@ class Metadata:
         self._lock = threading.RLock()
         self.health = Health()
         meta = dict(db.execute("SELECT key, value FROM meta"))
-        self.uuid = UUID(meta["uuid"])
+        self.uuid = UUID(str(meta["uuid"]))
         self.block_size = int(meta["block_size"])
         self.block_count = int(meta["block_count"])
         self._next_ino = int(meta["next_ino"])
@@ -123,7 +104,15 @@ class Metadata:
     def open(cls, path: Path | str, uuid: UUID) -> "Metadata":
         """Open the metadata of the image with this UUID; MetadataError if it is not that."""
         path = os.fspath(path)
-        return cls(open_file(path, uuid), path)
+        db = open_file(path, uuid)
+        try:
+            metadata = cls(db, path)
+            if metadata._next_ino >= INO_END:
+                raise ValueError(f"next_ino {metadata._next_ino}")
+            return metadata
+        except (sqlite3.Error, *CONTENT_ERRORS) as error:
+            db.close()
+            raise damaged(path, error) from error
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -168,14 +157,27 @@ class Metadata:
                 self._give_up(error)
 
     def change(self, statement: str, *parameters: int | bytes | None) -> int:
-        """Run a statement that changes something; return how many rows it changed."""
+        """Run a statement that changes something; return how many rows it changed.
+
+        A constraint that forbids it is a fault of what is stored.
+        """
         with self._lock:
             self.health.check_writable()
             try:
                 return self._db.execute(statement, parameters).rowcount
-            except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            except sqlite3.ProgrammingError:
                 raise  # ours again
             except (sqlite3.Error, MemoryError) as error:
+                self._give_up(error)
+
+    def change_if_allowed(self, statement: str, *parameters: int | bytes | None) -> None:
+        """The same, for fsck: a statement that a constraint forbids changes nothing."""
+        with self._lock:
+            try:
+                self._db.execute(statement, parameters)
+            except sqlite3.IntegrityError:
+                pass
+            except sqlite3.Error as error:
                 self._give_up(error)
 
     def damaged(self, what: str) -> FsError:
@@ -205,9 +207,14 @@ class Metadata:
         return ino
 
     def load_attributes(self, ino: int) -> Attributes | None:
-        """The stored attributes, or None if there is no such inode."""
+        """The stored attributes, or None if there is no such inode; FsError(EIO) if damaged."""
         rows = self.query(_SELECT_INODE, ino)
-        return Attributes(*rows[0]) if rows else None
+        if not rows:
+            return None
+        attributes = Attributes(*rows[0])
+        if fault := attributes.fault():
+            raise self.damaged(f"inode {ino} ({fault})")
+        return attributes
 
     def save_attributes(self, attributes: Attributes) -> None:
         """Store an inode's attributes, all of them; it need not exist yet.
@@ -292,7 +299,7 @@ class Metadata:
                 continue
             try:
                 extents.decode(number, runs, unwritten)
-            except ValueError as error:
+            except CONTENT_ERRORS as error:
                 raise self.damaged(f"the map of inode {ino}") from error
             chunk = extents.chunks[number]
             for physical, count in zip(chunk.physicals, chunk.counts, strict=True):
@@ -330,7 +337,7 @@ class Metadata:
         for number, used in self.query("SELECT number, used FROM space_group"):
             try:
                 space.decode(number, used)
-            except ValueError as error:
+            except CONTENT_ERRORS as error:
                 raise damaged(self.path, error) from error
 
     def save_groups(self, space: Space) -> None:

@@ -95,9 +95,14 @@ class MetadataError(Exception):
     """The metadata cannot be used; the message is one line that names the file."""
 
 
+CONTENT_ERRORS = (KeyError, TypeError, ValueError, OverflowError)
+"""What is raised for values that cannot be right, besides SQLite's own errors."""
+
+
 def damaged(path: str, reason: object) -> MetadataError:
     """The error for a file that is ours but cannot be relied on."""
-    return MetadataError(f"{path}: is damaged ({reason}); restore it from a copy")
+    text = " ".join(str(reason).split())
+    return MetadataError(f"{path}: is damaged ({text}); restore it from a copy")
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -157,7 +162,7 @@ def open_file(path: str, uuid: UUID) -> sqlite3.Connection:
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise MetadataError(f"{path}: cannot be opened for writing: {error}") from error
         raise damaged(path, error) from error
-    except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+    except (sqlite3.Error, *CONTENT_ERRORS) as error:
         raise damaged(path, error) from error
     # Left behind by _check_uuid() after a crash; not used by a file that is held exclusively.
     Path(f"{path}-shm").unlink(missing_ok=True)

@@ -19,31 +19,21 @@ Invariants:
 import errno
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from fusefs.errors import FsError
 from fusefs.live.metadata import Attributes
 from fusefs.live.metadata_file import DOT_COOKIES, ROOT_INO
 from fusefs.live.nodes import Node
+from fusefs.live.stored import NAME_LENGTH_MAX, Entry, as_entries, as_int
 from fusefs.live.xattrs import XattrTable
 
 __all__ = ["Entry", "Namespace", "Node"]
 
-NAME_LENGTH_MAX = 255
 LINK_COUNT_MAX = 65000
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A name in a directory; cookie is what a later entries() goes on after."""
-
-    cookie: int
-    name: bytes
-    ino: int
 
 
 class Place(NamedTuple):
@@ -84,7 +74,7 @@ class Namespace(XattrTable):
             after_cookie,
             limit - len(found),
         )
-        return found + [Entry(*row) for row in rows]
+        return found + as_entries(rows, max(after_cookie, DOT_COOKIES))
 
     def _directory(self, ino: int) -> Node:
         """The node of a directory that still has a name."""
@@ -106,7 +96,7 @@ class Namespace(XattrTable):
         rows = self.metadata.query(
             "SELECT ino FROM dentry WHERE parent = ? AND name = ?", parent, name
         )
-        return rows[0][0] if rows else None
+        return as_int(rows[0][0]) if rows else None
 
     def _named(self, parent: int, name: bytes) -> Node:
         ino = self._find(parent, name)
@@ -128,7 +118,7 @@ class Namespace(XattrTable):
         rows = self.metadata.query("SELECT parent FROM dentry WHERE ino = ?", ino)
         if len(rows) != 1:
             raise self.metadata.damaged(f"the name of directory {ino}")
-        return int(rows[0][0])
+        return as_int(rows[0][0])
 
     def _ancestors(self, ino: int) -> Iterator[int]:
         """A directory, what holds it, and so on up to the root."""

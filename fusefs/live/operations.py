@@ -23,8 +23,9 @@ from fusefs.live.answer import answered
 from fusefs.live.attributes import control_attributes
 from fusefs.live.callers import may_keep_setgid
 from fusefs.live.control import CONTROL_INO, CONTROL_NAME
-from fusefs.live.namespace import NAME_LENGTH_MAX, Node
+from fusefs.live.namespace import Node
 from fusefs.live.open_files import OpenFiles
+from fusefs.live.stored import NAME_LENGTH_MAX
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from fusefs.errors import FsError
 from fusefs.live import acl
 from fusefs.live.metadata import clamp_time
 from fusefs.live.nodes import Node, NodeTable
+from fusefs.live.stored import as_bytes
 
 XATTR_NAME_LENGTH_MAX = 255
 XATTR_SIZE_MAX = 65536
@@ -33,7 +34,7 @@ class XattrTable(NodeTable):
         """The names, sorted."""
         self.node(ino)
         rows = self.metadata.query("SELECT name FROM xattr WHERE ino = ? ORDER BY name", ino)
-        return [name for (name,) in rows]
+        return [as_bytes(name) for (name,) in rows]
 
     def set_xattr(
         self, ino: int, name: bytes, value: bytes, now_ns: int, *, keeps_setgid: bool = True
@@ -66,7 +67,7 @@ class XattrTable(NodeTable):
 
     def _value(self, ino: int, name: bytes) -> bytes | None:
         rows = self.metadata.query("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
-        return bytes(rows[0][0]) if rows else None
+        return as_bytes(rows[0][0]) if rows else None
 
     def _store(self, ino: int, name: bytes, value: bytes) -> None:
         self.metadata.change("INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)", ino, name, value)

@@ -15,14 +15,13 @@ from fusefs.extents import CHUNK_BLOCKS, ExtentMap, State
 from fusefs.live.metadata import (
     CHUNK_END,
     CHUNKS_RECORDED_MAX,
-    TIME_NS_MAX,
-    TIME_NS_MIN,
     Attributes,
     Metadata,
     MetadataError,
     clamp_time,
 )
 from fusefs.live.metadata_file import ROOT_INO
+from fusefs.live.stored import TIME_NS_MAX, TIME_NS_MIN
 from fusefs.space import GROUP_BYTES, Space
 
 UUID_OURS = UUID("6f756f75-0000-4000-8000-000000000001")

@@ -21,14 +21,13 @@ from name_trees import (
 )
 
 from fusefs.errors import FsError
-from fusefs.live.metadata import TIME_NS_MAX
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.namespace import (
     LINK_COUNT_MAX,
-    NAME_LENGTH_MAX,
     RENAME_EXCHANGE,
     Namespace,
 )
+from fusefs.live.stored import NAME_LENGTH_MAX, TIME_NS_MAX
 from fusefs.live.xattrs import XATTR_SIZE_MAX
 
 
