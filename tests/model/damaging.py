@@ -3,14 +3,13 @@
     make_image_in_use()   files, directories, a symlink, a fifo, xattrs, an orphan
     use()                 open it, walk its names, read and write its files, commit
 
-What the model, the driver or SQLite may say to damage is in REFUSALS; any other exception is
-a fault of ours.  The driver logs those of a request, so use() raises what was logged.
+Damage may be answered with a VolumeError of one line, and later with an FsError; any other
+exception is a fault of ours.  The driver logs those of a request: use() raises what was logged.
 """
 
 import logging
-import os
 import stat
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from fusefs import file_io
 from fusefs.errors import FsError
 from fusefs.inode import OpenFile
+from fusefs.live.attributes import node_attributes
 from fusefs.live.driver import Driver
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.namespace import Node
@@ -136,8 +136,7 @@ def use(image: Path) -> bool:
 
 def _walk(daemon: Daemon) -> None:
     """Every name, attribute, xattr and byte that can be reached."""
-    names, todo, seen = daemon.names, [names_root := ROOT_INO], {ROOT_INO}
-    assert names_root
+    names, todo, seen = daemon.names, [ROOT_INO], {ROOT_INO}
     while todo and len(seen) < NODES_MAX:
         ino = todo.pop()
         for act in (_look_at, _read):
@@ -157,8 +156,6 @@ def _walk(daemon: Daemon) -> None:
 
 
 def _look_at(daemon: Daemon, node: Node) -> None:
-    from fusefs.live.attributes import node_attributes
-
     node_attributes(node, daemon.volume.fs.geometry)
     for name in daemon.names.list_xattrs(node.ino):
         assert isinstance(daemon.names.get_xattr(node.ino, name), bytes)
@@ -200,6 +197,3 @@ def _change(daemon: Daemon) -> None:
     with suppress(FsError):
         names.make(ROOT_INO, b"dir", DIRECTORY, 0, 0, 0, 9)
         names.rmdir(ROOT_INO, b"dir", 9)
-
-
-_ = (Awaitable, os)
