@@ -22,7 +22,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from fusefs.errors import FsError
-from fusefs.live.fsck_check import Finding, check
+from fusefs.live.fsck_check import check
+from fusefs.live.fsck_names import Finding
 from fusefs.live.image_file import ImageError, ImageFile, Superblock
 from fusefs.live.metadata import Metadata, MetadataError
 from fusefs.live.metadata_file import CONTENT_ERRORS

@@ -10,11 +10,9 @@ Invariants:
     (K2) a repair marks blocks free only if no map has them and every map can be read.
 """
 
-import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from bitarray import bitarray
@@ -22,31 +20,17 @@ from bitarray import bitarray
 from fusefs.errors import FsError
 from fusefs.extents import CHUNK_BLOCKS, Chunk
 from fusefs.live.fsck_blocks import Blocks, decode_chunk, listed, load_group
+from fusefs.live.fsck_names import Finding, NameCheck, Statement
 from fusefs.live.image_file import Superblock
 from fusefs.live.metadata import Metadata
 from fusefs.live.metadata_file import DOT_COOKIES, ROOT_INO
+from fusefs.live.stored import FILE_TYPES, ID_MAX, INO_END
 from fusefs.space import GROUP_BLOCKS
 
 BATCH = 256
 """Rows in memory at once."""
 
 TARGET_LENGTH_MAX = 4095
-
-Statement = tuple[str, *tuple[int | bytes, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong; repairs is empty if that would be a guess."""
-
-    kind: str
-    inode: int | None
-    message: str
-    repairs: tuple[Statement, ...] = ()
-
-    @property
-    def key(self) -> tuple[str, int | None, str]:
-        return self.kind, self.inode, self.message
 
 
 def check(metadata: Metadata, superblock: Superblock) -> list[Finding]:
@@ -59,14 +43,14 @@ def check(metadata: Metadata, superblock: Superblock) -> list[Finding]:
     return checking.found
 
 
-class _Check:
+class _Check(NameCheck):
     """What a check has seen so far: live and doomed have the blocks of what stays and goes."""
 
     def __init__(self, metadata: Metadata, superblock: Superblock) -> None:
-        self.metadata, self.query = metadata, metadata.query
+        super().__init__(metadata)
+        self.metadata = metadata
         self.superblock = superblock
         self.block_count = superblock.block_count
-        self.found: list[Finding] = []
         self.live, self.doomed, self.shared = Blocks(), Blocks(), Blocks()
         self.doomed_inos: dict[int, str] = {}
         self.maps_damaged: set[int] = set()
@@ -84,15 +68,8 @@ class _Check:
             deletes = tuple((f"DELETE FROM {table} WHERE ino = ?", ino) for table in tables)
             self.find("orphan", ino, message, *deletes, *group_repairs)
             group_repairs = []
-        self._check_names()
-        self._check_tree()
-
-    def find(self, kind: str, ino: int | None, message: str, *repairs: Statement) -> None:
-        self.found.append(Finding(kind, ino, message, repairs))
-
-    def find_at(self, kind: str, ino: int, message: str, *repairs: Statement) -> None:
-        """The message goes on after the inode and its path."""
-        self.find(kind, ino, f"{self.where(ino)} {message}", *repairs)
+        self.check_names()
+        self.check_tree()
 
     def _is_sound(self) -> bool:
         """Whether the rest can be relied on: SQLite's own check, superblock, root, next_ino.
@@ -118,26 +95,40 @@ class _Check:
                 " image's first block from a copy"
             )
             self.find("superblock", None, message)
-        [[root]] = self.query("SELECT max(mode) FROM inode WHERE ino = ?", ROOT_INO)
+        [[root]] = self.query("SELECT max(mode & 61440) FROM inode WHERE ino = ?", ROOT_INO)
         if root is None or not stat.S_ISDIR(root):
             message = "there is no root directory, inode 1; restore the metadata from a copy"
             self.find("root", ROOT_INO, message)
-        [[ino_next]] = self.query("SELECT value FROM meta WHERE key = 'next_ino'")
-        [[ino_max]] = self.query("SELECT max(ino) FROM inode")
-        if ino_max is not None and int(ino_next) <= ino_max:
-            message = (
-                f"the next new inode would be {ino_next}, but {ino_max} is in use; with sqlite3,"
-                f" UPDATE meta SET value = {ino_max + 1} WHERE key = 'next_ino'"
-            )
-            self.find("next_ino", None, message)
+        self._check_sequences()
         return not any(f.kind in ("sqlite", "superblock") for f in self.found)
+
+    def _check_sequences(self) -> None:
+        """The next inode and the next cookie are larger than all there are."""
+        inos = " UNION ALL ".join(
+            f"SELECT max(ino) AS ino FROM {table} WHERE ino < {INO_END - 1}"
+            for table in ("inode", "dentry")
+        )
+        [[ino_max]] = self.query(f"SELECT max({ROOT_INO}, (SELECT max(ino) FROM ({inos})))")
+        [[ino_next]] = self.query("SELECT value FROM meta WHERE key = 'next_ino'")
+        if not (ino_max or ROOT_INO) < int(ino_next) < INO_END:
+            message = f"the next new inode would be {ino_next}, but {ino_max} is in use"
+            fix = ("UPDATE meta SET value = ? WHERE key = 'next_ino'", (ino_max or ROOT_INO) + 1)
+            self.find("next_ino", None, message, fix)
+        [[cookie_max]] = self.query(f"SELECT max({DOT_COOKIES}, max(cookie)) FROM dentry")
+        last = self.query("SELECT seq FROM sqlite_sequence WHERE name = 'dentry'")
+        cookie_max = cookie_max or DOT_COOKIES
+        if len(last) != 1 or not isinstance(last[0][0], int) or last[0][0] < cookie_max:
+            message = f"the last cookie of a name is recorded as {last}, but {cookie_max} is in use"
+            delete = ("DELETE FROM sqlite_sequence WHERE name = 'dentry'",)
+            insert = ("INSERT INTO sqlite_sequence VALUES ('dentry', ?)", cookie_max)
+            self.find("cookie", None, message, delete, insert)
 
     # -- inodes and maps ---------------------------------------------------------------
 
     def _inodes(self) -> Iterator[tuple[Any, ...]]:
         last = -(1 << 63)
         while rows := self.query(
-            "SELECT ino, mode, nlink, size, blocks, target,"
+            "SELECT ino, mode, nlink, uid, gid, rdev, size, blocks, target,"
             " (SELECT count(*) FROM dentry WHERE dentry.ino = inode.ino),"
             " (SELECT count(*) FROM dentry WHERE parent = inode.ino),"
             " (SELECT count(*) FROM dentry JOIN inode AS child ON child.ino = dentry.ino"
@@ -155,6 +146,9 @@ class _Check:
         ino: int,
         mode: int,
         nlink: int,
+        uid: int,
+        gid: int,
+        rdev: int,
         size: int,
         blocks: int,
         target: bytes | None,
@@ -164,13 +158,17 @@ class _Check:
         lost: int,
     ) -> None:
         """The counts are of its names, the names in it, and what those lead to: lost is nothing."""
-        is_directory, is_root = stat.S_ISDIR(mode), ino == ROOT_INO
+        file_type = stat.S_IFMT(mode & 0xFFFF)
+        is_directory, is_root = file_type == stat.S_IFDIR, ino == ROOT_INO
         if not (nlink or names or children or is_root):
             self.doomed_inos[ino] = f"inode {ino} was deleted while open, and is still stored"
             self._add_map(ino, self.doomed)
             return
-        if ino <= 0 or not stat.S_IFMT(mode) or stat.filemode(mode)[0] == "?":
+        if not 0 < ino < INO_END or mode >> 16 or file_type not in FILE_TYPES:
             self.find_at("mode", ino, f"is of no known type (mode {mode:o}); restore it")
+        if not all(0 <= number <= ID_MAX for number in (uid, gid, rdev)):
+            message = f"cannot have owner {uid}, group {gid}, device {rdev}; restore it from a copy"
+            self.find_at("owner", ino, message)
         if not names and not is_root:
             message = f"has {nlink} links but no name; restore its name from a copy"
             self.find_at("nameless", ino, message)
@@ -182,9 +180,9 @@ class _Check:
         if is_directory and names > (0 if is_root else 1):
             message = f"is a directory with {names} names; restore its parent from a copy"
             self.find_at("directory", ino, message)
-        self._check_size(ino, mode, size, target)
+        self._check_size(ino, file_type, size, target)
         count = self._add_map(ino, self.live)
-        if count and not stat.S_ISREG(mode):
+        if count and file_type != stat.S_IFREG:
             self.maps_damaged.add(ino)
             self.find_at("map", ino, f"has {count} blocks, but is not a file; restore it")
         elif blocks != count and ino not in self.maps_damaged:
@@ -192,13 +190,13 @@ class _Check:
             statement = "UPDATE inode SET blocks = ? WHERE ino = ?"
             self.find_at("blocks", ino, message, (statement, count, ino))
 
-    def _check_size(self, ino: int, mode: int, size: int, target: bytes | None) -> None:
+    def _check_size(self, ino: int, file_type: int, size: int, target: bytes | None) -> None:
         if size < 0:
             self.find_at("size", ino, f"has a negative size, {size}; restore it from a copy")
-        elif size and not stat.S_ISREG(mode):
+        elif size and file_type != stat.S_IFREG:
             message = f"has size {size}, but is not a file, for which nothing is stored"
             self.find_at("size", ino, message, ("UPDATE inode SET size = 0 WHERE ino = ?", ino))
-        if stat.S_ISLNK(mode):
+        if file_type == stat.S_IFLNK:
             length = len(target or b"")
             if not 0 < length <= TARGET_LENGTH_MAX or b"\0" in (target or b""):
                 message = f"is a symlink whose target of {length} bytes cannot be one"
@@ -321,61 +319,3 @@ class _Check:
             if used != right:
                 others.append(write)
         return others
-
-    # -- names -------------------------------------------------------------------------
-
-    def where(self, ino: int) -> str:
-        """An inode, with the path that leads to it if there is one."""
-        path, seen, at = b"", set(), ino
-        while at not in seen and at != ROOT_INO:
-            seen.add(at)
-            rows = self.query("SELECT parent, name FROM dentry WHERE ino = ? LIMIT 1", at)
-            if not rows:
-                return f"inode {ino}"
-            path = b"/" + rows[0][1] + path
-            at = rows[0][0]
-        return f"inode {ino} ({os.fsdecode(path or b'/')!r})" if at == ROOT_INO else f"inode {ino}"
-
-    def _check_names(self) -> None:
-        for parent, name, ino, mode, cookie, exists in self.query(
-            "SELECT d.parent, d.name, d.ino, p.mode, d.cookie, i.ino IS NOT NULL FROM dentry AS d"
-            " LEFT JOIN inode AS p ON p.ino = d.parent LEFT JOIN inode AS i ON i.ino = d.ino"
-            " WHERE i.ino IS NULL OR p.ino IS NULL OR (p.mode & 61440) <> 16384"
-            f" OR d.cookie <= {DOT_COOKIES} OR d.name IN (x'2e', x'2e2e') OR instr(d.name, x'2f')"
-            " OR instr(d.name, x'00') OR length(d.name) NOT BETWEEN 1 AND 255"
-        ):
-            text = f"the name {os.fsdecode(name)!r} in {self.where(parent)}"
-            if not exists:
-                message = f"{text} leads to inode {ino}, which is not there; restore it from a copy"
-                self.find("dangling", ino, message)
-            elif mode is None or not stat.S_ISDIR(mode):
-                message = f"{text}, which is no directory, leads to inode {ino}; restore it"
-                self.find("parent", ino, message)
-            else:
-                message = f"{text} (cookie {cookie}) cannot be a name; restore it from a copy"
-                self.find("name", ino, message)
-
-    def _check_tree(self) -> None:
-        """Directories with a name that no path from the root leads to."""
-        told: set[int] = set()
-        for (ino,) in self.query(
-            "WITH RECURSIVE reached (ino) AS (VALUES (1) UNION SELECT d.ino FROM reached"
-            "  JOIN dentry AS d ON d.parent = reached.ino JOIN inode AS i ON i.ino = d.ino"
-            "  WHERE (i.mode & 61440) = 16384)"
-            " SELECT ino FROM inode WHERE (mode & 61440) = 16384 AND ino NOT IN reached"
-            " AND ino IN (SELECT ino FROM dentry) ORDER BY ino"
-        ):
-            above, at = [], ino
-            while at not in above:
-                above.append(at)
-                rows = self.query("SELECT parent FROM dentry WHERE ino = ? LIMIT 1", at)
-                at = rows[0][0] if rows else at
-            cycle = above[above.index(at) :]
-            if at == ino and rows and not told & set(cycle):
-                told.update(cycle)
-                listed = " in ".join(str(each) for each in [*cycle, ino])
-                message = f"directories hold each other: inode {listed}; restore a name from a copy"
-                self.find("cycle", ino, message)
-            elif ino not in told:
-                message = f"directory inode {ino} cannot be reached from the root; restore its path"
-                self.find("unreachable", ino, message)

@@ -75,7 +75,7 @@ class Metadata:
         self.uuid = UUID(str(meta["uuid"]))
         self.block_size = int(meta["block_size"])
         self.block_count = int(meta["block_count"])
-        self._next_ino = int(meta["next_ino"])
+        self._next_ino = self._next_ino_stored = int(meta["next_ino"])
         self._inode_count = int(db.execute("SELECT count(*) FROM inode").fetchone()[0])
         db.execute("BEGIN IMMEDIATE")
 
@@ -128,11 +128,12 @@ class Metadata:
         with self._lock:
             self.health.check_durable()
             try:
-                self._db.execute(
-                    "UPDATE meta SET value = ?1 WHERE key = 'next_ino' AND value <> ?1",
-                    (self._next_ino,),
-                )
+                next_ino = self._next_ino  # others go on meanwhile, and take more
+                if next_ino != self._next_ino_stored:
+                    statement = "UPDATE meta SET value = ? WHERE key = 'next_ino'"
+                    self._db.execute(statement, (next_ino,))
                 self._db.execute("COMMIT")
+                self._next_ino_stored = next_ino
                 self._db.execute("BEGIN IMMEDIATE")
             except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)

@@ -341,6 +341,9 @@ def test_the_check_itself_finds_an_exception_of_ours(
     """What a request raises is logged and answered with EIO: use() must see it all the same."""
     bench.reset()
     assert use(bench.image)
+    bench.reset()
+    assert bench.fsck(repairs=True) == REPAIRED  # the orphan
+    assert bench.fsck(repairs=False) == CLEAN
     monkeypatch.setattr(ExtentMap, "decode", lambda *_: 1 // 0)
     bench.reset()
     with pytest.raises(ZeroDivisionError):

@@ -197,6 +197,16 @@ REPAIRABLE: dict[str, tuple[Damage, list[tuple[str, int | None]]]] = {
         ],
         [("leaked", None), ("orphan", G)],
     ),
+    "next inode is in use": (
+        ["UPDATE meta SET value = 3 WHERE key = 'next_ino'"],
+        [("next_ino", None)],
+    ),
+    "next inode is none": (
+        ["UPDATE meta SET value = 1 << 62 WHERE key = 'next_ino'"],
+        [("next_ino", None)],
+    ),
+    "last cookie is lost": (["DELETE FROM sqlite_sequence"], [("cookie", None)]),
+    "last cookie is no number": (["UPDATE sqlite_sequence SET seq = 'a'"], [("cookie", None)]),
 }
 
 
@@ -293,6 +303,14 @@ LEFT_ALONE: dict[str, tuple[Damage, str, int | None]] = {
     "symlink without target": ([f"UPDATE inode SET target = NULL WHERE ino = {S}"], "target", S),
     "long target": ([f"UPDATE inode SET target = zeroblob(5000) WHERE ino = {S}"], "target", S),
     "file with target": ([f"UPDATE inode SET target = x'61' WHERE ino = {F}"], "target", F),
+    "no mode": ([f"UPDATE inode SET mode = -1 WHERE ino = {F}"], "mode", F),
+    "number of a control file": (
+        [f"UPDATE {table} SET ino = 1 << 62 WHERE ino = {G}" for table in ("inode", "dentry")],
+        "mode",
+        1 << 62,
+    ),
+    "owner": ([f"UPDATE inode SET uid = -5 WHERE ino = {F}"], "owner", F),
+    "group": ([f"UPDATE inode SET gid = 1 << 32 WHERE ino = {F}"], "owner", F),
     "no type": ([f"UPDATE inode SET mode = 420 WHERE ino = {F}"], "mode", F),
     "no inode": ([f"DELETE FROM inode WHERE ino = {G}"], "dangling", G),
     "no name": ([f"DELETE FROM dentry WHERE ino = {G}"], "nameless", G),
@@ -317,11 +335,6 @@ LEFT_ALONE: dict[str, tuple[Damage, str, int | None]] = {
         ["INSERT INTO dentry (parent, name, ino) VALUES (1, x'7a', 1)"],
         "directory",
         1,
-    ),
-    "next inode is in use": (
-        ["UPDATE meta SET value = 3 WHERE key = 'next_ino'"],
-        "next_ino",
-        None,
     ),
     "no root": (["DELETE FROM inode WHERE ino = 1"], "root", 1),
     "other size": (["UPDATE meta SET value = 99 WHERE key = 'block_count'"], "superblock", None),
@@ -499,3 +512,20 @@ def test_file_of_more_chunks_than_are_read_at_once_is_clean(image: Path, fsck: A
     volume.metadata.commit()
     volume.close()
     assert fsck().findings == []
+
+
+def test_many_directories_cut_off_take_no_time(image: Path, fsck: Any) -> None:
+    """A chain of them under a cycle is walked once, not once from each."""
+    rows = range(100, 5100)
+    inodes = [f"({i}, {DIRECTORY}, 3, 0, 0, 0, 0, 0, 1, 1, 1, NULL)" for i in rows]
+    names = [f"({i - 1}, x'{i:04x}', {i})" for i in rows]
+    sql(
+        image,
+        f"INSERT INTO inode VALUES {', '.join(inodes)}",
+        f"INSERT INTO dentry (parent, name, ino) VALUES {', '.join(names)}",
+        "UPDATE dentry SET parent = 101 WHERE ino = 100",
+        "UPDATE meta SET value = 6000 WHERE key = 'next_ino'",
+    )
+    told = fsck()
+    assert told.of("cycle")["inode"] == 100
+    assert sum(kind == "unreachable" for kind, _ in told.kinds) == 4998
