@@ -12,6 +12,7 @@ Exit status: 0 done, 1 failed, 2 usage; fsck has its own.  Errors are one line o
 """
 
 import argparse
+import errno
 import json
 import os
 import subprocess
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] not in COMMANDS and not words[0].startswith("-"):
         words.insert(0, "mount")
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # any path
     arguments = _parser().parse_args(words)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
@@ -67,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:  # a full disk under stdout, a lost working directory
+        return _say(CommandError(f"{error.filename or 'stdout'}: {error.strerror}"), 1)
 
 
 def _say(error: Exception, status: int) -> int:
@@ -243,19 +247,29 @@ def _fsck(arguments: argparse.Namespace) -> int:
 
 
 def _umount(arguments: argparse.Namespace) -> int:
-    pid = _read_status(arguments.mountpoint)["pid"]
+    """A mount whose daemon has died is taken away, too: there is nothing to wait for."""
+    pid = None if _is_dead(arguments.mountpoint) else _read_status(arguments.mountpoint)["pid"]
     command = ["umount"] if os.getuid() == 0 else ["fusermount3", "-u"]
     result = subprocess.run(
-        [*command, arguments.mountpoint], capture_output=True, text=True, check=False
+        [*command, "--", arguments.mountpoint], capture_output=True, text=True, check=False
     )
     if result.returncode:
-        raise CommandError(result.stderr.strip().splitlines()[-1])
+        said = result.stderr.strip().splitlines() or [f"{command[0]} failed"]
+        raise CommandError(said[-1])
     deadline = time.monotonic() + UMOUNT_WAIT_S
-    while os.path.exists(f"/proc/{pid}") and not _is_zombie(pid):
+    while pid is not None and os.path.exists(f"/proc/{pid}") and not _is_zombie(pid):
         if time.monotonic() > deadline:
             raise CommandError(f"unmounted, but the daemon {pid} has not ended yet")
         time.sleep(0.01)
     return 0
+
+
+def _is_dead(mountpoint: str) -> bool:
+    try:
+        os.stat(_control_path(mountpoint, ""))  # of the mountpoint itself the kernel knows all
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
 
 
 def _is_zombie(pid: object) -> bool:
@@ -283,8 +297,21 @@ def _read_control(mountpoint: str, name: str) -> str:
         raise CommandError(f"{mountpoint}: {error.strerror}") from None
 
 
+def _write_control(mountpoint: str, name: str, value: str) -> None:
+    try:
+        with open(_control_path(mountpoint, name), "w") as file:
+            file.write(value)
+    except OSError as error:
+        raise CommandError(f"{mountpoint}: {name}: {error.strerror}") from None
+
+
 def _read_status(mountpoint: str) -> dict[str, object]:
-    status: dict[str, object] = json.loads(_read_control(mountpoint, "status"))
+    try:
+        status = json.loads(_read_control(mountpoint, "status"))
+    except ValueError:
+        status = None
+    if not isinstance(status, dict) or not isinstance(status.get("pid"), int):
+        raise CommandError(f"{mountpoint}: no fusefs is mounted there")
     return status
 
 
@@ -302,20 +329,16 @@ def _set(arguments: argparse.Namespace) -> int:
     Options().with_all(settings)
     _read_status(arguments.mountpoint)
     for name, value in settings.items():
-        try:
-            with open(_control_path(arguments.mountpoint, name), "w") as file:
-                file.write(value)
-        except OSError as error:
-            raise CommandError(f"{arguments.mountpoint}: {name}: {error.strerror}") from None
+        _write_control(arguments.mountpoint, name, value)
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    text = _read_control(arguments.mountpoint, "status")
+    status = _read_status(arguments.mountpoint)
     if arguments.json:
-        sys.stdout.write(text)
+        print(json.dumps(status, indent=2))
         return 0
-    for section, value in json.loads(text).items():
+    for section, value in status.items():
         if not isinstance(value, dict):
             print(f"{section:12} {value}")
             continue
@@ -328,8 +351,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _trace(arguments: argparse.Namespace) -> int:
     sys.stdout.write(_read_control(arguments.mountpoint, "trace"))
     if arguments.clear:
-        with open(_control_path(arguments.mountpoint, "trace"), "w") as file:
-            file.write("clear")
+        _write_control(arguments.mountpoint, "trace", "clear")
     return 0
 
 

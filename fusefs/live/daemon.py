@@ -12,8 +12,8 @@ import logging.handlers
 import os
 import signal
 import stat
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -64,7 +64,7 @@ def mount(request: MountRequest, *, foreground: bool) -> None:
     In the foreground it returns after the unmount; else as soon as the mount is live, and
     a daemon goes on.
     """
-    _check_mountpoint(request.mountpoint)
+    _check_mountpoint(request)
     _check_fuse()
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
@@ -77,7 +77,7 @@ def mount(request: MountRequest, *, foreground: bool) -> None:
         _daemon(request, writing)
     os.close(writing)
     with os.fdopen(reading, "rb") as answer:
-        message = answer.read().decode(errors="replace")
+        message = os.fsdecode(answer.read())
     if message != MOUNTED:
         os.waitpid(pid, 0)
         raise MountError(message or "the daemon ended before it was mounted")
@@ -96,15 +96,16 @@ def _daemon(request: MountRequest, answer_fd: int) -> NoReturn:
         os.setsid()
         _run(request, mounted)
         status = 0
-    except MountError as error:
-        os.write(answer_fd, str(error).encode())
+    except (MountError, OSError) as error:
+        os.write(answer_fd, os.fsencode(str(error)))
     except BaseException:
         log.exception("the daemon ends")
     finally:
         os._exit(status)
 
 
-def _check_mountpoint(mountpoint: str) -> None:
+def _check_mountpoint(request: MountRequest) -> None:
+    mountpoint = request.mountpoint
     try:
         mode = os.stat(mountpoint).st_mode
     except OSError as error:
@@ -113,6 +114,10 @@ def _check_mountpoint(mountpoint: str) -> None:
         raise MountError(f"{mountpoint}: cannot mount there: not a directory")
     if os.path.ismount(mountpoint):
         raise MountError(f"{mountpoint}: in use: something is mounted there already")
+    top = os.path.join(os.path.realpath(mountpoint), "")
+    for path in (request.image, metadata_path(request.image, request.metadata)):
+        if os.path.realpath(path).startswith(top):
+            raise MountError(f"{path}: is inside its own mountpoint {mountpoint}")
 
 
 def _check_fuse() -> None:
@@ -173,17 +178,19 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     _lowlevel.install(data)
     fuse_options = {"default_permissions", f"fsname={_fsname(request.image)}", "subtype=fusefs"}
     try:
-        pyfuse3.init(
-            Operations(volume, driver, data, control),
-            request.mountpoint,
-            fuse_options | set(request.fuse_options),
-        )
+        with _stderr_caught() as said:
+            pyfuse3.init(
+                Operations(volume, driver, data, control),
+                request.mountpoint,
+                fuse_options | set(request.fuse_options),
+            )
     except RuntimeError as error:
         volume.close()
         if is_new:
             os.unlink(request.image)
             os.unlink(metadata_path(request.image, request.metadata))
-        raise MountError(f"{request.mountpoint}: mounting failed: {error}") from None
+        reason = said[-1] if said else error
+        raise MountError(f"{request.mountpoint}: mounting failed: {reason}") from None
     try:
         if not all(_lowlevel.interposed()):
             raise MountError(
@@ -195,6 +202,20 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     finally:
         pyfuse3.close(unmount=True)
         volume.close()
+
+
+@contextmanager
+def _stderr_caught() -> Iterator[list[str]]:
+    """The lines that libfuse and fusermount3 write, which say why a mount failed."""
+    said: list[str] = []
+    with os.fdopen(os.memfd_create("stderr"), "r+b") as file, os.fdopen(os.dup(2)) as stderr:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(stderr.fileno(), 2)
+            file.seek(0)
+            said += os.fsdecode(file.read()).splitlines()
 
 
 def _fsname(image: str) -> str:

@@ -83,7 +83,7 @@ class ImageFile:
     def create(cls, path: str, size: int, block_size: int) -> "ImageFile":
         """Make a new sparse image of size bytes, mode 0600; ImageError if it exists.
 
-        A block device is taken as it is: size is then ignored.
+        A block device is taken as it is, unless it is in use: size is then ignored.
         """
         superblock = Superblock(uuid.uuid4(), block_size, size // block_size)
         try:
@@ -106,14 +106,25 @@ class ImageFile:
 
     @classmethod
     def _create_on_device(cls, path: str, block_size: int) -> "ImageFile":
-        if not stat.S_ISBLK(os.stat(path).st_mode):
-            raise ImageError(f"{path}: exists already")
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        size = os.lseek(fd, 0, os.SEEK_END)
-        image = cls(path, fd, Superblock(uuid.uuid4(), block_size, size // block_size))
-        image._lock()
-        image.write_at(0, image.superblock.encode().ljust(512, b"\0"))
-        os.fdatasync(fd)
+        fd = -1
+        try:
+            if not stat.S_ISBLK(os.stat(path).st_mode):
+                raise ImageError(f"{path}: exists already")
+            fd = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
+            block_count = os.lseek(fd, 0, os.SEEK_END) // block_size
+            if block_count < 2:
+                raise ImageError(f"{path}: too small: {block_count} blocks of {block_size}")
+            image = cls(path, fd, Superblock(uuid.uuid4(), block_size, block_count))
+            image._lock()
+            image.write_at(0, image.superblock.encode().ljust(512, b"\0"))
+            os.fdatasync(fd)
+        except BaseException as error:
+            if fd >= 0:
+                os.close(fd)
+            if isinstance(error, OSError):
+                reason = error.strerror
+                raise ImageError(f"{path}: cannot create the image: {reason}") from None
+            raise
         return image
 
     @classmethod
@@ -123,12 +134,13 @@ class ImageFile:
         lock_wait_s is for the daemon of an earlier mount that is just ending.
         """
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            mode = os.stat(path).st_mode  # first: to open some devices is to use them
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+                raise ImageError(f"{path}: not a regular file or block device")
+            fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise ImageError(f"{path}: cannot open the image: {error.strerror}") from None
         try:
-            if not (stat.S_ISREG(os.fstat(fd).st_mode) or stat.S_ISBLK(os.fstat(fd).st_mode)):
-                raise ImageError(f"{path}: not a regular file or block device")
             superblock = Superblock.decode(os.pread(fd, _LAYOUT.size, 0), path)
             image = cls(path, fd, superblock)
             image._lock(lock_wait_s)

@@ -135,7 +135,7 @@ class XattrTable(NodeTable):
 
     def _touch(self, node: Node, now_ns: int, links: int = 0) -> None:
         """Change ctime and nlink, at once also in storage; size and blocks wait (N2)."""
-        node.nlink += links
+        node.nlink = max(node.nlink + links, 0)  # fewer than its names, if the disk says so
         node.ctime_ns = now_ns
         self.metadata.change(
             "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?",

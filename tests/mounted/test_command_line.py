@@ -6,7 +6,6 @@ no byte of the directory has changed.
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,50 +26,10 @@ from mounted.clients import (
     needs_root,
     run,
 )
+from mounted.commands import FAILED, USAGE, nothing_changes, refused, tool
 from mounted.mounting import ROOT, Mount, is_mounted
 
 pytestmark = pytest.mark.mounted
-
-FAILED, USAGE = 1, 2
-
-
-def tool(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "mount_tool.py", *map(str, words)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PROGRAM_TIMEOUT_S,
-        check=False,
-    )
-
-
-def snapshot(directory: Path) -> dict[str, str]:
-    """Every file of a directory, with a hash of its bytes."""
-    return {
-        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.is_file()
-        else "directory"
-        for path in sorted(directory.rglob("*"))
-    }
-
-
-@contextlib.contextmanager
-def nothing_changes(directory: Path) -> Iterator[None]:
-    files = snapshot(directory)
-    yield
-    assert snapshot(directory) == files
-    assert str(directory) not in Path("/proc/self/mounts").read_text()
-
-
-def refused(status: int, *words: object, saying: str) -> None:
-    """The command fails with this status, and its one line says so."""
-    result = tool(*words)
-    assert (result.returncode, result.stdout) == (status, ""), result.stderr
-    assert saying in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("mount_tool.py: ")
-    assert "Traceback" not in result.stderr
 
 
 @pytest.fixture
@@ -255,7 +214,7 @@ def test_truncated_image_is_refused(tmp_path: Path, mnt: Path, made: Path):
 def test_directory_as_image_is_refused(tmp_path: Path, mnt: Path):
     (tmp_path / "dir").mkdir()
     with nothing_changes(tmp_path):
-        refused(FAILED, tmp_path / "dir", mnt, saying="Is a directory")
+        refused(FAILED, tmp_path / "dir", mnt, saying="not a regular file")
 
 
 def test_block_size_of_an_image_cannot_be_chosen_again(tmp_path: Path, mnt: Path, made: Path):
