@@ -95,6 +95,7 @@ class ImageFile:
         image = cls(path, fd, superblock)
         try:
             image._lock()
+            os.fchmod(fd, 0o600)  # a umask may have taken more away
             os.ftruncate(fd, size)
             image.write_at(0, superblock.encode())
             os.fdatasync(fd)

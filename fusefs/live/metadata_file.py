@@ -116,7 +116,9 @@ def create_file(
     """Make a new file, mode 0600, with an empty root directory that belongs to uid and gid."""
     if path != IN_MEMORY:
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            os.fchmod(fd, 0o600)  # a umask may have taken more away
+            os.close(fd)
         except FileExistsError:
             raise MetadataError(f"{path}: exists already; remove it or name another") from None
         except OSError as error:
