@@ -24,7 +24,7 @@ from fusefs.live.control import CONTROL_NAME
 from fusefs.live.daemon import LOCK_WAIT_S, MountError, MountRequest, mount
 from fusefs.live.fsck import fsck
 from fusefs.live.volume import VolumeError, make_image, metadata_path
-from fusefs.options import OPTIONS, OptionError, Options
+from fusefs.options import OPTIONS, SHOWN_LENGTH_MAX, OptionError, Options
 
 COMMANDS = ("mount", "umount", "mkfs", "fsck", "set", "status", "trace", "demo", "explore")
 
@@ -199,7 +199,7 @@ def split_options(texts: Sequence[str]) -> tuple[dict[str, str], str | None, lis
             passed.append(name)
         elif name not in IGNORED_OPTIONS and not name.startswith("x-"):
             known = ", ".join([*OPTIONS, "metadata", *sorted(FUSE_OPTIONS)])
-            raise OptionError(f"unknown option '{word}'; known: {known}")
+            raise OptionError(f"unknown option {word[:SHOWN_LENGTH_MAX]!r}; known: {known}")
     return ours, metadata, passed
 
 

@@ -28,6 +28,9 @@ class Invalidate(Enum):
     BEFORE = "before"
 
 
+SHOWN_LENGTH_MAX = 80
+"""Of a value that is refused: it may be 4 KiB of anything, and goes into a log line."""
+
 SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 TIME_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -194,11 +197,13 @@ class Options:
         """A copy with one option set from text; OptionError if that is not allowed."""
         option = OPTIONS.get(name)
         if option is None:
-            raise OptionError(f"unknown option '{name}'; known: {', '.join(OPTIONS)}")
+            shown = name[:SHOWN_LENGTH_MAX]
+            raise OptionError(f"unknown option {shown!r}; known: {', '.join(OPTIONS)}")
         try:
             value = option.parse(text)
         except ValueError as error:
-            raise OptionError(f"bad value '{text.strip()}' for {name}: it takes {error}") from None
+            shown = text.strip()[:SHOWN_LENGTH_MAX]
+            raise OptionError(f"bad value {shown!r} for {name}: it takes {error}") from None
         return replace(self, **{name: value})
 
     def with_all(self, texts: Mapping[str, str]) -> "Options":

@@ -86,7 +86,7 @@ cdef void call(method, fuse_req_t req, tuple args) noexcept:
     try:
         method(request, *args)
     except BaseException:
-        log.exception("a data request failed: %s%s", method.__name__, args)
+        log.exception("a data request failed: %s%s", method.__name__, args[:3])  # not the data
 
 
 cdef void op_read(fuse_req_t req, uint64_t ino, size_t size, off_t pos, fuse_file_info *fi) noexcept:

@@ -6,7 +6,7 @@
     NAME         one file for each option that may change live; reading gives its value
 
 It is not listed by readdir of the root, and belongs to the mount's owner alone.
-Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES).
+Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES); FsError(ENFILE).
 """
 
 import errno
@@ -28,7 +28,11 @@ CONTROL_INO = INO_END
 """The directory; its files follow.  No inode of the image has such a number."""
 
 LOG_LENGTH = 1000
+LOG_LINE_LENGTH_MAX = 4096
 WRITE_LENGTH_MAX = 4096
+
+CONTENT_BYTES_MAX = 16 << 20
+"""Of all open control files together: each keeps what it had to say when it was opened."""
 
 
 class LogRing(logging.Handler):
@@ -39,7 +43,10 @@ class LogRing(logging.Handler):
         self.lines: deque[str] = deque(maxlen=LOG_LENGTH)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
+        line = self.format(record)
+        if len(line) > LOG_LINE_LENGTH_MAX:  # its end says which exception it was
+            line = f"{line[: LOG_LINE_LENGTH_MAX // 2]} ... {line[-LOG_LINE_LENGTH_MAX // 2 :]}"
+        self.lines.append(line)
 
 
 class Control:
@@ -54,6 +61,7 @@ class Control:
         live = [name for name, option in OPTIONS.items() if option.live]
         self.names = ["status", "trace", "log", *live]
         self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
+        self._content_bytes = 0
 
     def owns(self, ino: int) -> bool:
         return ino >= CONTROL_INO
@@ -73,6 +81,18 @@ class Control:
             return stat.S_IFDIR | 0o500
         read_only = self.name(ino) in ("status", "log")
         return stat.S_IFREG | (0o400 if read_only else 0o600)
+
+    def open(self, ino: int, flags: int) -> bytes:
+        """What reading this open file gives until release(); FsError(ENFILE) if it is too much."""
+        content = b"" if flags & os.O_ACCMODE == os.O_WRONLY else self.content(ino)
+        if self._content_bytes + len(content) > CONTENT_BYTES_MAX:
+            raise FsError(errno.ENFILE)
+        self._content_bytes += len(content)
+        return content
+
+    def release(self, content: bytes) -> None:
+        """An open file is closed."""
+        self._content_bytes -= len(content)
 
     def content(self, ino: int) -> bytes:
         """What reading the file gives, at this moment."""

@@ -76,7 +76,7 @@ class OpenFiles(pyfuse3.Operations):
     @answered
     async def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
         if self.control.owns(ino):
-            content = b"" if flags & os.O_WRONLY else self.control.content(ino)
+            content = self.control.open(ino, flags)
             return FileInfo(fh=self.data.open(Handle(None, content)), direct_io=True)
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self.volume.health.check_writable()
@@ -113,6 +113,7 @@ class OpenFiles(pyfuse3.Operations):
     @answered
     async def release(self, fh: int) -> None:
         handle = self.data.handles.pop(fh)
+        self.control.release(handle.content)
         if handle.node is not None:
             handle.node.opens -= 1
             await self._released(handle.node)
