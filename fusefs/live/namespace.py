@@ -158,6 +158,8 @@ class Namespace(XattrTable):
             gid = place.directory.gid
             if is_directory:
                 mode |= stat.S_ISGID
+        if self.metadata.count_inodes() >= self.metadata.block_count:
+            raise FsError(errno.ENOSPC)  # the metadata would grow for ever with empty files
         ino = self.metadata.new_ino()
         if target is None:
             mode = self._inherit_acl(place.directory, ino, mode, umask)

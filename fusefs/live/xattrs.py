@@ -17,6 +17,11 @@ from fusefs.live.stored import as_bytes
 
 XATTR_NAME_LENGTH_MAX = 255
 XATTR_SIZE_MAX = 65536
+XATTR_LIST_MAX = 65536
+"""Bytes that the names of an inode's xattrs have together: listxattr(2) can give no more."""
+
+XATTRS_SIZE_MAX = 1 << 20
+"""Bytes of all xattrs of an inode, names and values."""
 
 
 class XattrTable(NodeTable):
@@ -52,6 +57,7 @@ class XattrTable(NodeTable):
             self._check_takes_acl(node, name)
             self._set_acl(node, name, acl.decode(value), keeps_setgid=keeps_setgid)
         else:
+            self._check_room(ino, name, value)
             self._store(ino, name, value)
         self._touch(node, now_ns)
 
@@ -68,6 +74,15 @@ class XattrTable(NodeTable):
     def _value(self, ino: int, name: bytes) -> bytes | None:
         rows = self.metadata.query("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
         return as_bytes(rows[0][0]) if rows else None
+
+    def _check_room(self, ino: int, name: bytes, value: bytes) -> None:
+        """FsError(ENOSPC) if an inode's xattrs would be too many or too large together."""
+        sums = "total(length(name) + 1), total(length(name) + length(value))"
+        select = f"SELECT {sums} FROM xattr WHERE ino = ? AND name <> ?"
+        [[names_size, size]] = self.metadata.query(select, ino, name)
+        names_size, size = names_size + len(name) + 1, size + len(name) + len(value)
+        if names_size > XATTR_LIST_MAX or size > XATTRS_SIZE_MAX:
+            raise FsError(errno.ENOSPC)
 
     def _store(self, ino: int, name: bytes, value: bytes) -> None:
         self.metadata.change("INSERT OR REPLACE INTO xattr VALUES (?, ?, ?)", ino, name, value)

@@ -28,8 +28,8 @@ SHELF = {
 """What fill() makes, in this order."""
 
 
-def create(path: Path | str = ":memory:") -> Namespace:
-    metadata = Metadata.create(path, UUID_OURS, 1024, 100_000, 0, 0, 1)
+def create(path: Path | str = ":memory:", block_count: int = 100_000) -> Namespace:
+    metadata = Metadata.create(path, UUID_OURS, 1024, block_count, 0, 0, 1)
     return Namespace(metadata, Geometry())
 
 

@@ -28,7 +28,7 @@ from fusefs.live.namespace import (
     Namespace,
 )
 from fusefs.live.stored import NAME_LENGTH_MAX, TIME_NS_MAX
-from fusefs.live.xattrs import XATTR_SIZE_MAX
+from fusefs.live.xattrs import XATTR_LIST_MAX, XATTR_SIZE_MAX
 
 
 @pytest.fixture
@@ -327,3 +327,35 @@ def test_name_without_an_inode_is_an_io_error(names: Namespace) -> None:
     names.metadata.delete_inode(node.ino)
     with pytest.raises(FsError, match="EIO"):
         names.lookup(ROOT_INO, b"a")
+
+
+# -- limits ------------------------------------------------------------------------------
+
+
+def test_xattrs_of_an_inode_have_a_limit_together(names: Namespace) -> None:
+    """Their names as many as listxattr(2) can give, their values 1 MiB; to replace is no more."""
+    ino = make(names, "f").ino
+    value = bytes(XATTR_SIZE_MAX)
+    for i in range(15):
+        names.set_xattr(ino, b"user.%d" % i, value, 1)
+    with pytest.raises(FsError, match="ENOSPC"):
+        names.set_xattr(ino, b"user.15", value, 1)
+    names.set_xattr(ino, b"user.0", value, 1)
+    names.remove_xattr(ino, b"user.1", 1)
+    names.set_xattr(ino, b"user.x", value, 1)
+    other = make(names, "g").ino
+    fit = XATTR_LIST_MAX // 246
+    for i in range(fit):
+        names.set_xattr(other, b"user.%0240d" % i, b"", 1)
+    with pytest.raises(FsError, match="ENOSPC"):
+        names.set_xattr(other, b"user.%0240d" % fit, b"", 1)
+
+
+def test_inodes_are_as_many_as_blocks() -> None:
+    """Empty files take no block, but the metadata grows with each."""
+    names = create(block_count=50)
+    for i in range(49):
+        make(names, f"f{i}")
+    with pytest.raises(FsError, match="ENOSPC"):
+        make(names, "one more")
+    names.metadata.close()
