@@ -60,6 +60,14 @@ class DataRequests:
         self.handles[self._handle_count] = handle
         return self._handle_count
 
+    def open_control(self, ino: int, flags: int) -> int:
+        return self.open(Handle(None, self.control.open(ino, flags)))
+
+    def close(self, fh: int) -> Handle:
+        handle = self.handles.pop(fh)
+        self.control.release(handle.content)
+        return handle
+
     def read(self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int) -> None:
         handle = self.handles[fh]
         if handle.file is None:

@@ -28,7 +28,7 @@ from fusefs.live.nodes import Node
 from fusefs.live.stored import NAME_LENGTH_MAX, Entry, as_entries, as_int
 from fusefs.live.xattrs import XattrTable
 
-__all__ = ["Entry", "Namespace", "Node"]
+__all__ = ["NAME_LENGTH_MAX", "Entry", "Namespace", "Node"]
 
 LINK_COUNT_MAX = 65000
 

@@ -76,8 +76,7 @@ class OpenFiles(pyfuse3.Operations):
     @answered
     async def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
         if self.control.owns(ino):
-            content = self.control.open(ino, flags)
-            return FileInfo(fh=self.data.open(Handle(None, content)), direct_io=True)
+            return FileInfo(fh=self.data.open_control(ino, flags), direct_io=True)
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self.volume.health.check_writable()
         node = self.names.node(ino)
@@ -112,8 +111,7 @@ class OpenFiles(pyfuse3.Operations):
 
     @answered
     async def release(self, fh: int) -> None:
-        handle = self.data.handles.pop(fh)
-        self.control.release(handle.content)
+        handle = self.data.close(fh)
         if handle.node is not None:
             handle.node.opens -= 1
             await self._released(handle.node)

@@ -64,10 +64,9 @@ class Attributes:
                 return f"has {name} {getattr(self, name)!r}, which is no number"
         if not isinstance(self.target, bytes | None):
             return "has a symlink's target that is no path"
-        file_type = stat.S_IFMT(self.mode)
         if not 0 < self.ino < INO_END:
             return f"has a number that none can have, {self.ino}"
-        if not 0 <= self.mode <= 0xFFFF or file_type not in FILE_TYPES:
+        if not 0 <= self.mode <= 0xFFFF or stat.S_IFMT(self.mode) not in FILE_TYPES:
             return f"is of no known type (mode {self.mode:o})"
         for name in ("nlink", "uid", "gid", "rdev"):
             if not 0 <= getattr(self, name) <= ID_MAX:

@@ -57,7 +57,7 @@ class XattrTable(NodeTable):
             self._check_takes_acl(node, name)
             self._set_acl(node, name, acl.decode(value), keeps_setgid=keeps_setgid)
         else:
-            self._check_room(ino, name, value)
+            self._check_xattr_room(ino, name, value)
             self._store(ino, name, value)
         self._touch(node, now_ns)
 
@@ -75,7 +75,7 @@ class XattrTable(NodeTable):
         rows = self.metadata.query("SELECT value FROM xattr WHERE ino = ? AND name = ?", ino, name)
         return as_bytes(rows[0][0]) if rows else None
 
-    def _check_room(self, ino: int, name: bytes, value: bytes) -> None:
+    def _check_xattr_room(self, ino: int, name: bytes, value: bytes) -> None:
         """FsError(ENOSPC) if an inode's xattrs would be too many or too large together."""
         sums = "total(length(name) + 1), total(length(name) + length(value))"
         select = f"SELECT {sums} FROM xattr WHERE ino = ? AND name <> ?"

@@ -121,7 +121,7 @@ def use(image: Path) -> bool:
     logger.propagate = False
     try:
         with closing(daemon):
-            for act in (_walk, _change):
+            for act in (_change, _walk):  # damage that is met ends all changes
                 with suppress(FsError):
                     act(daemon)
             with suppress(FsError, OSError):
