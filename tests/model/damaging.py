@@ -9,6 +9,7 @@ exception is a fault of ours.  The driver logs those of a request: use() raises 
 
 import logging
 import stat
+import struct
 from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
 from pathlib import Path
@@ -31,6 +32,9 @@ BLOCK_SIZE = 1024
 IMAGE_SIZE = 1 << 20
 OPTIONS = Options(jitter=0, conversion_delay=0, readahead=0)
 FILE, DIRECTORY = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
+ID = 0xFFFFFFFF
+"""Of an entry of an ACL that needs none."""
+
 NODES_MAX = 300
 """Of a directory cycle there is no end."""
 
@@ -86,6 +90,11 @@ def make_image_in_use(path: Path) -> None:
             if i % 10 == 0:
                 names.set_xattr(node.ino, b"user.name", b"v" * i * 100, i)
                 names.link(node.ino, parents[2], b"link %d" % i, i)
+        acl = [(1, 6, ID), (2, 6, 7), (4, 6, ID), (16, 6, ID), (32, 4, ID)]
+        entries = struct.pack(
+            "<I" + "HHI" * len(acl), 2, *(number for row in acl for number in row)
+        )
+        names.set_xattr(parents[3], b"system.posix_acl_default", entries, 5)
         names.make(ROOT_INO, b"symlink", stat.S_IFLNK | 0o777, 0, 0, 0, 5, b"file 0")
         names.make(ROOT_INO, b"fifo", stat.S_IFIFO | 0o600, 0, 0, 0, 5)
         names.make(ROOT_INO, b"device", stat.S_IFBLK | 0o600, 0, 0, 0x801, 5)
@@ -174,6 +183,8 @@ def _read(daemon: Daemon, node: Node) -> None:
 def _change(daemon: Daemon) -> None:
     """Names come and go, files grow and shrink, in what is left of the tree."""
     names, fs = daemon.names, daemon.volume.fs
+    with suppress(FsError):  # the directory with an ACL that is inherited
+        names.make(4, b"heir", FILE, 0, 0, 0, 9)
     for entry in names.entries(ROOT_INO, 2, 20):
         with suppress(FsError):
             node = names.lookup(ROOT_INO, entry.name)
