@@ -46,7 +46,7 @@ cdef extern from *:
         unsigned max_background, congestion_threshold, want
     cdef struct fuse_ctx:
         int pid
-        unsigned uid
+        unsigned uid, gid
     cdef struct iovec:
         void *iov_base
         size_t iov_len

@@ -16,6 +16,9 @@ class Request:
     uid: int
     """Filesystem user id of the caller; 0 where the kernel itself asks."""
 
+    gid: int
+    """Filesystem group id of the caller; 0 where the kernel itself asks."""
+
     def reply_err(self, error: int) -> None:
         """Answer with an errno; 0 is success without data."""
 

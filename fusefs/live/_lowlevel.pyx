@@ -45,7 +45,7 @@ cdef class Request:
 
     cdef fuse_req_t req
     cdef readonly int pid
-    cdef readonly unsigned uid
+    cdef readonly unsigned uid, gid
 
     def reply_err(self, int error):
         fuse_reply_err(self.taken(), error)
@@ -82,7 +82,8 @@ cdef void call(method, fuse_req_t req, tuple args) noexcept:
     data_request = True
     cdef Request request = Request.__new__(Request)
     request.req = req
-    request.pid, request.uid = fuse_req_ctx(req).pid, fuse_req_ctx(req).uid
+    ctx = fuse_req_ctx(req)
+    request.pid, request.uid, request.gid = ctx.pid, ctx.uid, ctx.gid
     try:
         method(request, *args)
     except BaseException:

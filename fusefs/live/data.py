@@ -100,10 +100,11 @@ class DataRequests:
         if file is None:  # the kernel's own writeback of a mapped page: any handle or none
             assert node.inode is not None
             file = OpenFile(node.inode)
-        if request.uid and not writepage:  # the kernel leaves it to us where it caches nothing
-            node.drop_privileges()
-        node.mtime_ns = node.ctime_ns = time.time_ns()
-        self.volume.namespace.mark_changed(node)
+        if writepage:  # page_mkwrite() takes no privileges in Linux either
+            node.mtime_ns = node.ctime_ns = time.time_ns()
+            self.volume.namespace.mark_changed(node)
+        else:
+            self.volume.namespace.modified(node, request, time.time_ns())
         direct = bool(flags & os.O_DIRECT) and not writepage
         sync = bool(flags & os.O_DSYNC) and not writepage
         coroutine = write(self.volume.fs, file, pos, data, direct=direct, sync=sync)
@@ -121,8 +122,7 @@ class DataRequests:
         node = self._regular(request, ino)
         if node is None or node.inode is None or self._refused(request):
             return
-        node.mtime_ns = node.ctime_ns = time.time_ns()
-        self.volume.namespace.mark_changed(node)
+        self.volume.namespace.modified(node, request, time.time_ns())
         coroutine = fallocate(self.volume.fs, node.inode, mode, pos, length)
         self._start(request, node, "fallocate", coroutine, lambda _: request.reply_err(0))
 
@@ -145,8 +145,7 @@ class DataRequests:
             return
         if self._refused(request):
             return
-        target.node.mtime_ns = target.node.ctime_ns = time.time_ns()
-        self.volume.namespace.mark_changed(target.node)
+        self.volume.namespace.modified(target.node, request, time.time_ns())
         coroutine = copy_range(self.volume.fs, source.file, pos_in, target.file, pos_out, length)
         self._start(request, target.node, "copy_file_range", coroutine, request.reply_write)
 

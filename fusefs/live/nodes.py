@@ -36,6 +36,7 @@ class Node:
 
     lookups     how often the kernel was given it, less what it has forgotten
     opens       open files and directories
+    capability  whether it has security.capability; None if nobody has looked
     changed     attributes in memory differ from the stored; set by mark_changed()
     """
 
@@ -53,6 +54,7 @@ class Node:
     inode: Inode | None = None
     lookups: int = 0
     opens: int = 0
+    capability: bool | None = None
     changed: bool = False
 
     @property
@@ -80,12 +82,6 @@ class Node:
             return 0
         extents = self.inode.extents
         return (extents.blocks_allocated + extents.blocks_delalloc) * self.block_size // 512
-
-    def drop_privileges(self) -> None:
-        """Somebody who is not root changes the content: setattr_should_drop_suidgid()."""
-        if self.mode & stat.S_IXGRP:
-            self.mode &= ~stat.S_ISGID
-        self.mode &= ~stat.S_ISUID
 
     @property
     def is_stored(self) -> bool:

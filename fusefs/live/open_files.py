@@ -95,10 +95,7 @@ class OpenFiles(pyfuse3.Operations):
         """O_TRUNC comes with no setattr: not for the size, nor for times and setuid."""
         if node.size or node.blocks_512:
             await self._set_size(node, 0, ctx.pid)
-        if ctx.uid:
-            node.drop_privileges()
-        node.mtime_ns = node.ctime_ns = time.time_ns()
-        self.names.mark_changed(node)
+        self.names.modified(node, ctx, time.time_ns())
 
     def _opened(self, node: Node) -> FileInfo:
         """Every open bypasses the kernel's own page cache: the model has the only one."""

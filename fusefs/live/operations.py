@@ -21,7 +21,7 @@ from fusefs.errors import FsError
 from fusefs.file_io import make_durable
 from fusefs.live.answer import answered
 from fusefs.live.attributes import control_attributes
-from fusefs.live.callers import may_keep_setgid
+from fusefs.live.callers import drop_privileges, may_keep_setgid
 from fusefs.live.control import CONTROL_INO, CONTROL_NAME
 from fusefs.live.namespace import Node
 from fusefs.live.open_files import OpenFiles
@@ -77,12 +77,14 @@ class Operations(OpenFiles):
         self.volume.health.check_writable()
         node = self.names.node(ino)
         now = time.time_ns()
-        if fields.update_size:
-            await self._set_size(node, attr.st_size, ctx.pid)
-            node.mtime_ns = now
         if fields.update_mode:
             with self.volume.changing():
                 self.names.set_mode(node, attr.st_mode)
+        if fields.update_size:
+            await self._set_size(node, attr.st_size, ctx.pid)
+            self.names.modified(node, ctx, now)
+        if (fields.update_uid or fields.update_gid) and not node.is_directory:
+            drop_privileges(ctx, node)  # as a member of the old group
         if fields.update_uid:
             node.uid = attr.st_uid
         if fields.update_gid:
@@ -235,8 +237,7 @@ class Operations(OpenFiles):
     async def setxattr(self, ino: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
-        group = self.names.node(ino).gid
-        keeps_setgid = may_keep_setgid(ctx.uid, ctx.gid, ctx.pid, group)
+        keeps_setgid = may_keep_setgid(ctx, self.names.node(ino))
         with self.volume.changing():
             self.names.set_xattr(ino, name, value, time.time_ns(), keeps_setgid=keeps_setgid)
 

@@ -11,6 +11,7 @@ import stat
 
 from fusefs.errors import FsError
 from fusefs.live import acl
+from fusefs.live.callers import Caller, drop_privileges
 from fusefs.live.metadata import clamp_time
 from fusefs.live.nodes import Node, NodeTable
 from fusefs.live.stored import as_bytes
@@ -22,6 +23,9 @@ XATTR_LIST_MAX = 65536
 
 XATTRS_SIZE_MAX = 1 << 20
 """Bytes of all xattrs of an inode, names and values."""
+
+CAPABILITY = b"security.capability"
+"""The rights that a program has: setcap(8)."""
 
 
 class XattrTable(NodeTable):
@@ -59,6 +63,7 @@ class XattrTable(NodeTable):
         else:
             self._check_xattr_room(ino, name, value)
             self._store(ino, name, value)
+            node.capability = None
         self._touch(node, now_ns)
 
     def remove_xattr(self, ino: int, name: bytes, now_ns: int) -> None:
@@ -67,6 +72,7 @@ class XattrTable(NodeTable):
         if name.startswith(b"system."):
             self._check_takes_acl(node, name)
         if self._remove(ino, name):
+            node.capability = None
             self._touch(node, now_ns)
         elif name not in (acl.ACCESS, acl.DEFAULT):
             raise FsError(errno.ENODATA)
@@ -145,6 +151,18 @@ class XattrTable(NodeTable):
         if stat.S_ISDIR(mode):
             self._store(ino, acl.DEFAULT, default.encode())
         return mode
+
+    # -- privileges --------------------------------------------------------------------
+
+    def modified(self, node: Node, caller: Caller, now_ns: int) -> None:
+        """file_modified(): a caller changes the content, so times move and privileges go."""
+        node.mtime_ns = node.ctime_ns = now_ns
+        drop_privileges(caller, node)
+        if node.capability is None:
+            node.capability = self._value(node.ino, CAPABILITY) is not None
+        if node.capability:
+            node.capability = not self._remove(node.ino, CAPABILITY)
+        self.mark_changed(node)
 
     # -- what changes share ------------------------------------------------------------
 

@@ -517,26 +517,6 @@ def test_new_names_belong_to_their_maker(top: Path):
     assert directory.st_mode & stat.S_ISGID
 
 
-@needs_root
-@pytest.mark.parametrize("script", ["echo x >> file", ": > file", "truncate -s 1 file"])
-def test_writing_as_another_user_takes_setuid_away(top: Path, script: str):
-    """What Linux does in file_remove_privs(): nobody inherits a changed program's rights."""
-    (top / "file").write_bytes(b"program")
-    os.chown(top / "file", NOBODY, NOBODY)
-    (top / "file").chmod(0o6777)
-    status, said = as_nobody(script, top)
-    assert status == 0, said
-    assert stat.S_IMODE((top / "file").stat().st_mode) == 0o777
-
-
-@needs_root
-def test_writing_as_root_keeps_setuid(top: Path):
-    (top / "file").touch()
-    (top / "file").chmod(0o6777)
-    (top / "file").write_bytes(b"program")
-    assert stat.S_IMODE((top / "file").stat().st_mode) == 0o6777
-
-
 # -- the control directory -----------------------------------------------------------
 
 
