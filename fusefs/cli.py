@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from fusefs.live.atime import ATIME_OPTIONS
 from fusefs.live.control import CONTROL_NAME
 from fusefs.live.daemon import LOCK_WAIT_S, MountError, MountRequest, mount
 from fusefs.live.fsck import fsck
@@ -32,9 +33,10 @@ FUSE_OPTIONS = frozenset(
     [
         *("allow_other", "allow_root", "auto_unmount", "ro", "rw", "suid", "nosuid"),
         *("dev", "nodev", "exec", "noexec", "atime", "noatime", "sync", "async", "dirsync"),
+        *ATIME_OPTIONS,
     ]
 )
-"""What libfuse and the kernel understand; passed on as it is."""
+"""What libfuse, the kernel or the daemon understand; passed on as it is."""
 
 IGNORED_OPTIONS = frozenset(
     ("defaults", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "relatime")

@@ -14,9 +14,10 @@ cdef extern from *:
     #include <sys/uio.h>
     #include <fuse_lowlevel.h>
     #include <linux/fuse.h>
-    #define FOPEN_PARALLEL (1u << 6)           /* three names that older headers lack */
+    #define FOPEN_PARALLEL (1u << 6)           /* four names that older headers lack */
     #define DIRECT_IO_ALLOW_MMAP_2 (1u << 4)   /* bit 36: bit 4 of flags2 */
     #define INIT_EXT (1u << 30)
+    #define OPCODE_TMPFILE 51
     typedef void *op;
     /* The symbols are libfuse's; the C names are not, as headers may define those inline. */
     struct fuse_session *our_new(struct fuse_args *, const void *, size_t, void *)
@@ -38,7 +39,10 @@ cdef extern from *:
     cdef struct fuse_args
     cdef struct fuse_session
     cdef struct fuse_buf:
-        pass
+        size_t size
+        void *mem
+    cdef struct fuse_in_header:
+        uint32_t opcode
     cdef struct fuse_file_info:
         int flags
         uint64_t fh
@@ -66,6 +70,7 @@ cdef extern from *:
     bint is_writepage(const fuse_file_info *)
     void set_errno(int)
     const unsigned FUSE_CAP_DONT_MASK
+    const uint32_t FUSE_CREATE, OPCODE_TMPFILE
     const uint32_t FOPEN_PARALLEL, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT
     const fuse_ctx *fuse_req_ctx(fuse_req_t)
     int fuse_reply_err(fuse_req_t, int)

@@ -9,7 +9,8 @@ with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and call
                                  and takes the umask from the kernel: a default ACL replaces it
     fuse_session_mount           every reply then passes reply_writev()
     fuse_reply_open, _create     ask reply_writev() for FOPEN_PARALLEL_DIRECT_WRITES
-    fuse_session_process_buf     takes further requests while there are some
+    fuse_session_process_buf     takes further requests while there are some, and O_TMPFILE
+                                 for a create() of the name '/', which it is but for its number
 
 No policy: each operation calls one method of the handler.  A Request is answered exactly
 once; one that nobody answered is answered with EIO when it is dropped.
@@ -191,6 +192,13 @@ cdef public int our_create(fuse_req_t req, const void *entry, const fuse_file_in
     return (<create_t> dlsym(RTLD_NEXT, "fuse_reply_create"))(req, entry, fi)
 
 
+cdef void take_tmpfile(const fuse_buf *buf) noexcept:
+    """libfuse before 3.17 has no tmpfile; the kernel's request is that of create."""
+    header = <fuse_in_header *> buf.mem
+    if buf.size >= sizeof(fuse_in_header) and header.opcode == OPCODE_TMPFILE:
+        header.opcode = FUSE_CREATE
+
+
 cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
     """Process a request; while they are for the handler, take the next one at once.
 
@@ -200,6 +208,7 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
     if real_process is NULL:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
     data_request = False
+    take_tmpfile(buf)
     real_process(se, buf)
     for _ in range(DRAIN_MAX):
         try:
@@ -211,6 +220,7 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
         if fuse_session_receive_buf(se, &drain_buf) <= 0:
             return
         data_request = False
+        take_tmpfile(&drain_buf)
         real_process(se, &drain_buf)
 
 

@@ -23,6 +23,7 @@ import trio
 from fusefs.errors import FsError
 from fusefs.file_io import commit_names, writeback_inode
 from fusefs.live import _lowlevel
+from fusefs.live.atime import ATIME_OPTIONS, Atime
 from fusefs.live.control import Control, LogRing
 from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
@@ -49,7 +50,7 @@ class MountError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """What to mount, where, and how.  fuse_options go to libfuse as they are."""
+    """What to mount, where, and how.  fuse_options go to libfuse."""
 
     image: str
     mountpoint: str
@@ -173,8 +174,8 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         before_space=volume.wait_forgotten,
     )
     control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
-    keeps_atime = not {"ro", "noatime"} & set(request.fuse_options)
-    data = DataRequests(volume, driver, control, keeps_atime=keeps_atime)
+    atime = Atime(volume.namespace, request.fuse_options)
+    data = DataRequests(volume, driver, control, atime)
     _lowlevel.install(data)
     fuse_options = {"default_permissions", f"fsname={_fsname(request.image)}", "subtype=fusefs"}
     try:
@@ -182,7 +183,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
             pyfuse3.init(
                 Operations(volume, driver, data, control),
                 request.mountpoint,
-                fuse_options | set(request.fuse_options),
+                fuse_options.union(request.fuse_options) - ATIME_OPTIONS,
             )
     except RuntimeError as error:
         volume.close()

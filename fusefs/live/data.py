@@ -17,13 +17,12 @@ from fusefs.errors import FsError
 from fusefs.file_io import copy_range, read, write
 from fusefs.inode import OpenFile
 from fusefs.live._lowlevel import Request
+from fusefs.live.atime import Atime
 from fusefs.live.control import Control
 from fusefs.live.driver import Driver, ModelCoroutine
 from fusefs.live.namespace import Node
 from fusefs.live.volume import Volume
 from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
-
-RELATIME_AGE_NS = 24 * 3600 * 1_000_000_000
 
 
 class Handle:
@@ -41,16 +40,14 @@ class Handle:
 class DataRequests:
     """The handler of the extension.  handles are the open files by number.
 
-    keeps_atime is false for a mount with ro or noatime: reading then changes nothing.
+    atime says what reading does to it.
     """
 
-    def __init__(
-        self, volume: Volume, driver: Driver, control: Control, *, keeps_atime: bool
-    ) -> None:
+    def __init__(self, volume: Volume, driver: Driver, control: Control, atime: Atime) -> None:
         self.volume = volume
         self.driver = driver
         self.control = control
-        self.keeps_atime = keeps_atime
+        self.atime = atime
         self.handles: dict[int, Handle] = {}
         self._handle_count = 0
         self.run_ready = driver.run_ready
@@ -74,8 +71,8 @@ class DataRequests:
             request.reply_buf(handle.content[pos : pos + size])
             return
         assert handle.node is not None
-        if self.keeps_atime and not flags & os.O_NOATIME:
-            self._touch_atime(handle.node)
+        if not flags & os.O_NOATIME:
+            self.atime.touch(handle.node, time.time_ns())
         direct = bool(flags & os.O_DIRECT)
         coroutine = read(self.volume.fs, handle.file, pos, size, direct=direct)
         self._start(request, handle.node, "read", coroutine, request.reply_buf)
@@ -145,7 +142,10 @@ class DataRequests:
             return
         if self._refused(request):
             return
-        self.volume.namespace.modified(target.node, request, time.time_ns())
+        now = time.time_ns()
+        if source.node is not None:
+            self.atime.touch(source.node, now)
+        self.volume.namespace.modified(target.node, request, now)
         coroutine = copy_range(self.volume.fs, source.file, pos_in, target.file, pos_out, length)
         self._start(request, target.node, "copy_file_range", coroutine, request.reply_write)
 
@@ -165,15 +165,6 @@ class DataRequests:
         if self.volume.health.failure:
             request.reply_err(errno.EROFS)
         return bool(self.volume.health.failure)
-
-    def _touch_atime(self, node: Node) -> None:
-        """relatime: only if atime is not newer than the last change, or a day old."""
-        if self.volume.health.failure:
-            return
-        now, atime = time.time_ns(), node.atime_ns
-        if atime <= max(node.mtime_ns, node.ctime_ns) or now - atime > RELATIME_AGE_NS:
-            node.atime_ns = now
-            self.volume.namespace.mark_changed(node)
 
     def _start(
         self,

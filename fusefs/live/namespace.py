@@ -50,9 +50,9 @@ class Namespace(XattrTable):
 
     def lookup(self, parent: int, name: bytes) -> Node:
         """The node that a name leads to; FsError(ENOENT) if there is no such name."""
-        directory = self._directory(parent)
         if name == b".":
-            return directory
+            return self.node(parent)  # of a file, too: open_by_handle_at(2) and NFS ask so
+        self._directory(parent)
         if name == b"..":
             return self.node(self._parent(parent))
         return self._named(parent, name)
@@ -151,26 +151,49 @@ class Namespace(XattrTable):
         """
         place = Place(self._directory(parent), name)
         self._check_free(place)
-        is_directory = stat.S_ISDIR(mode)
-        if is_directory:
+        if stat.S_ISDIR(mode):
             self._check_room(place.directory)
-        if place.directory.mode & stat.S_ISGID:
-            gid = place.directory.gid
-            if is_directory:
+        nlink = 2 if stat.S_ISDIR(mode) else 1
+        node = self._new(place.directory, mode, nlink, uid, gid, rdev, now_ns, target, umask)
+        self._insert_name(place, node.ino)
+        self._touch_directory(place.directory, now_ns, links=int(node.is_directory))
+        return node
+
+    def make_unnamed(
+        self, parent: int, mode: int, uid: int, gid: int, now_ns: int, umask: int = 0
+    ) -> Node:
+        """A new file without a name: O_TMPFILE; link() may give it one, and a crash removes it."""
+        return self._new(self._directory(parent), mode, 0, uid, gid, 0, now_ns, None, umask)
+
+    def _new(
+        self,
+        directory: Node,
+        mode: int,
+        nlink: int,
+        uid: int,
+        gid: int,
+        rdev: int,
+        now_ns: int,
+        target: bytes | None,
+        umask: int,
+    ) -> Node:
+        """A new inode that gets its rights from a directory."""
+        if directory.mode & stat.S_ISGID:
+            gid = directory.gid
+            if stat.S_ISDIR(mode):
                 mode |= stat.S_ISGID
         if self.metadata.count_inodes() >= self.metadata.block_count:
             raise FsError(errno.ENOSPC)  # the metadata would grow for ever with empty files
         ino = self.metadata.new_ino()
         if target is None:
-            mode = self._inherit_acl(place.directory, ino, mode, umask)
-        nlink = 2 if is_directory else 1
+            mode = self._inherit_acl(directory, ino, mode, umask)
         attributes = Attributes(
             ino, mode, nlink, uid, gid, rdev, 0, 0, now_ns, now_ns, now_ns, target
         )
         self.metadata.save_attributes(attributes)
-        self._insert_name(place, ino)
-        self._touch_directory(place.directory, now_ns, links=int(is_directory))
-        return self.add(attributes, map_is_stored=False)
+        node = self.add(attributes, map_is_stored=False)
+        node.linkable = not nlink
+        return node
 
     def link(self, ino: int, parent: int, name: bytes, now_ns: int) -> Node:
         """Give a file one more name; return its node."""
@@ -179,13 +202,14 @@ class Namespace(XattrTable):
         node = self.node(ino)
         if node.is_directory:
             raise FsError(errno.EPERM)
-        if not node.nlink:
+        if not node.nlink and not node.linkable:
             raise FsError(errno.ENOENT)
         if node.nlink >= LINK_COUNT_MAX:
             raise FsError(errno.EMLINK)
         self._insert_name(place, ino)
         self._touch_directory(place.directory, now_ns)
         self._touch(node, now_ns, links=1)
+        node.linkable = False
         return node
 
     def unlink(self, parent: int, name: bytes, now_ns: int) -> Node:

@@ -36,6 +36,7 @@ class Node:
 
     lookups     how often the kernel was given it, less what it has forgotten
     opens       open files and directories
+    linkable    made by O_TMPFILE: may get a first name
     capability  whether it has security.capability; None if nobody has looked
     changed     attributes in memory differ from the stored; set by mark_changed()
     """
@@ -54,6 +55,7 @@ class Node:
     inode: Inode | None = None
     lookups: int = 0
     opens: int = 0
+    linkable: bool = False
     capability: bool | None = None
     changed: bool = False
 

@@ -140,6 +140,7 @@ class OpenFiles(pyfuse3.Operations):
                 if not pyfuse3.readdir_reply(token, name.encode(), entry, i):
                     return
             return
+        self.data.atime.touch(self.names.node(fh), time.time_ns())
         while True:
             entries = self.names.entries(fh, start_id, ENTRIES_AT_A_TIME)
             for found in entries:

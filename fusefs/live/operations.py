@@ -23,17 +23,21 @@ from fusefs.live.answer import answered
 from fusefs.live.attributes import control_attributes
 from fusefs.live.callers import drop_privileges, may_keep_setgid
 from fusefs.live.control import CONTROL_INO, CONTROL_NAME
+from fusefs.live.metadata import clamp_time
 from fusefs.live.namespace import Node
 from fusefs.live.open_files import OpenFiles
 from fusefs.live.stored import NAME_LENGTH_MAX
 
 log = logging.getLogger(__name__)
 
+TMPFILE_NAME = b"/"
+"""The kernel's name of a file without one: O_TMPFILE arrives as a create() of it."""
+
 
 class Operations(OpenFiles):
     """The namespace of one mount."""
 
-    supports_dot_lookup = False
+    supports_dot_lookup = True
     enable_writeback_cache = False
     enable_acl = True
 
@@ -90,9 +94,9 @@ class Operations(OpenFiles):
         if fields.update_gid:
             node.gid = attr.st_gid
         if fields.update_atime:
-            node.atime_ns = attr.st_atime_ns
+            node.atime_ns = clamp_time(attr.st_atime_ns)
         if fields.update_mtime:
-            node.mtime_ns = attr.st_mtime_ns
+            node.mtime_ns = clamp_time(attr.st_mtime_ns)
         node.ctime_ns = now
         self.names.mark_changed(node)
         return self._attributes(node)
@@ -122,6 +126,13 @@ class Operations(OpenFiles):
                 parent, name, mode, ctx.uid, ctx.gid, rdev, now, target, umask=ctx.umask
             )
 
+    def _make_unnamed(self, parent: int, mode: int, ctx: RequestContext) -> Node:
+        if self.control.owns(parent):
+            raise FsError(errno.EPERM)
+        self._changed()
+        now = time.time_ns()
+        return self.names.make_unnamed(parent, mode, ctx.uid, ctx.gid, now, ctx.umask)
+
     @answered
     async def mknod(
         self, parent: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
@@ -132,7 +143,11 @@ class Operations(OpenFiles):
     async def create(
         self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
-        node = self._make(parent, name, stat.S_IFREG | stat.S_IMODE(mode), 0, ctx)
+        mode = stat.S_IFREG | stat.S_IMODE(mode)
+        if name == TMPFILE_NAME:
+            node = self._make_unnamed(parent, mode, ctx)
+        else:
+            node = self._make(parent, name, mode, 0, ctx)
         opened, entry = self._opened(node), self._looked_up(node)
         await self._out_of_step(flags)
         return opened, entry
@@ -152,10 +167,11 @@ class Operations(OpenFiles):
 
     @answered
     async def readlink(self, ino: int, ctx: RequestContext) -> bytes:
-        target = self.names.node(ino).target
-        if target is None:
+        node = self.names.node(ino)
+        if node.target is None:
             raise FsError(errno.EINVAL)
-        return target
+        self.data.atime.touch(node, time.time_ns())
+        return node.target
 
     @answered
     async def link(

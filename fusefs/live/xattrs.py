@@ -27,6 +27,17 @@ XATTRS_SIZE_MAX = 1 << 20
 CAPABILITY = b"security.capability"
 """The rights that a program has: setcap(8)."""
 
+NAMESPACES = (b"user.", b"trusted.", b"security.")
+ACLS = (acl.ACCESS, acl.DEFAULT)
+
+
+def _check_namespace(name: bytes) -> None:
+    """What xattr_resolve_name() refuses: FUSE lets every name through."""
+    if not name.startswith(NAMESPACES) and name not in ACLS:
+        raise FsError(errno.EOPNOTSUPP)
+    if name in NAMESPACES:
+        raise FsError(errno.EINVAL)
+
 
 class XattrTable(NodeTable):
     """The inodes of one mount, with their extended attributes."""
@@ -34,6 +45,7 @@ class XattrTable(NodeTable):
     def get_xattr(self, ino: int, name: bytes) -> bytes:
         """The value; FsError(ENODATA) if there is none."""
         self.node(ino)
+        _check_namespace(name)
         value = self._value(ino, name)
         if value is None:
             raise FsError(errno.ENODATA)
@@ -57,8 +69,8 @@ class XattrTable(NodeTable):
             raise FsError(errno.ERANGE)
         if len(value) > XATTR_SIZE_MAX:
             raise FsError(errno.E2BIG)
-        if name.startswith(b"system."):
-            self._check_takes_acl(node, name)
+        _check_namespace(name)
+        if name in ACLS:
             self._set_acl(node, name, acl.decode(value), keeps_setgid=keeps_setgid)
         else:
             self._check_xattr_room(ino, name, value)
@@ -69,12 +81,11 @@ class XattrTable(NodeTable):
     def remove_xattr(self, ino: int, name: bytes, now_ns: int) -> None:
         """FsError(ENODATA) if there is none; an ACL that is not there is as good as removed."""
         node = self.node(ino)
-        if name.startswith(b"system."):
-            self._check_takes_acl(node, name)
+        _check_namespace(name)
         if self._remove(ino, name):
             node.capability = None
             self._touch(node, now_ns)
-        elif name not in (acl.ACCESS, acl.DEFAULT):
+        elif name not in ACLS:
             raise FsError(errno.ENODATA)
 
     def _value(self, ino: int, name: bytes) -> bytes | None:
@@ -107,14 +118,12 @@ class XattrTable(NodeTable):
             self._store(node.ino, acl.ACCESS, access.with_mode(mode).encode())
             self._store_mode(node)
 
-    def _check_takes_acl(self, node: Node, name: bytes) -> None:
-        """What vfs_set_acl() and set_posix_acl() refuse."""
-        if name not in (acl.ACCESS, acl.DEFAULT) or stat.S_ISLNK(node.mode):
+    def _set_acl(self, node: Node, name: bytes, new: acl.Acl, *, keeps_setgid: bool) -> None:
+        """What vfs_set_acl() and set_posix_acl() refuse, and what they do."""
+        if stat.S_ISLNK(node.mode):
             raise FsError(errno.EOPNOTSUPP)
         if name == acl.DEFAULT and not node.is_directory:
             raise FsError(errno.EACCES)
-
-    def _set_acl(self, node: Node, name: bytes, new: acl.Acl, *, keeps_setgid: bool) -> None:
         if name == acl.ACCESS:
             node.mode = node.mode & ~acl.PERMISSIONS | new.mode
             if not keeps_setgid:

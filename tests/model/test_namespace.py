@@ -104,6 +104,11 @@ ERRORS: dict[str, tuple[str, Callable[[Namespace], object]]] = {
         "E2BIG",
         lambda n: n.set_xattr(ROOT_INO, b"x", b"v" * (XATTR_SIZE_MAX + 1), 1),
     ),
+    "xattr of no namespace": ("ENOTSUP", lambda n: n.set_xattr(ROOT_INO, b"x.a", b"", 1)),
+    "xattr of the system's": ("ENOTSUP", lambda n: n.set_xattr(ROOT_INO, b"system.a", b"", 1)),
+    "xattr that is a namespace": ("EINVAL", lambda n: n.set_xattr(ROOT_INO, b"user.", b"", 1)),
+    "get xattr of no namespace": ("ENOTSUP", lambda n: n.get_xattr(ROOT_INO, b"x.a")),
+    "remove xattr of no namespace": ("ENOTSUP", lambda n: n.remove_xattr(ROOT_INO, b"x.a", 1)),
     "xattr of no inode": ("ESTALE", lambda n: n.set_xattr(99, b"x", b"v", 1)),
 }
 

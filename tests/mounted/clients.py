@@ -189,15 +189,15 @@ def aligned(data: bytes) -> memoryview:
 def fallocate(path: Path, mode: int, pos: int, length: int) -> None:
     with opened(path, os.O_RDWR | os.O_CREAT) as fd:
         if _libc.fallocate(fd, mode, pos, length):
-            raise _os_error(path)
+            raise os_error(path)
 
 
 def renameat2(source: Path, target: Path, flags: int) -> None:
     if _libc.renameat2(AT_FDCWD, bytes(source), AT_FDCWD, bytes(target), flags):
-        raise _os_error(source)
+        raise os_error(source)
 
 
-def _os_error(path: Path) -> OSError:
+def os_error(path: Path) -> OSError:
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number), str(path))
 

@@ -36,8 +36,6 @@ CONTROL_CHANGES = [
     *("link", "chmod", "setxattr", "write"),
 ]
 
-LONG_AGO_NS = 1_000_000_000_123_456_789
-
 
 # -- making names --------------------------------------------------------------------
 
@@ -308,85 +306,6 @@ def _after_commit(directory: Path) -> os.statvfs_result:
     with opened(directory, os.O_RDONLY) as fd:
         os.fsync(fd)
     return os.statvfs(directory)
-
-
-def test_times_are_kept_to_the_nanosecond(top: Path):
-    (top / "file").touch()
-    for times in [(LONG_AGO_NS, LONG_AGO_NS + 1), (-1, -LONG_AGO_NS), (1 << 33, 1 << 62)]:
-        os.utime(top / "file", ns=times)
-        found = (top / "file").stat()
-        assert (found.st_atime_ns, found.st_mtime_ns) == times
-
-
-@pytest.mark.parametrize(
-    ("change", "mtime", "ctime"),
-    [
-        pytest.param(lambda p: p.write_bytes(b"x"), True, True, id="write"),
-        pytest.param(lambda p: os.truncate(p, 10), True, True, id="truncate"),
-        pytest.param(lambda p: fallocate(p, 0, 0, 4096), True, True, id="fallocate"),
-        pytest.param(lambda p: p.chmod(0o600), False, True, id="chmod"),
-        pytest.param(lambda p: os.link(p, f"{p}2"), False, True, id="link"),
-        pytest.param(lambda p: p.rename(f"{p}2"), False, True, id="rename"),
-        pytest.param(lambda p: os.setxattr(p, "user.a", b""), False, True, id="setxattr"),
-        pytest.param(lambda p: open(p, "w").close(), True, True, id="O_TRUNC"),
-        pytest.param(lambda p: open(p, "a").close(), False, False, id="open"),
-    ],
-)
-def test_change_moves_its_times_only(
-    top: Path,
-    change: Callable[[Path], object],
-    mtime: bool,
-    ctime: bool,
-):
-    """POSIX: which calls mark mtime and ctime for update."""
-    with opened(top / "file", os.O_RDWR | os.O_CREAT) as fd:
-        os.utime(fd, ns=(LONG_AGO_NS, LONG_AGO_NS))
-        before = os.fstat(fd)
-        change(top / "file")
-        after = os.fstat(fd)
-    assert (after.st_mtime_ns > before.st_mtime_ns) == mtime
-    assert (after.st_ctime_ns > before.st_ctime_ns) == ctime
-
-
-def test_directory_times_follow_its_names(top: Path):
-    (top / "dir").mkdir()
-    for change in (
-        lambda: (top / "dir/a").touch(),
-        lambda: (top / "dir/a").rename(top / "dir/b"),
-        lambda: (top / "dir/b").unlink(),
-    ):
-        os.utime(top / "dir", ns=(LONG_AGO_NS, LONG_AGO_NS))
-        change()
-        assert (top / "dir").stat().st_mtime_ns > LONG_AGO_NS
-
-
-def test_reading_moves_atime_once_after_a_change(top: Path):
-    """relatime."""
-    (top / "file").write_bytes(b"content")
-    os.utime(top / "file", ns=(LONG_AGO_NS, LONG_AGO_NS + 1))
-    (top / "file").read_bytes()
-    first = (top / "file").stat().st_atime_ns
-    assert first > LONG_AGO_NS + 1
-    (top / "file").read_bytes()
-    assert (top / "file").stat().st_atime_ns == first
-
-
-@pytest.mark.parametrize("option", ["ro", "noatime"])
-def test_reading_changes_no_time_where_the_mount_says_so(mount: Callable[..., Mount], option: str):
-    m = mount()
-    (m.path / "file").write_bytes(b"content")
-    os.utime(m.path / "file", ns=(LONG_AGO_NS, LONG_AGO_NS + 1))
-    m.remount(**{option: True})
-    assert (m.path / "file").read_bytes() == b"content"
-    assert (m.path / "file").stat().st_atime_ns == LONG_AGO_NS
-
-
-def test_reading_with_o_noatime_changes_no_time(top: Path):
-    (top / "file").write_bytes(b"content")
-    os.utime(top / "file", ns=(LONG_AGO_NS, LONG_AGO_NS + 1))
-    with opened(top / "file", os.O_RDONLY | os.O_NOATIME) as fd:
-        assert os.read(fd, 10) == b"content"
-    assert (top / "file").stat().st_atime_ns == LONG_AGO_NS
 
 
 def test_read_only_mount_refuses_changes(mount: Callable[..., Mount]):
