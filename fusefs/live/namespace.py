@@ -136,7 +136,7 @@ class Namespace(XattrTable):
     def make(
         self,
         parent: int,
-        name: bytes,
+        name: bytes | None,
         mode: int,
         uid: int,
         gid: int,
@@ -145,54 +145,36 @@ class Namespace(XattrTable):
         target: bytes | None = None,
         umask: int = 0,
     ) -> Node:
-        """A new inode with a name: mknod, create, mkdir, or symlink if target is given.
+        """A new inode: mknod, create, mkdir, or symlink if target is given.
 
+        Without a name it is a file of O_TMPFILE: link() may give it one, a crash removes it.
         mode has the file type; the umask, or a default ACL instead, takes bits from it.
         """
-        place = Place(self._directory(parent), name)
-        self._check_free(place)
-        if stat.S_ISDIR(mode):
-            self._check_room(place.directory)
-        nlink = 2 if stat.S_ISDIR(mode) else 1
-        node = self._new(place.directory, mode, nlink, uid, gid, rdev, now_ns, target, umask)
-        self._insert_name(place, node.ino)
-        self._touch_directory(place.directory, now_ns, links=int(node.is_directory))
-        return node
-
-    def make_unnamed(
-        self, parent: int, mode: int, uid: int, gid: int, now_ns: int, umask: int = 0
-    ) -> Node:
-        """A new file without a name: O_TMPFILE; link() may give it one, and a crash removes it."""
-        return self._new(self._directory(parent), mode, 0, uid, gid, 0, now_ns, None, umask)
-
-    def _new(
-        self,
-        directory: Node,
-        mode: int,
-        nlink: int,
-        uid: int,
-        gid: int,
-        rdev: int,
-        now_ns: int,
-        target: bytes | None,
-        umask: int,
-    ) -> Node:
-        """A new inode that gets its rights from a directory."""
+        directory = self._directory(parent)
+        is_directory = stat.S_ISDIR(mode)
+        if name is not None:
+            self._check_free(Place(directory, name))
+        if is_directory:
+            self._check_room(directory)
         if directory.mode & stat.S_ISGID:
             gid = directory.gid
-            if stat.S_ISDIR(mode):
+            if is_directory:
                 mode |= stat.S_ISGID
         if self.metadata.count_inodes() >= self.metadata.block_count:
             raise FsError(errno.ENOSPC)  # the metadata would grow for ever with empty files
         ino = self.metadata.new_ino()
         if target is None:
             mode = self._inherit_acl(directory, ino, mode, umask)
+        nlink = 0 if name is None else 2 if is_directory else 1
         attributes = Attributes(
             ino, mode, nlink, uid, gid, rdev, 0, 0, now_ns, now_ns, now_ns, target
         )
         self.metadata.save_attributes(attributes)
+        if name is not None:
+            self._insert_name(Place(directory, name), ino)
+            self._touch_directory(directory, now_ns, links=int(is_directory))
         node = self.add(attributes, map_is_stored=False)
-        node.linkable = not nlink
+        node.linkable = name is None
         return node
 
     def link(self, ino: int, parent: int, name: bytes, now_ns: int) -> Node:

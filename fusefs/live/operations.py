@@ -112,7 +112,7 @@ class Operations(OpenFiles):
     def _make(
         self,
         parent: int,
-        name: bytes,
+        name: bytes | None,
         mode: int,
         rdev: int,
         ctx: RequestContext,
@@ -126,13 +126,6 @@ class Operations(OpenFiles):
                 parent, name, mode, ctx.uid, ctx.gid, rdev, now, target, umask=ctx.umask
             )
 
-    def _make_unnamed(self, parent: int, mode: int, ctx: RequestContext) -> Node:
-        if self.control.owns(parent):
-            raise FsError(errno.EPERM)
-        self._changed()
-        now = time.time_ns()
-        return self.names.make_unnamed(parent, mode, ctx.uid, ctx.gid, now, ctx.umask)
-
     @answered
     async def mknod(
         self, parent: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
@@ -144,10 +137,7 @@ class Operations(OpenFiles):
         self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
         mode = stat.S_IFREG | stat.S_IMODE(mode)
-        if name == TMPFILE_NAME:
-            node = self._make_unnamed(parent, mode, ctx)
-        else:
-            node = self._make(parent, name, mode, 0, ctx)
+        node = self._make(parent, None if name == TMPFILE_NAME else name, mode, 0, ctx)
         opened, entry = self._opened(node), self._looked_up(node)
         await self._out_of_step(flags)
         return opened, entry

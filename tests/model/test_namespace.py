@@ -65,6 +65,17 @@ def test_symlink_and_device_keep_what_they_point_at(names: Namespace) -> None:
     assert (device.rdev, device.size, device.inode) == (0x501, 0, None)
 
 
+def test_file_without_a_name_gets_one_or_is_an_orphan(names: Namespace) -> None:
+    kept, lost = (names.make(ROOT_INO, None, FILE, 0, 0, 0, 10) for _ in range(2))
+    assert names.node(ROOT_INO).mtime_ns < 10
+    names.link(kept.ino, ROOT_INO, b"f", 20)
+    assert (kept.nlink, names.lookup(ROOT_INO, b"f")) == (1, kept)
+    assert names.metadata.orphans() == [lost.ino]
+    names.unlink(ROOT_INO, b"f", 30)
+    with pytest.raises(FsError, match="ENOENT"):
+        names.link(kept.ino, ROOT_INO, b"again", 40)
+
+
 def test_setgid_directory_passes_its_group_on(names: Namespace) -> None:
     parent = names.make(ROOT_INO, b"d", DIRECTORY | stat.S_ISGID, 0, 77, 0, 10)
     file = names.make(parent.ino, b"f", FILE, 1000, 100, 0, 10)
