@@ -50,8 +50,11 @@ class Namespace(XattrTable):
 
     def lookup(self, parent: int, name: bytes) -> Node:
         """The node that a name leads to; FsError(ENOENT) if there is no such name."""
-        if name == b".":
-            return self.node(parent)  # of a file, too: open_by_handle_at(2) and NFS ask so
+        if name == b".":  # of a file, too: open_by_handle_at(2) and NFS ask so
+            node = self.node(parent)
+            if not node.nlink and not node.opens:
+                raise FsError(errno.ESTALE)  # deleted, but not yet gone
+            return node
         self._directory(parent)
         if name == b"..":
             return self.node(self._parent(parent))

@@ -76,6 +76,18 @@ def test_file_without_a_name_gets_one_or_is_an_orphan(names: Namespace) -> None:
         names.link(kept.ino, ROOT_INO, b"again", 40)
 
 
+def test_dot_is_the_inode_itself_unless_it_is_deleted(names: Namespace) -> None:
+    """open_by_handle_at(2).  Guards xfstests generic/467."""
+    file = make(names, "f")
+    assert names.lookup(file.ino, b".") is file
+    file.opens = 1
+    names.unlink(ROOT_INO, b"f", 20)
+    assert names.lookup(file.ino, b".") is file
+    file.opens = 0
+    with pytest.raises(FsError, match="ESTALE"):
+        names.lookup(file.ino, b".")
+
+
 def test_setgid_directory_passes_its_group_on(names: Namespace) -> None:
     parent = names.make(ROOT_INO, b"d", DIRECTORY | stat.S_ISGID, 0, 77, 0, 10)
     file = names.make(parent.ino, b"f", FILE, 1000, 100, 0, 10)
