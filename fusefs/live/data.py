@@ -8,14 +8,15 @@ Errors: every request is answered; FsError becomes its errno here.
 """
 
 import errno
+import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from fusefs.errors import FsError
 from fusefs.file_io import copy_range, read, write
-from fusefs.inode import OpenFile
+from fusefs.inode import Inode, OpenFile
 from fusefs.live._lowlevel import Request
 from fusefs.live.atime import Atime
 from fusefs.live.control import Control
@@ -23,6 +24,25 @@ from fusefs.live.driver import Driver, ModelCoroutine
 from fusefs.live.namespace import Node
 from fusefs.live.volume import Volume
 from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
+
+P = ParamSpec("P")
+
+RequestHandler = Callable[Concatenate["DataRequests", Request, P], None]
+
+
+def refused(handler: RequestHandler[P]) -> RequestHandler[P]:
+    """What a handler raises before the model has the request is its answer."""
+
+    @functools.wraps(handler)
+    def answer(
+        self: "DataRequests", request: Request, /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        try:
+            handler(self, request, *args, **kwargs)
+        except FsError as error:
+            request.reply_err(error.errno)
+
+    return answer
 
 
 class Handle:
@@ -65,6 +85,7 @@ class DataRequests:
         self.control.release(handle.content)
         return handle
 
+    @refused
     def read(self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int) -> None:
         handle = self.handles[fh]
         if handle.file is None:
@@ -77,6 +98,7 @@ class DataRequests:
         coroutine = read(self.volume.fs, handle.file, pos, size, direct=direct)
         self._start(request, handle.node, "read", coroutine, request.reply_buf)
 
+    @refused
     def write(
         self,
         request: Request,
@@ -88,10 +110,10 @@ class DataRequests:
         writepage: bool,
     ) -> None:
         if self.control.owns(ino):
-            self._write_control(request, ino, data)
+            self.control.write(ino, data)
+            request.reply_write(len(data))
             return
-        if self._refused(request):
-            return
+        self.volume.health.check_writable()
         node = self.volume.namespace.node(ino)
         file = None if writepage else self.handles[fh].file
         if file is None:  # the kernel's own writeback of a mapped page: any handle or none
@@ -107,41 +129,30 @@ class DataRequests:
         coroutine = write(self.volume.fs, file, pos, data, direct=direct, sync=sync)
         self._start(request, node, "write", coroutine, request.reply_write)
 
-    def _write_control(self, request: Request, ino: int, data: bytes) -> None:
-        try:
-            self.control.write(ino, data)
-        except FsError as error:
-            request.reply_err(error.errno)
-        else:
-            request.reply_write(len(data))
-
+    @refused
     def fallocate(self, request: Request, ino: int, mode: int, pos: int, length: int) -> None:
-        node = self._regular(request, ino)
-        if node is None or node.inode is None or self._refused(request):
-            return
+        node, inode = self._regular(ino)
+        self.volume.health.check_writable()
         self.volume.namespace.modified(node, request, time.time_ns())
-        coroutine = fallocate(self.volume.fs, node.inode, mode, pos, length)
+        coroutine = fallocate(self.volume.fs, inode, mode, pos, length)
         self._start(request, node, "fallocate", coroutine, lambda _: request.reply_err(0))
 
+    @refused
     def lseek(self, request: Request, ino: int, pos: int, whence: int) -> None:
-        node = self._regular(request, ino)
-        if node is None or node.inode is None:
-            return
+        node, inode = self._regular(ino)
         if whence not in (SEEK_DATA, SEEK_HOLE):
-            request.reply_err(errno.EINVAL)
-            return
-        coroutine = seek(self.volume.fs, node.inode, pos, whence)
+            raise FsError(errno.EINVAL)
+        coroutine = seek(self.volume.fs, inode, pos, whence)
         self._start(request, node, "lseek", coroutine, request.reply_lseek)
 
+    @refused
     def copy_file_range(
         self, request: Request, fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
     ) -> None:
         source, target = self.handles[fh_in], self.handles[fh_out]
         if source.file is None or target.file is None or target.node is None:
-            request.reply_err(errno.EINVAL)
-            return
-        if self._refused(request):
-            return
+            raise FsError(errno.EINVAL)
+        self.volume.health.check_writable()
         now = time.time_ns()
         if source.node is not None:
             self.atime.touch(source.node, now)
@@ -149,22 +160,12 @@ class DataRequests:
         coroutine = copy_range(self.volume.fs, source.file, pos_in, target.file, pos_out, length)
         self._start(request, target.node, "copy_file_range", coroutine, request.reply_write)
 
-    def _regular(self, request: Request, ino: int) -> Node | None:
-        """The node of a regular file; None if the request was refused instead."""
-        if self.control.owns(ino):
-            request.reply_err(errno.EINVAL)
-            return None
-        node = self.volume.namespace.node(ino)
-        if node.inode is None:
-            request.reply_err(errno.EINVAL)
-            return None
-        return node
-
-    def _refused(self, request: Request) -> bool:
-        """Whether nothing may change any more; the request is answered then."""
-        if self.volume.health.failure:
-            request.reply_err(errno.EROFS)
-        return bool(self.volume.health.failure)
+    def _regular(self, ino: int) -> tuple[Node, Inode]:
+        """The node of a regular file; FsError(EINVAL) for anything else."""
+        node = None if self.control.owns(ino) else self.volume.namespace.node(ino)
+        if node is None or node.inode is None:
+            raise FsError(errno.EINVAL)
+        return node, node.inode
 
     def _start(
         self,

@@ -23,6 +23,7 @@ import pyfuse3
 import trio
 
 from fusefs.geometry import SECTOR_SIZE
+from fusefs.live.atime import Atime
 from fusefs.live.control import Control, LogRing
 from fusefs.live.daemon import _sync
 from fusefs.live.data import DataRequests
@@ -205,7 +206,8 @@ class Daemon:
             before_space=volume.wait_forgotten,
         )
         control = Control(volume, trace, LogRing(), "/mnt")
-        self.data = DataRequests(volume, self.driver, control, keeps_atime=False)
+        atime = Atime(volume.namespace, ["noatime"])
+        self.data = DataRequests(volume, self.driver, control, atime)
         self.operations = Operations(volume, self.driver, self.data, control)
         self.context = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)
 

@@ -12,6 +12,7 @@ import stat
 import struct
 from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fusefs import file_io
 from fusefs.errors import FsError
 from fusefs.inode import OpenFile
 from fusefs.live.attributes import node_attributes
+from fusefs.live.callers import Caller, drop_privileges
 from fusefs.live.driver import Driver
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.namespace import Node
@@ -34,6 +36,18 @@ OPTIONS = Options(jitter=0, conversion_delay=0, readahead=0)
 FILE, DIRECTORY = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 ID = 0xFFFFFFFF
 """Of an entry of an ACL that needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anyone:
+    """A caller who is neither root nor in a file's group."""
+
+    uid: int = 1
+    gid: int = 1
+    pid: int = 0
+
+
+ANYONE: Caller = Anyone()
 
 NODES_MAX = 300
 """Of a directory cycle there is no end."""
@@ -194,7 +208,7 @@ def _change(daemon: Daemon) -> None:
                 daemon.run(file_io.write(fs, file, 8192, b"z" * 512, direct=True, sync=False))
                 daemon.run(file_io.writeback_inode(fs, node.inode))
                 daemon.run(truncate(fs, node.inode, 2000))
-                node.drop_privileges()
+                drop_privileges(ANYONE, node)
                 names.mark_changed(node)
         with suppress(FsError):
             names.rename(ROOT_INO, entry.name, ROOT_INO, b"moved", 0, 9)
