@@ -109,6 +109,8 @@ class Rounds:
             self._prepare()
         with self._clients(plan) as clients:
             time.sleep(plan.kill_after_s)
+            if any(client.poll() is not None for client in clients):
+                raise Lost(f"a client failed; the daemon's log:\n{self.mount.log()}")
             if plan.kill_umount:
                 for client in clients:
                     client.terminate()
