@@ -9,7 +9,13 @@
     clients.c       what fio cannot do: names, LTP's dio29, and all that is not measured
     peers/          pyfuse3_null.py and c_null.c, the plain engines
 
-What keeps it honest:
+A second question, does a larger image cost more, has a command of its own:
+
+    scale.py            the command line; images, rounds, tables
+    scale_images.py     makes the images, without a mount
+    scale_client.py     times a few operations on a mount of one
+
+What keeps the first honest:
     (B1) all contenders are mounted all the time, and each round measures them one after
          the other on one piece of work; who is first changes from round to round;
     (B2) what a contender put off (writeback, a commit) it does before the next is measured;

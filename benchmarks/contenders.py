@@ -153,7 +153,7 @@ class Mount:
         """Unmount, by force if it must be; no daemon of ours is left.  BenchmarkError."""
         try:
             if self._process is not None and is_mounted(self.path):
-                run(_umount_command(self.path), UNMOUNT_TIMEOUT_S, self.interrupt)
+                run(umount_command(self.path), UNMOUNT_TIMEOUT_S, self.interrupt)
             if self._process is not None and (status := self._process.wait(END_TIMEOUT_S)):
                 raise BenchmarkError(f"{self.name}: ended with status {status}: {self.said()}")
         except subprocess.TimeoutExpired:
@@ -162,7 +162,7 @@ class Mount:
             self.interrupt()
             if self._process is not None and is_mounted(self.path):
                 with suppress(BenchmarkError):
-                    run(_umount_command(self.path, lazily=True), UNMOUNT_TIMEOUT_S)
+                    run(umount_command(self.path, lazily=True), UNMOUNT_TIMEOUT_S)
             self._log.close()
 
     def said(self) -> str:
@@ -170,7 +170,7 @@ class Mount:
         return last_line(self._log.read()) or "it said nothing"
 
 
-def _umount_command(path: Path, *, lazily: bool = False) -> Sequence[str]:
+def umount_command(path: Path, *, lazily: bool = False) -> Sequence[str]:
     if os.getuid() == 0:
         return ["umount", *(["-l"] if lazily else []), str(path)]
     return ["fusermount3", "-u", *(["-z"] if lazily else []), str(path)]

@@ -125,7 +125,7 @@ def _benchmark(
     """Measure, print the report, return the JSON document."""
     who.check_programs()
     start_s, load = time.monotonic(), os.getloadavg()[0]
-    with _temporary_folder() as folder, console.status("compiling") as status:
+    with temporary_folder() as folder, console.status("compiling") as status:
         clients, c_null = folder / "clients", folder / "c_null"
         who.compile_c(Path(__file__).with_name("clients.c"), clients, with_fuse=False)
         who.compile_c(who.PEERS / "c_null.c", c_null, with_fuse=True)
@@ -256,7 +256,7 @@ def _client_figure(said: str) -> float:
 
 
 @contextmanager
-def _temporary_folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Removed at the end, unless something is still mounted in it."""
     folder = Path(tempfile.mkdtemp(prefix="fusefs-benchmarks-"))
     try:

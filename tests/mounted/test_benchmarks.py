@@ -109,3 +109,23 @@ def test_a_bar_is_met_at_the_bar_and_not_below(figure: float, met: bool):
     verdicts = {bar["against"]: bar for bar in document["bars"]}
     assert verdicts["c-null"]["met"] is met
     assert verdicts["pyfuse3-null"]["met"] is None, "not measured, so not judged"
+
+
+def test_scale_smoke_run_measures_every_image(tmp_path: Path):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale", "--smoke", "--json", str(tmp_path / "json")],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=SMOKE_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    images = json.loads((tmp_path / "json").read_text())["images"]
+    assert {image["kind"] for image in images} == {"files", "extents", "dense", "blocks"}
+    for image in images:
+        assert all(value > 0 for name, value in image.items() if name != "kind"), image
+    assert list(temporary.iterdir()) == [], "it leaves nothing behind"
