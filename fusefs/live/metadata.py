@@ -235,6 +235,11 @@ class Metadata:
         """Inodes in existence, the root and the deleted but open ones included."""
         return self._inode_count
 
+    def count_linked(self) -> int:
+        """Inodes with a name.  Asks for those without one, of which there are few."""
+        [[orphan_count]] = self.query("SELECT count(*) FROM inode WHERE nlink = 0")
+        return self._inode_count - int(orphan_count)
+
     def orphans(self) -> list[int]:
         """Inodes without a name: deleted, but still open when last heard of."""
         return [ino for (ino,) in self.query("SELECT ino FROM inode WHERE nlink = 0")]

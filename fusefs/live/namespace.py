@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fusefs.errors import FsError
+from fusefs.geometry import SECTOR_SIZE
 from fusefs.live.metadata import Attributes
 from fusefs.live.metadata_file import DOT_COOKIES, ROOT_INO
 from fusefs.live.nodes import Node
@@ -163,8 +164,7 @@ class Namespace(XattrTable):
             gid = directory.gid
             if is_directory:
                 mode |= stat.S_ISGID
-        if self.metadata.count_inodes() >= self.metadata.block_count:
-            raise FsError(errno.ENOSPC)  # the metadata would grow for ever with empty files
+        self._check_inodes()
         ino = self.metadata.new_ino()
         if target is None:
             mode = self._inherit_acl(directory, ino, mode, umask)
@@ -315,6 +315,20 @@ class Namespace(XattrTable):
         """FsError(EEXIST) if the name is taken."""
         if place.name in (b".", b"..") or self._find(place.directory.ino, place.name) is not None:
             raise FsError(errno.EEXIST)
+
+    @property
+    def inodes_max(self) -> int:
+        """One for each sector of the image: no small file is without one for want of it."""
+        return self.metadata.block_count * self.metadata.block_size // SECTOR_SIZE
+
+    def _check_inodes(self) -> None:
+        """FsError(ENOSPC): else the metadata would grow for ever with empty files.
+
+        What was deleted goes with the next commit, and counts no more.
+        """
+        metadata, limit = self.metadata, self.inodes_max
+        if metadata.count_inodes() >= limit and metadata.count_linked() >= limit:
+            raise FsError(errno.ENOSPC)
 
     def _check_empty(self, node: Node) -> None:
         """FsError(ENOTEMPTY) for a directory with names in it."""

@@ -219,13 +219,13 @@ class Operations(OpenFiles):
     @answered
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         space, stats = self.volume.fs.space, pyfuse3.StatvfsData()
-        inode_count = self.volume.metadata.count_inodes()
+        inode_count = self.volume.metadata.count_linked()
         stats.f_bsize = self.volume.fs.geometry.page_size
         stats.f_frsize = self.volume.fs.geometry.block_size
         stats.f_blocks = space.block_count - 1
         stats.f_bfree = stats.f_bavail = self.volume.available_count()
-        stats.f_files = space.block_count
-        stats.f_ffree = stats.f_favail = max(space.block_count - inode_count, 0)
+        stats.f_files = self.names.inodes_max
+        stats.f_ffree = stats.f_favail = max(stats.f_files - inode_count, 0)
         stats.f_namemax = NAME_LENGTH_MAX
         return stats
 
