@@ -200,7 +200,7 @@ class Machine:
             return self.image.read_at(step.addr, step.length)
         if step.kind is Kind.WRITE_IMAGE:
             self.image.write_at(step.addr, step.data)
-        elif step.kind is Kind.LOAD_MAP and not step.inode.extents.complete:
+        elif step.kind is Kind.LOAD_MAP:
             self.volume.load_map(step.inode, step.pos, step.length)
         return None
 

@@ -2,7 +2,6 @@
 
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Any
 
@@ -12,13 +11,16 @@ from crash.machine import BLOCK, Machine, Wreck, metadata_of, recover
 from figures import Figures
 
 from fusefs.file_io import fsync, write
-from fusefs.inode import OpenFile
+from fusefs.inode import Inode, OpenFile
 from fusefs.live.fsck_check import check
 from fusefs.live.nodes import Node
 from fusefs.live.volume import Volume
 from fusefs.options import Options
 
 BLOCK_COUNT = 96
+SMALL = 32
+"""An image that is often full, so that freed blocks are soon used again."""
+
 CLIENT_COUNT = 3
 OPTIONS = Options(page_size=2 * BLOCK, cache_size=32 * BLOCK, readahead=0)
 
@@ -30,10 +32,14 @@ class Crashes:
         self.wrecks: set[bytes] = set()
 
     def run(
-        self, seed: int, operation_count: int = 40, volume_class: type[Volume] = Volume
+        self,
+        seed: int,
+        operation_count: int = 40,
+        volume_class: type[Volume] = Volume,
+        block_count: int = BLOCK_COUNT,
     ) -> None:
         """Three clients and a flusher; AssertionError if a wreck breaks a promise."""
-        machine = Machine(seed, OPTIONS, BLOCK_COUNT, volume_class)
+        machine = Machine(seed, OPTIONS, block_count, volume_class)
         names = machine.volume.namespace
         with machine.volume.changing():
             shared = names.make(ROOT, b"shared", stat.S_IFREG | 0o644, 0, 0, 0, 1)
@@ -96,15 +102,17 @@ async def _fill(volume: Volume, node: Node) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_no_crash_breaks_a_promise(seed: int, crashes: Crashes):
-    """(C1 to C5) for names and data, with three clients and commits at once."""
-    crashes.run(seed)
+@pytest.mark.parametrize("block_count", [BLOCK_COUNT, SMALL], ids=["roomy", "often full"])
+def test_no_crash_breaks_a_promise(seed: int, block_count: int, crashes: Crashes):
+    """(C1 to C6) for names and data, with three clients and commits at once."""
+    crashes.run(seed, block_count=block_count)
 
 
 @pytest.mark.long
 def test_no_crash_breaks_a_promise_in_long_runs(crashes: Crashes):
     """The same for many more orders, and longer lives."""
-    crashes.run_all(range(1000, 1200), operation_count=80)
+    crashes.run_all(range(1000, 1050), operation_count=80)
+    crashes.run_all(range(1050, 1100), operation_count=80, block_count=SMALL)
 
 
 # -- faults that must be found -----------------------------------------------------------
@@ -139,10 +147,10 @@ class FlushedTooSoon(Volume):
 class Hasty(Volume):
     """A freed block is free at once, before the commit that frees it."""
 
-    def changing(self) -> AbstractContextManager[None]:
+    def load_map(self, inode: Inode, pos: int, length: int) -> None:
         self.fs.space.begin_commit()
         self.fs.space.end_commit()
-        return super().changing()
+        super().load_map(inode, pos, length)
 
 
 class RenamesAtOnce(Volume):
@@ -158,4 +166,4 @@ FAULTS = [Forgetful, Unflushed, FlushedTooSoon, Hasty, RenamesAtOnce]
 @pytest.mark.parametrize("volume_class", FAULTS, ids=lambda volume_class: volume_class.__name__)
 def test_a_faulty_commit_is_found(volume_class: type[Volume]):
     with pytest.raises(AssertionError, match=r"\(C[1-6]"):
-        Crashes().run_all(range(100), volume_class=volume_class)
+        Crashes().run_all(range(100), volume_class=volume_class, block_count=SMALL)
