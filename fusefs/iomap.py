@@ -21,6 +21,10 @@ from fusefs.steps import commit, load_map
 ALLOCATION_PAGES_MAX = 1024
 """Pages that one direct allocation may cover, as in xfs_direct_write_iomap_begin()."""
 
+FREE_COST_MAX = 4096
+FREE_COST_CHUNK = 64
+"""Runs that are freed in one piece, and how many of them a chunk costs: a few milliseconds."""
+
 
 async def begin_direct(fs: Filesystem, inode: Inode, name: str, pos: int, length: int) -> Mapping:
     """The mapping at pos for a direct write of length bytes, allocated where it was a hole."""
@@ -82,13 +86,20 @@ def allocate_unwritten(fs: Filesystem, inode: Inode, mapping: Mapping) -> Mappin
     return _allocate(fs, inode, mapping, mapping.count, reserved=False)
 
 
-def free_blocks(fs: Filesystem, inode: Inode, block: int, end: int) -> None:
-    """Make a hole of whole blocks.  The map of the range must be in memory."""
-    freed, dropped = inode.extents.remove(block, end)
-    fs.space.free(freed)
-    fs.space.unreserve(dropped)
-    if freed:
-        inode.changed = True
+def free_blocks(fs: Filesystem, inode: Inode, block: int, end: int) -> int:
+    """Make a hole of whole blocks, from the end backwards; returns where it begins.
+
+    That is block, unless there is more than FREE_COST_MAX: then somebody else goes first.
+    """
+    cost = 0
+    while block < end and cost < FREE_COST_MAX:
+        end, freed, dropped = inode.extents.remove(block, end)
+        fs.space.free(freed)
+        fs.space.unreserve(dropped)
+        if freed:
+            inode.changed = True
+        cost += FREE_COST_CHUNK + len(freed)
+    return end
 
 
 def _allocate(
@@ -115,10 +126,11 @@ async def freed_space_committed(fs: Filesystem) -> bool:
     """Commit if that can give room: freed blocks are free only then.  False if it gave none.
 
     What was unlinked and is still referenced is waited for, a little: xfs_blockgc_free_space().
+    Of deleted files with very many blocks a commit frees a piece, and there may be more to come.
     """
     space = fs.space
-    if not (space.freed or space.committing or fs.inodes_unlinked):
+    if not (space.freed or space.committing or space.inactive_count > 0 or fs.inodes_unlinked):
         return False
     before = space.returned_count
     await commit("space.commit", None)
-    return space.returned_count != before
+    return space.returned_count != before or space.inactive_count > 0

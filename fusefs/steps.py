@@ -6,7 +6,7 @@ kernel's path the request stands.  What the name says happens after the step is 
 two neighbouring names are one race window.  Code between two steps is atomic.
 
     PASS          nothing; others may go first
-    LOAD_MAP      have the map of inode's blocks that cover pos, length in memory
+    LOAD_MAP      the map of inode's blocks from pos on is looked at next: have it in memory
     READ_IMAGE    read length bytes at addr of the image; the step's result
     WRITE_IMAGE   write data at addr of the image
     COMMIT        make durable what the image and the metadata hold now
@@ -66,6 +66,8 @@ NAMES = {
     "fallocate.drop_pages": "pages of the range cached; xfs_flush_unmap_range()",
     "fallocate.free": "blocks of the range allocated; xfs_free_file_space()",
     "fallocate.allocate": "no blocks chosen; xfs_alloc_file_space()",
+    "truncate.commit": "blocks remain beyond the new size; xfs_defer_finish()",
+    "fallocate.commit": "a part of the range is done; xfs_trans_commit()",
     "seek.map": "nothing known about the range; iomap_seek_data(), iomap_seek_hole()",
     "fsync.commit": "nothing durable; xfs_log_force_inode()",
     "names.commit": "names not durable; xfs_log_force()",
@@ -129,7 +131,7 @@ async def reach(name: str, pos: int, length: int) -> None:
 
 
 async def load_map(name: str, inode: "Inode", pos: int, length: int) -> None:
-    """After this the map of the range may be looked at, until the next step."""
+    """The map of the range is looked at next; what of it is not in memory is read here or then."""
     await ask(Step(Kind.LOAD_MAP, name, pos, length, inode=inode))
 
 

@@ -17,16 +17,17 @@ Invariants:
 
 import errno
 from enum import IntFlag
+from itertools import islice
 
 from fusefs.buffered import zero_in_block, zero_to_block_end
 from fusefs.errors import FsError
-from fusefs.extents import State
+from fusefs.extents import CHUNK_BLOCKS, State
 from fusefs.filesystem import Filesystem
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.inode import Inode
 from fusefs.iomap import allocate_unwritten, free_blocks, freed_space_committed
 from fusefs.page_cache import Page
-from fusefs.steps import load_map, reach
+from fusefs.steps import commit, load_map, reach
 from fusefs.writeback import write_and_wait_range
 
 
@@ -48,8 +49,14 @@ MODES = frozenset(
     )
 )
 
+COMMIT_MAPPINGS = 1024
+"""Mappings that fallocate makes in one piece: what changed is stored before it goes on."""
+
 SEEK_DATA = 3
 SEEK_HOLE = 4
+
+SEEK_MAPPINGS = 256
+"""Mappings that a seek looks at in one piece."""
 
 
 async def truncate(fs: Filesystem, inode: Inode, size: int) -> None:
@@ -90,16 +97,36 @@ async def _shorten(fs: Filesystem, inode: Inode, size: int) -> None:
     if size > inode.disk_size:
         try:
             await _flush_up_to(fs, inode, size)
+            inode.written_to(size)
         except FsError as error:
             failure = error  # the pages beyond are gone, so their blocks go all the same
-    if failure is None and inode.disk_size != size:
-        inode.disk_size = size
-        inode.changed = True
-    await load_map("truncate.free", inode, size, FILE_SIZE_MAX - size)
-    block_size = fs.geometry.block_size
-    free_blocks(fs, inode, -(-size // block_size), -(-FILE_SIZE_MAX // block_size))
+    await _free_beyond(fs, inode, size)
     if failure is not None:
         raise failure
+
+
+async def _free_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
+    """Free what is beyond the new size, the last blocks first: xfs_itruncate_extents_flags().
+
+    disk_size falls with the blocks, so that a commit on the way, and a crash after it,
+    leave a shorter file, but none whose old bytes could come back when it grows.
+    """
+    block_size = fs.geometry.block_size
+    first, end = -(-size // block_size), -(-FILE_SIZE_MAX // block_size)
+    while True:
+        try:
+            await load_map("truncate.free", inode, size, FILE_SIZE_MAX - size)
+            end = free_blocks(fs, inode, first, end)
+        except FsError:
+            inode.size = max(size, inode.disk_size)  # else what stays would come back, too
+            raise
+        disk_size = min(inode.disk_size, size if end <= first else max(size, end * block_size))
+        if inode.disk_size != disk_size:
+            inode.disk_size = disk_size
+            inode.changed = True
+        if end <= first:
+            return
+        await commit("truncate.commit", inode)
 
 
 async def _flush_up_to(fs: Filesystem, inode: Inode, size: int) -> None:
@@ -173,11 +200,15 @@ async def _punch(fs: Filesystem, inode: Inode, pos: int, length: int) -> None:
         await write_and_wait_range(fs, inode, first, end)
     await reach("fallocate.drop_pages", pos, length)
     await fs.cache.truncate_range(inode.mapping, first, end)
-    await load_map("fallocate.free", inode, pos, length)
     size = geometry.block_size
     block, block_end = -(-pos // size), (pos + length) // size
-    if block < block_end:
-        free_blocks(fs, inode, block, block_end)
+    free_end = block_end
+    while True:
+        await load_map("fallocate.free", inode, pos, length)
+        free_end = free_blocks(fs, inode, block, free_end)
+        if free_end <= block:
+            break
+        await commit("fallocate.commit", inode)
     edge_end = min(pos + length, inode.size)
     if block > block_end:  # both edges in one block
         if pos < edge_end:
@@ -203,18 +234,19 @@ async def _preallocate(fs: Filesystem, inode: Inode, pos: int, length: int) -> N
     block, block_end = fs.geometry.block_range(pos, length)
     if block_end - block > fs.space.block_count + inode.extents.blocks_allocated:
         raise FsError(errno.ENOSPC)
+    mapping_count = 0
     while block < block_end:
         await load_map("fallocate.allocate", inode, block * size, (block_end - block) * size)
-        for mapping in inode.extents.mappings(block, block_end):
-            block = mapping.block
-            if mapping.state is State.HOLE:
-                break
+        mapping = inode.extents.find(block, min(block_end, block + CHUNK_BLOCKS))
+        if mapping.state is not State.HOLE:
             block = mapping.end
-        else:
-            return
+            continue
         if fs.space.available_count <= 0 and await freed_space_committed(fs):
             continue
         block = allocate_unwritten(fs, inode, mapping).end
+        mapping_count += 1
+        if mapping_count % COMMIT_MAPPINGS == 0:
+            await commit("fallocate.commit", inode)
 
 
 async def seek(fs: Filesystem, inode: Inode, pos: int, whence: int) -> int:
@@ -228,28 +260,35 @@ async def seek(fs: Filesystem, inode: Inode, pos: int, whence: int) -> int:
     try:
         if pos < 0 or pos >= inode.size:
             raise FsError(errno.ENXIO)
-        await load_map("seek.map", inode, pos, inode.size - pos)
-        return _seek_in_map(fs, inode, pos, whence)
+        while pos < inode.size:
+            await load_map("seek.map", inode, pos, inode.size - pos)
+            found, pos = _seek_in_map(fs, inode, pos, whence)
+            if found is not None:
+                return min(found, inode.size)
+        if whence == SEEK_HOLE:
+            return inode.size
+        raise FsError(errno.ENXIO)
     finally:
         inode.lock.unlock_shared()
 
 
-def _seek_in_map(fs: Filesystem, inode: Inode, pos: int, whence: int) -> int:
+def _seek_in_map(fs: Filesystem, inode: Inode, pos: int, whence: int) -> tuple[int | None, int]:
+    """What is found in the next SEEK_MAPPINGS mappings, and where to go on if that is None."""
     size = fs.geometry.block_size
     block, end = pos // size, -(-inode.size // size)
-    for mapping in inode.extents.mappings(block, end):
+    found = None
+    for mapping in islice(inode.extents.mappings(block, end), SEEK_MAPPINGS):
         start = max(pos, mapping.block * size)
         if mapping.state in (State.MAPPED, State.DELALLOC):
-            found: int | None = start if whence == SEEK_DATA else None
+            found = start if whence == SEEK_DATA else None
         elif mapping.state is State.HOLE:
             found = start if whence == SEEK_HOLE else None
         else:
             found = _seek_in_cache(fs, inode, mapping.block, mapping.end, start, whence)
         if found is not None:
-            return min(found, inode.size)
-    if whence == SEEK_HOLE:
-        return inode.size
-    raise FsError(errno.ENXIO)
+            break
+        pos = mapping.end * size
+    return found, pos
 
 
 def _seek_in_cache(

@@ -20,7 +20,7 @@ from typing import Any
 
 from fusefs.errors import FsError
 from fusefs.explore.memory import MemoryImage, World, fs_error
-from fusefs.extents import ExtentMap, State
+from fusefs.extents import Chunk, ExtentMap, State
 from fusefs.inode import Inode
 from fusefs.steps import Buffer, Kind, Step
 
@@ -84,7 +84,7 @@ class DiskState:
             return b""
         extents, size = ExtentMap(), self.block_size
         for number, (runs, blocks_unwritten) in stored.chunks.items():
-            extents.decode(number, runs, blocks_unwritten)
+            extents.chunks[number] = Chunk.decode(number, runs, blocks_unwritten)
         content = bytearray()
         for mapping in extents.mappings(0, -(-stored.size // size)):
             addr, length = mapping.physical * size, mapping.count * size

@@ -238,6 +238,7 @@ async def _serve(
         nursery.start_soon(_end_on_signal)
         async with trio.open_nursery() as flushing:
             flushing.start_soon(_flush_regularly, volume, driver)
+            flushing.start_soon(_inactivate, volume, driver)
             await requests()
             flushing.cancel_scope.cancel()
         await _finish(volume, driver)
@@ -263,6 +264,14 @@ async def _flush_regularly(volume: Volume, driver: Driver) -> None:
         await _sync(volume, driver)
 
 
+async def _inactivate(volume: Volume, driver: Driver) -> None:
+    """Commit again and again while deleted files have blocks, which go piece by piece."""
+    with suppress(FsError):  # health has it
+        while True:
+            await volume.has_inactive.wait()
+            await driver.call(commit_names(), "inactivate")
+
+
 async def _sync(volume: Volume, driver: Driver) -> None:
     """Write back and commit everything, unless nothing can be committed any more.
 
@@ -286,3 +295,6 @@ async def _finish(volume: Volume, driver: Driver) -> None:
         while driver.tasks_running:
             await trio.sleep(0.001)
         await _sync(volume, driver)
+        with suppress(FsError):
+            while volume.has_inactive.is_set():
+                await driver.call(commit_names(), "inactivate")

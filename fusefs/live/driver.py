@@ -201,8 +201,7 @@ class Driver:
                     self._image.write_at(step.addr, step.data)
                 elif kind is Kind.LOAD_MAP:
                     assert step.inode is not None
-                    if not step.inode.extents.complete:
-                        self._load_map(step.inode, step.pos, step.length)
+                    self._load_map(step.inode, step.pos, step.length)
             except FsError as failure:  # of the map
                 error = failure
             except OSError as failure:

@@ -24,6 +24,7 @@ from pathlib import Path
 from fusefs.errors import FsError
 from fusefs.live.fsck_check import check
 from fusefs.live.fsck_names import Finding
+from fusefs.live.fsck_sums import wrong_sums
 from fusefs.live.image_file import ImageError, ImageFile, Superblock
 from fusefs.live.metadata import Metadata, MetadataError
 from fusefs.live.metadata_file import CONTENT_ERRORS
@@ -46,6 +47,8 @@ def repair(
             break
         for statement in dict.fromkeys(statements):
             metadata.change_if_allowed(*statement)  # else it is found again
+        for _, statement in list(wrong_sums(metadata, superblock.block_count)):
+            metadata.change_if_allowed(*statement)
         left = check(metadata, superblock)
         everything = {f.key: f for f in left} | everything
     if left is not found:

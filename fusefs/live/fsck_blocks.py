@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from bitarray import bitarray
 
-from fusefs.extents import Chunk, ExtentMap
-from fusefs.live.metadata import CHUNK_END, Metadata
-from fusefs.space import GROUP_BLOCKS, Space
+from fusefs.chunk import CHUNK_END, Chunk
+from fusefs.live.metadata import Metadata
+from fusefs.live.metadata_file import CONTENT_ERRORS
+from fusefs.space import GROUP_BLOCKS, decode_group
 
 
 class Blocks:
@@ -61,24 +62,21 @@ def listed(bits: bitarray, number: int) -> str:
 
 def decode_chunk(number: int, runs: bytes, unwritten: bytes) -> Chunk | str:
     """A stored chunk, or what is wrong with it."""
-    extents = ExtentMap()
-    try:
-        extents.decode(number, runs, unwritten)
-    except ValueError as error:
-        return str(error)
     if not 0 <= number < CHUNK_END:
         return f"chunk {number} is beyond the largest file"
-    return extents.chunks[number]
+    try:
+        return Chunk.decode(number, runs, unwritten)
+    except CONTENT_ERRORS as error:
+        return str(error)
 
 
 def load_group(metadata: Metadata, block_count: int, number: int) -> bitarray | None:
     """The stored bitmap of a group, empty if there is none; None if it is damaged."""
-    space = Space(block_count)
+    bits = bitarray(GROUP_BLOCKS)
     for (used,) in metadata.query("SELECT used FROM space_group WHERE number = ?", number):
         try:
-            space.decode(number, used)
-        except ValueError:
+            bits = decode_group(number, used, block_count)
+        except CONTENT_ERRORS:
             return None
-    bits = space.groups_used.get(number, bitarray(GROUP_BLOCKS))
     bits[0] |= number == 0
     return bits

@@ -21,6 +21,7 @@ from fusefs.errors import FsError
 from fusefs.extents import CHUNK_BLOCKS, Chunk
 from fusefs.live.fsck_blocks import Blocks, decode_chunk, listed, load_group
 from fusefs.live.fsck_names import Finding, NameCheck, Statement
+from fusefs.live.fsck_sums import wrong_sums
 from fusefs.live.image_file import Superblock
 from fusefs.live.metadata import Metadata
 from fusefs.live.metadata_file import DOT_COOKIES, ROOT_INO
@@ -70,6 +71,9 @@ class _Check(NameCheck):
             group_repairs = []
         self.check_names()
         self.check_tree()
+        if not self.found:  # else that may be why; repair() makes them right without a word
+            for message, fix in wrong_sums(self.metadata, self.block_count):
+                self.find("sum", None, message, fix)
 
     def _is_sound(self) -> bool:
         """Whether the rest can be relied on: SQLite's own check, superblock, root, next_ino.

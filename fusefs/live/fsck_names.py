@@ -15,7 +15,7 @@ DEPTH_MAX = 256
 
 CYCLE_LISTED_MAX = 20
 
-Statement = tuple[str, *tuple[int | bytes, ...]]
+Statement = tuple[str, *tuple[int | bytes | str, ...]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """IMAGE.meta: the SQLite file that holds names, attributes, block maps and free space.
 
+Here are its transactions, and its inodes; maps and free space are in stored_blocks.py.
+
 There is always one open transaction.  Everything between two commits lives in it, so a
 crash at any moment leaves what the last commit() left:
 
@@ -9,16 +11,14 @@ crash at any moment leaves what the last commit() left:
 commit() may run in another thread; whoever needs the file meanwhile waits for it.  The
 file is held exclusively from open() to close(): a second mount of the image is refused.
 
-Units: block, first and end are block indices of a file, chunk numbers are block indices
-// CHUNK_BLOCKS, end exclusive; times are nanoseconds since 1970; sizes are bytes.
+Units: times are nanoseconds since 1970; sizes are bytes.
 Errors: MetadataError from create() and open(), one line for the person who mounts.
 FsError(EIO), or FsError(ENOSPC) if the host's disk is full, from the call that fails.
 Invariants:
     (M1) an inode number is handed out once in the life of an image;
     (M2) once a statement or a commit has failed, nothing more is changed or committed:
          health says why, changes get EROFS, and queries find what the last commit left;
-    (M3) load_map() never replaces a chunk in memory, which may be newer than the stored;
-    (M4) no commit comes between two statements within whole().
+    (M3) no commit comes between two statements within whole().
 """
 
 import errno
@@ -34,8 +34,6 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from fusefs.errors import FsError
-from fusefs.extents import CHUNK_BLOCKS, ExtentMap
-from fusefs.geometry import FILE_SIZE_MAX, SECTOR_SIZE
 from fusefs.live.health import Health
 from fusefs.live.metadata_file import (
     CONTENT_ERRORS,
@@ -46,15 +44,8 @@ from fusefs.live.metadata_file import (
     primary_code,
 )
 from fusefs.live.stored import INO_END, Attributes, clamp_time
-from fusefs.space import Space
 
 __all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
-
-CHUNK_END = FILE_SIZE_MAX // (SECTOR_SIZE * CHUNK_BLOCKS) + 1
-"""No map, whatever the block size, has a chunk of this number or a later one."""
-
-CHUNKS_RECORDED_MAX = 64
-"""A wider load does not note which chunks are holes: it may span 2**42 of them."""
 
 _COLUMNS = [field.name for field in fields(Attributes)]
 _values = attrgetter(*_COLUMNS)
@@ -75,8 +66,9 @@ class Metadata:
         self.uuid = UUID(str(meta["uuid"]))
         self.block_size = int(meta["block_size"])
         self.block_count = int(meta["block_count"])
-        self._next_ino = self._next_ino_stored = int(meta["next_ino"])
-        self._inode_count = int(db.execute("SELECT count(*) FROM inode").fetchone()[0])
+        self._next_ino = int(meta["next_ino"])
+        self._inode_count = int(meta.get("inode_count", 0))
+        self._counts_stored = self._next_ino, self._inode_count
         db.execute("BEGIN IMMEDIATE")
 
     # -- opening and closing -----------------------------------------------------------
@@ -116,7 +108,7 @@ class Metadata:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """A change of several statements: a commit in another thread waits for its end (M4)."""
+        """A change of several statements: a commit in another thread waits for its end (M3)."""
         with self._lock:
             yield
 
@@ -128,12 +120,12 @@ class Metadata:
         with self._lock:
             self.health.check_durable()
             try:
-                next_ino = self._next_ino  # others go on meanwhile, and take more
-                if next_ino != self._next_ino_stored:
-                    statement = "UPDATE meta SET value = ? WHERE key = 'next_ino'"
-                    self._db.execute(statement, (next_ino,))
+                counts = self._next_ino, self._inode_count
+                if counts != self._counts_stored:
+                    for count in zip(counts, ("next_ino", "inode_count"), strict=True):
+                        self._db.execute("UPDATE meta SET value = ? WHERE key = ?", count)
                 self._db.execute("COMMIT")
-                self._next_ino_stored = next_ino
+                self._counts_stored = counts
                 self._db.execute("BEGIN IMMEDIATE")
             except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
@@ -147,7 +139,7 @@ class Metadata:
 
     # -- statements --------------------------------------------------------------------
 
-    def query(self, statement: str, *parameters: int | bytes | None) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *parameters: int | bytes | str | None) -> list[tuple[Any, ...]]:
         """The rows of a SELECT."""
         with self._lock:
             try:
@@ -157,7 +149,7 @@ class Metadata:
             except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
 
-    def change(self, statement: str, *parameters: int | bytes | None) -> int:
+    def change(self, statement: str, *parameters: int | bytes | str | None) -> int:
         """Run a statement that changes something; return how many rows it changed.
 
         A constraint that forbids it is a fault of what is stored.
@@ -171,7 +163,7 @@ class Metadata:
             except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
 
-    def change_if_allowed(self, statement: str, *parameters: int | bytes | None) -> None:
+    def change_if_allowed(self, statement: str, *parameters: int | bytes | str | None) -> None:
         """The same, for fsck: a statement that a constraint forbids changes nothing."""
         with self._lock:
             try:
@@ -226,7 +218,7 @@ class Metadata:
         self.change(_REPLACE_INODE, *_values(attributes))
 
     def delete_inode(self, ino: int) -> None:
-        """Forget an inode: attributes, xattrs and map.  free_blocks() comes first."""
+        """Forget an inode: attributes, xattrs and map.  Its blocks were freed before."""
         self.change("DELETE FROM xattr WHERE ino = ?", ino)
         self.change("DELETE FROM chunk WHERE ino = ?", ino)
         self._inode_count -= self.change("DELETE FROM inode WHERE ino = ?", ino)
@@ -240,116 +232,13 @@ class Metadata:
         [[orphan_count]] = self.query("SELECT count(*) FROM inode WHERE nlink = 0")
         return self._inode_count - int(orphan_count)
 
-    def orphans(self) -> list[int]:
-        """Inodes without a name: deleted, but still open when last heard of."""
-        return [ino for (ino,) in self.query("SELECT ino FROM inode WHERE nlink = 0")]
+    def orphans(self) -> list[tuple[int, int]]:
+        """Inodes without a name, deleted but still open when last heard of, and their blocks.
 
-    def delete_orphans(self, space: Space) -> int:
-        """After open(): finish what the last mount could not; return how many there were.
-
-        The blocks are free after the caller's next commit.  MetadataError if a map is damaged.
+        Blocks that cannot be right count as none: what is freed is what the map has.
         """
-        orphans = self.orphans()
-        for ino in orphans:
-            try:
-                self.free_blocks(ino, ExtentMap(complete=False), space)
-            except FsError as error:
-                raise damaged(self.path, f"the map of deleted inode {ino}") from error
-            self.delete_inode(ino)
-        return len(orphans)
-
-    # -- block maps --------------------------------------------------------------------
-
-    def load_map(
-        self, ino: int, extents: ExtentMap, first_chunk: int = 0, end_chunk: int = CHUNK_END
-    ) -> None:
-        """Have the chunks of a range in memory; FsError(EIO) if one cannot be right.
-
-        chunks_loaded gets what was looked at, but of a range wider than
-        CHUNKS_RECORDED_MAX only what was there.  If no chunk is stored outside the
-        range, the map is complete.
-        """
-        first, end = first_chunk, min(end_chunk, CHUNK_END)
-        if extents.complete or first >= end:
-            return
-        if end - first <= CHUNKS_RECORDED_MAX:
-            missing = [n for n in range(first, end) if n not in extents.chunks_loaded]
-            if not missing:
-                return
-            extents.chunks_loaded.update(self._load_chunks(ino, extents, missing[0], end))
-            extents.chunks_loaded.update(missing)
-        else:
-            extents.chunks_loaded.update(self._load_chunks(ino, extents, first, end))
-        stored_outside = self.query(
-            "SELECT EXISTS (SELECT 1 FROM chunk WHERE ino = ?1 AND number < ?2)"
-            " OR EXISTS (SELECT 1 FROM chunk WHERE ino = ?1 AND number >= ?3)",
-            ino,
-            first,
-            end,
+        return self.query(
+            "SELECT ino, iif(typeof(blocks) = 'integer' AND blocks BETWEEN 0 AND ?, blocks, 0)"
+            " FROM inode WHERE nlink = 0",
+            self.block_count,
         )
-        extents.complete = not stored_outside[0][0]
-
-    def _load_chunks(self, ino: int, extents: ExtentMap, first: int, end: int) -> list[int]:
-        """Decode the stored chunks of a range that are not in memory; return their numbers."""
-        rows = self.query(
-            "SELECT number, runs, unwritten FROM chunk"
-            " WHERE ino = ? AND number >= ? AND number < ?",
-            ino,
-            first,
-            end,
-        )
-        loaded = []
-        for number, runs, unwritten in rows:
-            # In chunks_loaded but not in chunks: a hole when looked at, so no row either.
-            if number in extents.chunks:
-                continue
-            try:
-                extents.decode(number, runs, unwritten)
-            except CONTENT_ERRORS as error:
-                raise self.damaged(f"the map of inode {ino}") from error
-            chunk = extents.chunks[number]
-            for physical, count in zip(chunk.physicals, chunk.counts, strict=True):
-                # Block 0 is the superblock.
-                if not 0 < physical < physical + count <= self.block_count:
-                    del extents.chunks[number]
-                    extents.chunks_loaded.discard(number)
-                    raise self.damaged(f"the map of inode {ino}")
-            loaded.append(number)
-        return loaded
-
-    def save_map(self, ino: int, extents: ExtentMap) -> None:
-        """Store the chunks that changed, and forget those that became holes."""
-        for number in sorted(extents.chunks_dirty):
-            encoded = extents.encode(number)
-            if encoded is None:
-                self.change("DELETE FROM chunk WHERE ino = ? AND number = ?", ino, number)
-            else:
-                self.change(
-                    "INSERT OR REPLACE INTO chunk VALUES (?, ?, ?, ?)", ino, number, *encoded
-                )
-        extents.chunks_dirty.clear()
-
-    def free_blocks(self, ino: int, extents: ExtentMap, space: Space) -> None:
-        """Give all blocks of an inode back, stored or only in memory, and its reservations."""
-        self.load_map(ino, extents)
-        freed, dropped_count = extents.remove(0, CHUNK_END * CHUNK_BLOCKS)
-        space.free(freed)
-        space.unreserve(dropped_count)
-
-    # -- free space --------------------------------------------------------------------
-
-    def load_groups(self, space: Space) -> None:
-        """Read all allocation groups into a new Space; MetadataError if one cannot be right."""
-        for number, used in self.query("SELECT number, used FROM space_group"):
-            try:
-                space.decode(number, used)
-            except CONTENT_ERRORS as error:
-                raise damaged(self.path, error) from error
-
-    def save_groups(self, space: Space) -> None:
-        """Store the groups that changed, after space.begin_commit() and before commit()."""
-        for number in sorted(space.groups_dirty):
-            self.change(
-                "INSERT OR REPLACE INTO space_group VALUES (?, ?)", number, space.encode(number)
-            )
-        space.groups_dirty.clear()

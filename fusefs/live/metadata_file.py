@@ -21,7 +21,7 @@ from uuid import UUID
 
 from fusefs.geometry import PAGE_SIZE_MAX, Geometry
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 APPLICATION_ID = 0x66754673
 """'fuFs', which SQLite's header keeps for us."""
 
@@ -37,7 +37,7 @@ SCHEMA = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT_VERSION};
 
--- uuid, block_size, block_count, next_ino
+-- uuid, block_size, block_count, next_ino; inode_count and free_count, as the tables have them
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 
 -- size in bytes, blocks allocated; target for symlinks only.  nlink 0: deleted while open
@@ -84,11 +84,17 @@ CREATE TABLE chunk (
     PRIMARY KEY (ino, number)
 ) STRICT, WITHOUT ROWID;
 
--- an allocation group, as Space.encode() has it; no row where nothing was ever allocated
+-- an allocation group, as Space.encode() has it; no row where nothing was ever allocated.
+-- space_full has one bit for each group, as Space.encode_full(): no block of it is free
 CREATE TABLE space_group (
     number INTEGER PRIMARY KEY CHECK (number >= 0), used BLOB NOT NULL
 ) STRICT;
+CREATE TABLE space_full (
+    number INTEGER PRIMARY KEY CHECK (number >= 0), used BLOB NOT NULL
+) STRICT;
 """
+
+TABLES = ("meta", "inode", "dentry", "xattr", "chunk", "space_group", "space_full")
 
 
 class MetadataError(Exception):
@@ -128,6 +134,8 @@ def create_file(
         "block_size": block_size,
         "block_count": block_count,
         "next_ino": ROOT_INO + 1,
+        "inode_count": 1,
+        "free_count": block_count - 1,
     }
     root = (ROOT_INO, stat.S_IFDIR | 0o755, 2, uid, gid, 0, 0, 0, now_ns, now_ns, now_ns, None)
     db = _connect(path)
@@ -206,12 +214,13 @@ def _check_header(path: str) -> None:
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise MetadataError(f"{path}: is not fusefs metadata: another program's SQLite file")
     version = int.from_bytes(header[60:64], "big")
-    if version > FORMAT_VERSION:
+    if not version:
+        raise damaged(path, "format 0")
+    if version != FORMAT_VERSION:
         raise MetadataError(
-            f"{path}: has format {version}, newer than {FORMAT_VERSION}; use a newer fusefs"
+            f"{path}: has format {version}, but this program reads {FORMAT_VERSION};"
+            f" use {'a newer' if version > FORMAT_VERSION else 'the older'} fusefs"
         )
-    if version < 1:
-        raise damaged(path, f"format {version}")
 
 
 def _check_uuid(path: str, uuid: UUID) -> None:
@@ -234,10 +243,12 @@ def _check_uuid(path: str, uuid: UUID) -> None:
 
 
 def _check_contents(db: sqlite3.Connection) -> None:
-    """ValueError, KeyError or sqlite3.Error if the file is not what create_file() makes."""
-    [first_fault] = db.execute("PRAGMA quick_check(1)").fetchone()
-    if first_fault != "ok":
-        raise ValueError(" ".join(first_fault.split()))
+    """ValueError, KeyError or sqlite3.Error if the file is not what create_file() makes.
+
+    What a mount relies on, and the top of each table: not all that is stored, which is
+    checked when it is read, and by fsck.
+    """
+    db.execute("PRAGMA cell_size_check = ON")
     model = sqlite3.connect(IN_MEMORY)
     try:
         model.executescript(SCHEMA)
@@ -246,6 +257,11 @@ def _check_contents(db: sqlite3.Connection) -> None:
         model.close()
     if missing:
         raise ValueError(f"no {missing[0][0]}")
+    for table in TABLES:
+        try:
+            db.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{table}: {error}") from error
     meta = _meta(db)
     Geometry(int(meta["block_size"]), PAGE_SIZE_MAX)
     if int(meta["block_count"]) < 2:
@@ -253,6 +269,8 @@ def _check_contents(db: sqlite3.Connection) -> None:
     [ino_max] = db.execute("SELECT max(ino) FROM inode").fetchone()
     if ino_max is None or int(meta["next_ino"]) <= ino_max:
         raise ValueError(f"next_ino {meta['next_ino']}")
+    if not 1 <= int(meta["inode_count"]) < int(meta["next_ino"]):
+        raise ValueError(f"inode_count {meta['inode_count']}")
     root = db.execute("SELECT mode FROM inode WHERE ino = ?", (ROOT_INO,)).fetchone()
     if root is None or not stat.S_ISDIR(root[0]):
         raise ValueError("no root directory")

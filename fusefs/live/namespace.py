@@ -176,7 +176,7 @@ class Namespace(XattrTable):
         if name is not None:
             self._insert_name(Place(directory, name), ino)
             self._touch_directory(directory, now_ns, links=int(is_directory))
-        node = self.add(attributes, map_is_stored=False)
+        node = self.add(attributes)
         node.linkable = name is None
         return node
 

@@ -23,11 +23,13 @@ import errno
 import stat
 from dataclasses import dataclass
 
+from fusefs.chunk import ChunkCache
 from fusefs.errors import FsError
 from fusefs.extents import ExtentMap
 from fusefs.geometry import Geometry
 from fusefs.inode import Inode
 from fusefs.live.metadata import Attributes, Metadata, clamp_time
+from fusefs.live.stored_blocks import InodeMap, save_map
 
 
 @dataclass(slots=True, eq=False)
@@ -109,6 +111,7 @@ class NodeTable:
         self.metadata = metadata
         self.geometry = geometry
         self.nodes: dict[int, Node] = {}
+        self.chunk_cache = ChunkCache()
         self._nodes_changed: dict[int, Node] = {}
         self._inodes_changed: dict[int, Inode] = {}
 
@@ -119,15 +122,19 @@ class NodeTable:
             attributes = self.metadata.load_attributes(ino)
             if attributes is None or not attributes.nlink:  # evicted, and not yet deleted
                 raise FsError(errno.ESTALE)
-            node = self.add(attributes, map_is_stored=True)
+            node = self.add(attributes)
         return node
 
-    def add(self, attributes: Attributes, *, map_is_stored: bool) -> Node:
-        """Take an inode into memory; the map of a new one has nothing stored to wait for."""
+    def orphan(self, ino: int, blocks: int) -> Inode:
+        """The blocks of an inode that has no name, and that no node is made for any more."""
+        return Inode(ino, 0, ExtentMap(InodeMap(self.metadata, ino, self.chunk_cache), blocks))
+
+    def add(self, attributes: Attributes) -> Node:
+        """Take an inode into memory; its map is read when it is looked at."""
         a = attributes
         inode = None
         if stat.S_ISREG(a.mode):
-            extents = ExtentMap(complete=not map_is_stored, blocks_allocated=a.blocks)
+            extents = ExtentMap(InodeMap(self.metadata, a.ino, self.chunk_cache), a.blocks)
             inode = Inode(a.ino, a.size, extents, self._inodes_changed)
         node = self.nodes[a.ino] = Node(
             a.ino,
@@ -187,7 +194,7 @@ class NodeTable:
         for node in saved:
             size = blocks = 0
             if node.inode is not None:
-                self.metadata.save_map(node.ino, node.inode.extents)
+                save_map(self.metadata, node.ino, node.inode.extents)
                 size, blocks = node.inode.disk_size, node.inode.extents.blocks_allocated
                 node.inode.changed = False
             self.metadata.save_attributes(_attributes(node, size, blocks))

@@ -23,22 +23,24 @@ import logging
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import trio
 
+from fusefs.chunk import CHUNK_BLOCKS, CHUNK_END
 from fusefs.errors import FsError
-from fusefs.extents import CHUNK_BLOCKS
 from fusefs.filesystem import Filesystem
 from fusefs.geometry import Geometry
 from fusefs.inode import Inode
+from fusefs.iomap import FREE_COST_MAX, free_blocks
 from fusefs.live.image_file import ImageError, ImageFile
 from fusefs.live.metadata import Metadata, MetadataError
 from fusefs.live.namespace import Namespace, Node
+from fusefs.live.stored_blocks import load_space, save_map, save_space
 from fusefs.options import Options
-from fusefs.space import Space
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,12 @@ DEFAULT_BLOCK_SIZE = 1024
 
 FORGET_WAIT_S = 0.1
 """How long a write on a full image waits until the kernel has forgotten what was unlinked."""
+
+LOAD_CHUNKS_MAX = 4
+"""Chunks of a map that are read ahead of a request; more are read one by one."""
+
+INACTIVE_FILES_MAX = 256
+"""Deleted files that one commit finishes."""
 
 
 class VolumeError(Exception):
@@ -108,6 +116,7 @@ class Volume:
     """An open image with everything that its requests share.
 
     in_thread runs what blocks: flush, commit and punch.  Others go on meanwhile.
+    has_inactive is set while deleted files have blocks that further commits will free.
     """
 
     def __init__(
@@ -120,11 +129,9 @@ class Volume:
         block = image.superblock
         self.image = image
         self.metadata = metadata
-        space = Space(block.block_count)
-        metadata.load_groups(space)
+        space = load_space(metadata)
         self.fs = Filesystem(Geometry(block.block_size, options.page_size), options, space)
         self.namespace = Namespace(metadata, self.fs.geometry)
-        self.orphan_count = metadata.delete_orphans(space)
         self.commit_count = 0
         self.health = metadata.health
         self.health.watch(_log_failure)
@@ -132,7 +139,11 @@ class Volume:
         self._evicting: list[Node] = []
         self._inos_evicted: list[int] = []
         self._all_forgotten = trio.Event()
-        self._metadata_changed = self.orphan_count > 0
+        self._metadata_changed = False
+        orphans = metadata.orphans()
+        self._inactive: deque[Inode | tuple[int, int]] = deque(orphans)
+        self.has_inactive = trio.Event()
+        self._count_inactive(sum(blocks for _, blocks in orphans))
 
     @classmethod
     def open(
@@ -172,10 +183,12 @@ class Volume:
                 raise
 
     def load_map(self, inode: Inode, pos: int, length: int) -> None:
-        """Have the map of a range in memory, and of the block before it: allocation asks."""
+        """Have the map where a range begins in memory, and of the block before it, which
+        allocation asks for.  The rest of a long range is read when it is looked at.
+        """
         block, end = self.fs.geometry.block_range(pos, length)
         first, end_chunk = max(block - 1, 0) // CHUNK_BLOCKS, -(-end // CHUNK_BLOCKS)
-        self.metadata.load_map(inode.ino, inode.extents, first, end_chunk)
+        inode.extents.load(first, min(end_chunk, first + LOAD_CHUNKS_MAX))
 
     def unsaved_replacement(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes
@@ -214,7 +227,8 @@ class Volume:
         """A node was forgotten or closed: let it go if nobody can reach it any more.
 
         Of one without a name the blocks are freed now, and the rows go with the next
-        commit, together with the groups that record the free.
+        commit, together with the groups that record the free.  Of very many blocks each
+        commit frees a piece: xfs_inodegc_queue().
         """
         if not node.is_idle:
             self._note_unlinked(node)
@@ -231,14 +245,15 @@ class Volume:
             for page in pages:
                 self.fs.cache.remove(page)
             self.fs.inodes_dirty.pop(node.ino, None)
-            if not self.health.failure:
-                with suppress(FsError):  # health has it
-                    self.metadata.free_blocks(node.ino, node.inode.extents, self.fs.space)
         self.namespace.evict(node)
-        self._inos_evicted.append(node.ino)
         self.fs.inodes_unlinked.discard(node.ino)
         if not self.fs.inodes_unlinked:
             self._all_forgotten.set()
+        if node.inode is None or self._free_piece(node.inode):
+            self._inos_evicted.append(node.ino)
+        else:
+            self._inactive.append(node.inode)
+            self._count_inactive(node.inode.extents.blocks_allocated)
 
     def _note_unlinked(self, node: Node) -> None:
         """A file that nobody can open any more, so that its blocks will soon come free."""
@@ -261,12 +276,48 @@ class Volume:
         self.fs.inodes_unlinked -= waited_for
 
     def available_count(self) -> int:
-        """Blocks that a write may have, if it waits for a commit: statfs."""
+        """Blocks that a write may have, if it waits for a commit, or several: statfs."""
         space, nodes = self.fs.space, self.namespace.nodes
         inodes = [nodes[ino].inode for ino in self.fs.inodes_unlinked]
         extents = [inode.extents for inode in inodes if inode is not None]
         unlinked = sum(each.blocks_allocated + each.blocks_delalloc for each in extents)
-        return max(space.available_count + space.freed_count + unlinked, 0)
+        count = space.available_count + space.freed_count + space.inactive_count + unlinked
+        return min(max(count, 0), space.block_count - 1)
+
+    def _free_piece(self, inode: Inode) -> bool:
+        """Free the next blocks of a deleted file; False if there are more."""
+        if not self.health.failure:
+            with suppress(FsError):  # health has it
+                return free_blocks(self.fs, inode, 0, CHUNK_END * CHUNK_BLOCKS) == 0
+        return True
+
+    def _count_inactive(self, change: int) -> None:
+        self.fs.space.inactive_count += change
+        if self._inactive:
+            self.has_inactive.set()
+        elif self.has_inactive.is_set():
+            self.has_inactive = trio.Event()
+
+    def _inactivate(self) -> None:
+        """Part 1 of a commit for deleted files that are still stored: one piece of them."""
+        for _ in range(min(INACTIVE_FILES_MAX, len(self._inactive))):
+            if len(self.fs.space.freed) >= FREE_COST_MAX:
+                break
+            head = self._inactive.popleft()
+            inode = head if isinstance(head, Inode) else self.namespace.orphan(*head)
+            count = inode.extents.blocks_allocated
+            if self._free_piece(inode):
+                self._inos_evicted.append(inode.ino)
+                self._count_inactive(-count)
+            else:
+                self._inactive.appendleft(inode)
+                self._count_inactive(inode.extents.blocks_allocated - count)
+        self.health.check_durable()
+        for entry in self._inactive:
+            if isinstance(entry, Inode):  # a piece of it was freed, now or when it was released
+                save_map(self.metadata, entry.ino, entry.extents)
+                blocks = max(entry.extents.blocks_allocated, 0)
+                self.metadata.change("UPDATE inode SET blocks = ? WHERE ino = ?", blocks, entry.ino)
 
     def _drop(self, node: Node) -> None:
         """Let a node and its clean pages go, unless something of it is not stored yet."""
@@ -296,6 +347,7 @@ class Volume:
         evicting, self._evicting = self._evicting, []
         for node in evicting:
             self.release(node)
+        self._inactivate()
         evicted, self._inos_evicted = self._inos_evicted, []
         saved = self.namespace.save_changed()
         for ino in evicted:
@@ -306,7 +358,7 @@ class Volume:
             return
         self._metadata_changed = False
         space.begin_commit()
-        self.metadata.save_groups(space)
+        save_space(self.metadata, space)
         await self._flush()
         await self._in_thread(self.metadata.commit)
         self.commit_count += 1

@@ -28,7 +28,7 @@ from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume, VolumeError, make_image
 from fusefs.options import Options
 from fusefs.steps import Step
-from fusefs.truncate import truncate
+from fusefs.truncate import SEEK_DATA, SEEK_HOLE, seek, truncate
 
 BLOCK_SIZE = 1024
 IMAGE_SIZE = 1 << 20
@@ -144,6 +144,7 @@ def use(image: Path) -> bool:
     logger.propagate = False
     try:
         with closing(daemon):
+            assert 0 <= daemon.volume.available_count() < daemon.volume.fs.space.block_count
             for act in (_change, _walk):  # damage that is met ends all changes
                 with suppress(FsError):
                     act(daemon)
@@ -192,6 +193,9 @@ def _read(daemon: Daemon, node: Node) -> None:
         for direct in (False, True):
             with suppress(FsError):
                 daemon.run(file_io.read(fs, file, pos, 8192, direct=direct))
+        for whence in (SEEK_DATA, SEEK_HOLE):
+            with suppress(FsError):
+                daemon.run(seek(fs, node.inode, pos, whence))
 
 
 def _change(daemon: Daemon) -> None:

@@ -183,6 +183,17 @@ def sparse_file(size: int, ino: int = 1) -> OpenFile:
     return OpenFile(Inode(ino, size))
 
 
+def file_in_pieces(world: World, count: int, ino: int = 1) -> OpenFile:
+    """A file of count written blocks, with a hole behind each: as many runs."""
+    file = OpenFile(Inode(ino))
+    for number in range(count):
+        physical, _ = world.fs.space.allocate(1)
+        file.inode.extents.allocate(2 * number, 1, physical)
+    file.inode.extents.convert(0, 2 * count)
+    file.inode.size = file.inode.disk_size = 2 * count * world.fs.geometry.block_size
+    return file
+
+
 def both_reads(world: World, file: OpenFile) -> tuple[bytes, bytes]:
     """The whole file as a buffered and as a direct reader sees it."""
     length = -(-file.inode.size // 512) * 512

@@ -22,13 +22,13 @@ from damaging import make_image_in_use, use
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fusefs.chunk import CHUNK_BLOCKS, Chunk
 from fusefs.cli import UsageError, split_options
-from fusefs.extents import CHUNK_BLOCKS, ExtentMap
 from fusefs.live.fsck import CLEAN, LEFT, NOT_CHECKED, REPAIRED, fsck
 from fusefs.live.image_file import MAGIC, ImageError, ImageFile, Superblock
 from fusefs.live.metadata import Attributes
 from fusefs.options import OPTIONS, OptionError, Options
-from fusefs.space import GROUP_BYTES, Space
+from fusefs.space import GROUP_BYTES, Space, decode_group
 
 HANG_S = 60
 """No input takes a hundredth of this; SIGALRM then shows where it hangs."""
@@ -117,8 +117,12 @@ def test_any_superblock_is_read_or_refused_in_one_line(
 
 @times(300, 40_000)
 def test_any_chunk_and_any_group_are_taken_or_refused(figures: Any, count: int) -> None:
-    runs = st.lists(st.integers(0, 5000) | WORDS, max_size=9).map(
-        lambda numbers: struct.pack(f"<{len(numbers)}Q", *numbers)
+    offset = st.integers(0, 5000) | st.integers(0, 0xFFFF)
+    runs = st.lists(st.tuples(offset, offset, st.integers(0, 5000) | WORDS), max_size=4).map(
+        lambda runs: b"".join(
+            struct.pack(f"<{len(runs)}{code}", *(run[i] for run in runs))
+            for i, code in enumerate("HHQ")
+        )
     )
     bitmap = st.binary(min_size=CHUNK_BLOCKS // 8, max_size=CHUNK_BLOCKS // 8)
     group = st.builds(lambda byte: byte * GROUP_BYTES, st.binary(min_size=1, max_size=1))
@@ -128,17 +132,19 @@ def test_any_chunk_and_any_group_are_taken_or_refused(figures: Any, count: int) 
         count,
         st.integers(-1, 1 << 62),
         runs | st.binary(max_size=50),
-        bitmap | st.binary(max_size=600),
+        st.just(b"") | bitmap | st.binary(max_size=600),
         group | st.binary(max_size=50),
     )
     def check(number: int, stored: bytes, unwritten: bytes, used: bytes) -> None:
-        extents, space = ExtentMap(), Space(100_000)
+        space = Space(100_000)
         with suppress(ValueError):
-            extents.decode(number, stored, unwritten)
-            assert extents.encode(number) == (stored, unwritten) or not stored
+            encoded = Chunk.decode(number, stored, unwritten).encode()
+            assert encoded == (stored, unwritten if any(unwritten) else b"")
         with suppress(ValueError):
-            space.decode(number, used)
-            assert 0 <= space.free_count < 100_000
+            assert len(decode_group(number, used, 100_000)) == GROUP_BYTES * 8
+        with suppress(ValueError):
+            space.decode_full(number, used)
+            assert number == 0
 
 
 TEXTS = st.one_of(
@@ -344,7 +350,7 @@ def test_the_check_itself_finds_an_exception_of_ours(
     bench.reset()
     assert bench.fsck(repairs=True) == REPAIRED  # the orphan
     assert bench.fsck(repairs=False) == CLEAN
-    monkeypatch.setattr(ExtentMap, "decode", lambda *_: 1 // 0)
+    monkeypatch.setattr(Chunk, "decode", lambda *_: 1 // 0)
     bench.reset()
     with pytest.raises(ZeroDivisionError):
         use(bench.image)

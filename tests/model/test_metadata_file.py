@@ -71,7 +71,14 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (Path.touch, "not an SQLite file"),
     "text": (write_text, "not an SQLite file"),
     "foreign": (write_foreign, "another program's SQLite file"),
-    "newer": (lambda path: edit(path, "PRAGMA user_version = 2"), "has format 2, newer than 1"),
+    "newer": (
+        lambda path: edit(path, "PRAGMA user_version = 3"),
+        "has format 3, but this program reads 2",
+    ),
+    "older": (
+        lambda path: edit(path, "PRAGMA user_version = 1"),
+        "has format 1, but this program reads 2",
+    ),
     "format 0": (lambda path: edit(path, "PRAGMA user_version = 0"), "is damaged"),
     "other image": (lambda path: edit(path, uuid=UUID_OTHER), "belongs to another image"),
     "no uuid": (lambda path: edit(path, "DELETE FROM meta"), "is damaged"),

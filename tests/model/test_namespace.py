@@ -21,6 +21,7 @@ from name_trees import (
 )
 
 from fusefs.errors import FsError
+from fusefs.extents import State
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.namespace import (
     LINK_COUNT_MAX,
@@ -41,13 +42,13 @@ def names() -> Iterator[Namespace]:
 # -- making ----------------------------------------------------------------------------
 
 
-def test_new_file_has_its_attributes_and_a_complete_map(names: Namespace) -> None:
+def test_new_file_has_its_attributes_and_an_empty_map(names: Namespace) -> None:
     node = make(names, "a")
     assert names.lookup(ROOT_INO, b"a") is node
     assert (node.mode, node.nlink, node.uid, node.gid, node.size) == (FILE, 1, 1000, 100, 0)
     assert times(node) == (10, 10, 10)
     assert node.inode is not None
-    assert node.inode.extents.complete
+    assert [m.state for m in node.inode.extents.mappings(0, 1)] == [State.HOLE]
 
 
 def test_new_directory_counts_in_its_parent(names: Namespace) -> None:
@@ -70,7 +71,7 @@ def test_file_without_a_name_gets_one_or_is_an_orphan(names: Namespace) -> None:
     assert names.node(ROOT_INO).mtime_ns < 10
     names.link(kept.ino, ROOT_INO, b"f", 20)
     assert (kept.nlink, names.lookup(ROOT_INO, b"f")) == (1, kept)
-    assert names.metadata.orphans() == [lost.ino]
+    assert names.metadata.orphans() == [(lost.ino, 0)]
     names.unlink(ROOT_INO, b"f", 30)
     with pytest.raises(FsError, match="ENOENT"):
         names.link(kept.ino, ROOT_INO, b"again", 40)
@@ -174,7 +175,7 @@ def test_file_without_a_name_stays_until_deleted(names: Namespace) -> None:
     node.opens = 1
     assert names.unlink(ROOT_INO, b"a", 20) is node
     assert (node.nlink, node.ctime_ns) == (0, 20)
-    assert names.metadata.orphans() == [node.ino]
+    assert names.metadata.orphans() == [(node.ino, 0)]
     with pytest.raises(FsError, match="ENOENT"):
         names.link(node.ino, ROOT_INO, b"b", 30)
     node.opens = 0
@@ -292,8 +293,7 @@ def test_reopen_brings_names_attributes_and_maps_back(tmp_path: Path) -> None:
     node = at(names, "full/f")
     assert (node.mode, node.uid, times(node)) == (FILE | 0o4000, 7, (TIME_NS_MAX, 98, 10))
     assert node.inode is not None
-    assert (node.size, node.blocks_512, node.inode.extents.complete) == (2500, 4, False)
-    names.metadata.load_map(node.ino, node.inode.extents)
+    assert (node.size, node.blocks_512, node.inode.extents.chunks) == (2500, 4, {})
     assert node.inode.extents.find(1, 3).physical == 50
     names.metadata.close()
 

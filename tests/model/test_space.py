@@ -3,11 +3,12 @@
 import errno
 
 import pytest
+from bitarray import bitarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusefs.errors import FsError
-from fusefs.space import GROUP_BLOCKS, GROUP_BYTES, Space
+from fusefs.space import GROUP_BLOCKS, GROUP_BYTES, GROUPS_MAX, Space, decode_group
 
 
 def commit(space: Space) -> list[tuple[int, int]]:
@@ -107,9 +108,8 @@ def test_commit_stores_as_free_what_it_frees_and_only_that():
     space.free([(1, 1)])
     space.begin_commit()
     space.free([(2, 1)])
-    again = Space(16)
-    again.decode(0, space.encode(0))
-    assert again.free_count == 15 - 3
+    assert space.free_count_stored == 15 - 3
+    again = Space(16, lambda number: decode_group(number, space.encode(number), 16))
     assert again.allocate(1) == (1, 1)
 
 
@@ -162,6 +162,30 @@ def test_run_freed_across_groups_comes_back_in_both():
     assert space.free_count == 2 * GROUP_BLOCKS - 1
 
 
+class Shelf:
+    """Stored groups, and the Space of a mount that finds them; loads are those it has read."""
+
+    def __init__(self, stored: Space, block_count: int) -> None:
+        self.groups = {number: stored.encode(number) for number in stored.groups}
+        self.loads: list[int] = []
+        self.space = Space(block_count, self.load)
+        self.space.free_count = stored.free_count_stored
+        self.space.decode_full(0, stored.encode_full(0))
+
+    def load(self, number: int) -> bitarray | None:
+        self.loads.append(number)
+        used = self.groups.get(number)
+        return None if used is None else decode_group(number, used, self.space.block_count)
+
+    def save(self, *, begun: bool = False) -> None:
+        if not begun:
+            self.space.begin_commit()
+        self.groups |= {number: self.space.encode(number) for number in self.space.groups_dirty}
+        self.space.groups_dirty.clear()
+        if not begun:
+            self.space.end_commit()
+
+
 # -- stored ------------------------------------------------------------------------------
 
 
@@ -170,9 +194,7 @@ def test_stored_group_is_read_back():
     space.allocate(5)
     space.allocate(3, goal=GROUP_BLOCKS)
     space.begin_commit()
-    again = Space(2 * GROUP_BLOCKS)
-    for number in (0, 1):
-        again.decode(number, space.encode(number))
+    again = Shelf(space, 2 * GROUP_BLOCKS).space
     assert again.free_count == space.free_count
     assert again.allocate(1, goal=GROUP_BLOCKS + 2) == (6, 1)
 
@@ -187,10 +209,101 @@ def test_stored_group_is_read_back():
     ],
 )
 def test_damaged_group_is_refused(number, used):
-    space = Space(100)
     with pytest.raises(ValueError, match=f"allocation group {number} is damaged"):
-        space.decode(number, used)
-    assert space.free_count == 99
+        decode_group(number, used, 100)
+
+
+@pytest.mark.parametrize(
+    ("row", "full"),
+    [
+        pytest.param(0, bytes(GROUP_BYTES - 1), id="short"),
+        pytest.param(1, bytes(GROUP_BYTES), id="beyond the image"),
+        pytest.param(-1, bytes(GROUP_BYTES), id="before the image"),
+        pytest.param(0, b"\x02" + bytes(GROUP_BYTES - 1), id="groups beyond the image"),
+    ],
+)
+def test_damaged_row_of_full_groups_is_refused(row, full):
+    with pytest.raises(ValueError, match=f"row {row} of the full allocation groups is damaged"):
+        Space(100).decode_full(row, full)
+
+
+def test_only_groups_that_are_looked_at_are_read():
+    shelf = Shelf(Space(1000 * GROUP_BLOCKS), 1000 * GROUP_BLOCKS)
+    assert shelf.space.allocate(1, goal=700 * GROUP_BLOCKS) == (700 * GROUP_BLOCKS, 1)
+    assert shelf.loads == [700]
+
+
+def test_full_groups_are_passed_over_unread():
+    """Also by the next mount."""
+    count = 9 * GROUP_BLOCKS
+    space = Space(count)
+    for _ in range(7):
+        space.allocate(GROUP_BLOCKS)
+    shelf = Shelf(space, count)
+    assert shelf.space.allocate(1) == (7 * GROUP_BLOCKS, 1)
+    assert shelf.loads == [0, 7]  # the first is where a search begins
+
+
+def test_group_that_gets_room_is_full_no_more():
+    """When the commit that frees it has ended (S2), and not before; the stored bit says so, too."""
+    space = Space(3 * GROUP_BLOCKS)
+    space.allocate(GROUP_BLOCKS)
+    space.allocate(GROUP_BLOCKS, goal=GROUP_BLOCKS)
+    space.free([(GROUP_BLOCKS + 5, 1)])
+    assert list(space.groups_full) == [1, 1, 0]
+    space.begin_commit()
+    assert list(space.groups_full) == [1, 1, 0]
+    assert space.encode_full(0)[0] == 0b1000_0000
+    space.end_commit()
+    assert list(space.groups_full) == [1, 0, 0]
+
+
+def test_wrong_bit_costs_a_look_and_no_more():
+    """A group said to have room, but full: the search goes on."""
+    space = Space(3 * GROUP_BLOCKS)
+    space.allocate(GROUP_BLOCKS)
+    space.groups_full.setall(0)
+    assert space.allocate(1, goal=1) == (GROUP_BLOCKS, 1)
+    assert list(space.groups_full) == [0, 0, 0]
+    space.allocate(GROUP_BLOCKS)
+    space.allocate(GROUP_BLOCKS, goal=2 * GROUP_BLOCKS)
+    with pytest.raises(FsError):
+        space.allocate(1)
+
+
+def test_groups_that_must_stay_in_memory_stay():
+    """(S3) dirty ones and those of the commit under way; of the others there is a limit."""
+    count = 3 * GROUPS_MAX * GROUP_BLOCKS
+    shelf = Shelf(Space(count), count)
+    space = shelf.space
+    for number in range(2):
+        space.allocate(9, goal=number * GROUP_BLOCKS + 100)
+    shelf.save()
+    space.free([(104, 1)])
+    space.begin_commit()
+    shelf.save(begun=True)
+    space.allocate(1, goal=2 * GROUP_BLOCKS + 7)
+    for number in range(3, 3 * GROUPS_MAX):
+        assert space.allocate(1, goal=number * GROUP_BLOCKS)[0] == number * GROUP_BLOCKS
+        space.groups_dirty.discard(number)  # as if a commit had stored it
+    assert {0, 2} <= space.groups.keys(), "(S3)"
+    assert 1 not in space.groups
+    assert len(space.groups) <= GROUPS_MAX + 3
+    assert space.allocate(1, goal=104)[0] != 104, "(S2)"
+    space.end_commit()
+    assert space.allocate(1, goal=104) == (104, 1)
+
+
+def test_group_read_again_during_its_commit_would_break_a_rule():
+    """(S3) is not for nothing: what is stored says free, while the commit has not ended."""
+    shelf = Shelf(Space(GROUP_BLOCKS), GROUP_BLOCKS)
+    shelf.space.allocate(9)
+    shelf.save()
+    shelf.space.free([(4, 1)])
+    shelf.space.begin_commit()
+    shelf.save(begun=True)
+    shelf.space.groups.clear()  # the fault
+    assert shelf.space.allocate(1, goal=4) == (4, 1)
 
 
 # -- against a set -----------------------------------------------------------------------

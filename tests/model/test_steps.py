@@ -10,6 +10,7 @@ import pytest
 from driving import (
     NAMES_SEEN,
     Task,
+    file_in_pieces,
     file_with,
     fsync,
     read,
@@ -24,6 +25,7 @@ from fusefs.dio import direct_write
 from fusefs.explore.memory import World
 from fusefs.file_io import commit_names, writeback_inode
 from fusefs.inode import Inode, OpenFile
+from fusefs.iomap import FREE_COST_MAX
 from fusefs.steps import NAMES, Kind, Waiter
 from fusefs.truncate import SEEK_DATA, fallocate, seek, truncate
 
@@ -126,6 +128,15 @@ def shortage(world: World) -> None:
     write(world, sparse_file(PAGE, ino=2), 0, b"A" * BLOCK, direct=True)
 
 
+def long_changes(_: World) -> None:
+    """Of more runs than are freed in one piece."""
+    world = World(block_size=BLOCK, page_size=PAGE, block_count=4 * FREE_COST_MAX)
+    file = file_in_pieces(world, 3 * FREE_COST_MAX)
+    size = file.inode.size
+    run(world, fallocate(world.fs, file.inode, 0x3, size // 2, size // 2))
+    run(world, truncate(world.fs, file.inode, 0))
+
+
 def inode_lock(world: World) -> None:
     file = file_with(world, b"A" * PAGE)
     holder = Task(world, buffered_write(world.fs, file.inode, 0, b"B"))
@@ -165,6 +176,7 @@ TOURS: list[Callable[[World], None]] = [
     direct_requests,
     buffered_requests,
     changes_of_shape,
+    long_changes,
     shortage,
     inode_lock,
     mapping_lock,

@@ -10,6 +10,7 @@ from driving import (
     check_tail,
     check_world,
     drop_cache,
+    file_in_pieces,
     file_with,
     fsync,
     geometry_id,
@@ -27,6 +28,7 @@ from fusefs.extents import State
 from fusefs.file_io import writeback_inode
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.inode import Inode, OpenFile
+from fusefs.iomap import FREE_COST_MAX
 from fusefs.truncate import MODES, SEEK_DATA, SEEK_HOLE, Mode, fallocate, seek, truncate
 
 BLOCK, PAGE = 512, 2048
@@ -127,6 +129,15 @@ def test_blocks_beyond_the_end_are_freed_by_truncation_to_the_same_size(world):
     allocate(world, file, KEEP, 0, PAGE)
     set_size(world, file, BLOCK)
     assert states(file.inode) == ["mapped", "hole", "hole", "hole"]
+
+
+def test_shorter_size_above_what_was_recorded_is_recorded(world):
+    """Nothing below it is dirty, so that no writeback would do it later."""
+    file = OpenFile(Inode(1))
+    write(world, file, 6 * BLOCK, b"A" * BLOCK)
+    assert file.inode.disk_size == 0
+    set_size(world, file, 3 * BLOCK)
+    assert (file.inode.size, file.inode.disk_size, file.inode.changed) == (3 * BLOCK,) * 2 + (True,)
 
 
 def test_end_is_zeroed_before_it_is_written_back(world):
@@ -250,6 +261,74 @@ def test_map_that_cannot_be_loaded_leaves_the_file_as_it_is(world):
     set_size(world, file, 100)
     set_size(world, file, PAGE)
     assert both_reads(world, file) == (b"A" * 100 + bytes(PAGE - 100),) * 2
+
+
+# -- more than is done in one piece ------------------------------------------------------
+
+
+@pytest.fixture
+def large() -> World:
+    return World(block_size=BLOCK, page_size=PAGE, block_count=3 * FREE_COST_MAX)
+
+
+def test_long_truncation_frees_the_end_first_and_commits_no_size_that_lies(large):
+    """At each commit all that is beyond disk_size is gone, and what is below is still there."""
+    file = file_in_pieces(large, 2 * FREE_COST_MAX)
+    inode, end = file.inode, file.inode.size // BLOCK
+    task = Task(large, truncate(large.fs, inode, BLOCK))
+    sizes = []
+    while True:
+        while not task.ended and task.step.name != "truncate.commit":
+            task.grant()
+        if task.ended:
+            break
+        assert inode.size == BLOCK
+        assert len(large.fs.space.freed) < 2 * FREE_COST_MAX
+        first_gone = inode.disk_size // BLOCK
+        assert {m.state for m in inode.extents.mappings(first_gone, end)} == {State.HOLE}
+        assert inode.extents.find(first_gone - 2, end).state is State.MAPPED
+        sizes.append(inode.disk_size)
+        task.grant()
+    assert sizes == sorted(set(sizes), reverse=True)
+    assert len(sizes) >= 1
+    assert (inode.size, inode.disk_size, inode.extents.blocks_allocated) == (BLOCK, BLOCK, 1)
+    large.commit()
+    large.check_space([inode])
+
+
+def test_truncation_that_fails_on_the_way_leaves_no_bytes_to_come_back(large):
+    """The file is as long as what could not be freed; else growing it would show that."""
+    file = file_in_pieces(large, 2 * FREE_COST_MAX)
+    old = file.inode.size
+    task = Task(large, truncate(large.fs, file.inode, 0)).go_past("truncate.commit")
+    assert task.step.name == "truncate.free"
+    task.fail(errno.EIO)
+    with pytest.raises(FsError, match="EIO"):
+        task.finish()
+    assert 0 < file.inode.size == file.inode.disk_size < old
+    set_size(large, file, 0)
+    set_size(large, file, old)
+    assert read(large, file, 0, 64 * BLOCK, direct=True) == bytes(64 * BLOCK)
+
+
+def test_long_punch_frees_all_of_its_range(large):
+    file = file_in_pieces(large, 2 * FREE_COST_MAX)
+    count = file.inode.extents.blocks_allocated
+    allocate(large, file, PUNCH | KEEP, 2 * BLOCK, file.inode.size - 4 * BLOCK)
+    assert file.inode.extents.blocks_allocated == 2 < count
+    large.commit()
+    large.check_space([file.inode])
+
+
+def test_seek_goes_on_behind_many_mappings(large):
+    """Unwritten blocks are holes, each of which it must look at."""
+    file = OpenFile(Inode(1, 2000 * BLOCK))
+    for number in range(900):
+        physical, _ = large.fs.space.allocate(1)
+        file.inode.extents.allocate(2 * number, 1, physical)
+    file.inode.extents.convert(1798, 1799)
+    assert run(large, seek(large.fs, file.inode, 5, SEEK_DATA)) == 1798 * BLOCK
+    assert run(large, seek(large.fs, file.inode, 1798 * BLOCK, SEEK_HOLE)) == 1799 * BLOCK
 
 
 def test_end_that_cannot_be_zeroed_leaves_the_size(world):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from fusefs import cli, file_io
 from fusefs.live.metadata import Metadata
 from fusefs.live.nodes import NodeTable
-from fusefs.space import Space
+from fusefs.space import Space, mark_free
 
 FAULTS: dict[str, Callable[[], None]] = {}
 
@@ -54,7 +54,7 @@ def freed_too_early() -> None:
     def free_at_once(self, runs):
         runs = list(runs)
         free(self, runs)
-        self._mark(runs, self.groups_used, 0)
+        mark_free(runs, self.groups)
         self._cursor = min([self._cursor, *(first for first, _ in runs)])
 
     Space.free = free_at_once
