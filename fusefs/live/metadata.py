@@ -193,11 +193,15 @@ class Metadata:
     # -- inodes ------------------------------------------------------------------------
 
     def new_ino(self) -> int:
-        """A number for an inode that the caller saves next (M1)."""
+        """A number for an inode that the caller may add next (M1)."""
         ino = self._next_ino
         self._next_ino += 1
-        self._inode_count += 1
         return ino
+
+    def add_inode(self, attributes: Attributes) -> None:
+        """Store a new inode; within whole(), so that no commit has it and not its count."""
+        self.save_attributes(attributes)
+        self._inode_count += 1
 
     def load_attributes(self, ino: int) -> Attributes | None:
         """The stored attributes, or None if there is no such inode; FsError(EIO) if damaged."""

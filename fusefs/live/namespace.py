@@ -172,7 +172,7 @@ class Namespace(XattrTable):
         attributes = Attributes(
             ino, mode, nlink, uid, gid, rdev, 0, 0, now_ns, now_ns, now_ns, target
         )
-        self.metadata.save_attributes(attributes)
+        self.metadata.add_inode(attributes)
         if name is not None:
             self._insert_name(Place(directory, name), ino)
             self._touch_directory(directory, now_ns, links=int(is_directory))

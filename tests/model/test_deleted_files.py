@@ -7,6 +7,7 @@ import pytest
 
 from fusefs.errors import FsError
 from fusefs.iomap import FREE_COST_MAX, freed_space_committed
+from fusefs.live import volume as volume_module
 from fusefs.live.fsck import CLEAN, fsck
 from fusefs.live.namespace import Node
 from fusefs.live.volume import Volume, make_image
@@ -98,6 +99,54 @@ async def test_writer_without_room_waits_for_what_deleted_files_will_give(paths:
     with pytest.raises(StopIteration) as end:
         freed_space_committed(volume.fs).send(None)
     assert end.value.value is False
+    volume.close()
+
+
+async def test_df_shows_all_that_a_deleted_file_will_give(paths: tuple[str, str]):
+    """From the unlink on, whatever part has been freed; also after a crash on the way."""
+    volume = Volume.open(*paths, Options())
+    all_of_it = volume.available_count()
+    make_in_pieces(volume, 3 * FREE_COST_MAX)
+    await volume.commit()
+    assert volume.available_count() == all_of_it - 3 * FREE_COST_MAX
+    volume.release(volume.namespace.unlink(1, b"file", 2))
+    for _ in range(2):
+        assert volume.available_count() == all_of_it
+        await volume.commit()
+    assert volume.has_inactive.is_set()
+    volume.close()
+    volume = Volume.open(*paths, Options())
+    assert volume.fs.space.free_count < all_of_it
+    while volume.has_inactive.is_set():
+        assert volume.available_count() == all_of_it
+        await volume.commit()
+    assert volume.available_count() == volume.fs.space.free_count == all_of_it
+    volume.close()
+
+
+async def test_writer_waits_also_for_a_commit_that_gives_nothing_yet(
+    paths: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    """Many empty orphans come before the one that has blocks."""
+    monkeypatch.setattr(volume_module, "INACTIVE_FILES_MAX", 2)
+    volume = Volume.open(*paths, Options())
+    with volume.changing():
+        for _ in range(5):
+            volume.namespace.make(1, None, stat.S_IFREG | 0o600, 0, 0, 0, 1)
+        make_in_pieces(volume, 3)
+        volume.namespace.unlink(1, b"file", 2)
+    await volume.commit()
+    volume.close()
+    volume = Volume.open(*paths, Options())
+    gave = []
+    while not volume.fs.space.returned_count:
+        asked = freed_space_committed(volume.fs)
+        assert asked.send(None).name == "space.commit"
+        await volume.commit()
+        with pytest.raises(StopIteration) as end:
+            asked.send(None)
+        gave.append(end.value.value)
+    assert gave == [True, True, True]
     volume.close()
 
 

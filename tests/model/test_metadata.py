@@ -70,7 +70,7 @@ def test_new_file_is_private_and_has_a_root_directory(path: Path) -> None:
 def test_reopen_brings_everything_back(path: Path) -> None:
     metadata = create(path)
     ino = metadata.new_ino()
-    metadata.save_attributes(replace(FILE, ino=ino))
+    metadata.add_inode(replace(FILE, ino=ino))
     metadata.commit()
 
     metadata = reopen(metadata)
@@ -203,7 +203,7 @@ def test_page_that_is_damaged_while_it_is_mounted_ends_all_changes(path: Path) -
 
 def test_deleted_inode_leaves_nothing(metadata: Metadata) -> None:
     ino = metadata.new_ino()
-    metadata.save_attributes(replace(FILE, ino=ino))
+    metadata.add_inode(replace(FILE, ino=ino))
     metadata.change("INSERT INTO xattr VALUES (?, x'61', x'62')", ino)
     metadata.change("INSERT INTO chunk VALUES (?, 0, x'', x'')", ino)
     metadata.delete_inode(ino)

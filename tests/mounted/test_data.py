@@ -416,6 +416,23 @@ def test_space_of_a_thousand_deleted_files_can_be_written_at_once(mount: Callabl
     assert (m.path / "large").read_bytes() == b"l" * (3 << 20)
 
 
+def test_space_of_a_deleted_file_of_many_extents_can_be_written_at_once(
+    mount: Callable[..., Mount],
+):
+    """Several commits free it, and a write on a full image waits for all of them."""
+    m = mount(size="14m", block_size="1k", commit="3600s")
+    with opened(m.path / "pieces", os.O_RDWR | os.O_CREAT) as fd:
+        os.pwrite(fd, b"p" * (10 << 20), 0)
+        os.fsync(fd)
+    for pos in range(1024, 10 << 20, 2048):
+        fallocate(m.path / "pieces", FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, pos, 1024)
+    _fill(m.path / "filler", b"f" * 65536, 0)
+    (m.path / "pieces").unlink()
+    assert os.statvfs(m.path).f_bfree >= 5 << 10
+    (m.path / "large").write_bytes(b"l" * (5 << 20))
+    assert (m.path / "large").read_bytes() == b"l" * (5 << 20)
+
+
 def test_preallocation_without_room_is_enospc(mount: Callable[..., Mount]):
     m = mount(size="4m")
     with fails_with(errno.ENOSPC):
