@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from enum import Enum
+from operator import add, lt
 from typing import TYPE_CHECKING
 
 from bitarray import bitarray, frozenbitarray
@@ -30,11 +31,12 @@ CHUNK_BLOCKS = 4096
 CHUNK_END = FILE_SIZE_MAX // (SECTOR_SIZE * CHUNK_BLOCKS) + 1
 """No map, whatever the block size, has a chunk of this number or a later one."""
 
-CHUNK_BYTES = 1024
+CHUNK_BYTES = 580
 RUN_BYTES = 12
-"""What a chunk, and each of its runs, takes in memory."""
+"""What a chunk takes in memory, and each of its runs there and as stored."""
 
-CACHE_BYTES_MAX = 8 << 20
+CACHE_BYTES_MAX = 10 << 20
+"""Enough for the map of a file of 64 GiB without gaps, in blocks of 1 KiB."""
 
 _NONE = frozenbitarray(CHUNK_BLOCKS)
 """The bitmap of a chunk that has no such block; shared by all."""
@@ -163,13 +165,13 @@ class Chunk:
         chunk.physicals.frombytes(runs[4 * count :])
         if blocks_unwritten:
             chunk.blocks_unwritten = bitarray(buffer=bytearray(blocks_unwritten))
-        ends = [0, *(s + c for s, c in zip(chunk.starts, chunk.counts, strict=True))]
+        ends = [0, *map(add, chunk.starts, chunk.counts)]
         if (
             len(chunk.blocks_unwritten) != CHUNK_BLOCKS
             or ends[-1] > CHUNK_BLOCKS
             or 0 in chunk.counts
             or 0 in chunk.physicals  # the superblock is no data block
-            or any(start < end for start, end in zip(chunk.starts, ends, strict=False))
+            or any(map(lt, chunk.starts, ends))
         ):
             raise ValueError(f"chunk {number} of a map is damaged")
         return chunk

@@ -10,6 +10,8 @@ Errors: MetadataError from load_space(), one line for the person who mounts; FsE
 from everything else.
 """
 
+from operator import add
+
 from bitarray import bitarray
 
 from fusefs.chunk import Chunk, ChunkCache
@@ -62,9 +64,9 @@ class InodeMap:
 
 def check_blocks(chunk: Chunk, block_count: int) -> None:
     """ValueError if a chunk has a block that is not in the image."""
-    for physical, count in zip(chunk.physicals, chunk.counts, strict=True):
-        if physical + count > block_count:
-            raise ValueError(f"blocks {physical}-{physical + count - 1} are outside the image")
+    end = max(map(add, chunk.physicals, chunk.counts), default=0)
+    if end > block_count:
+        raise ValueError(f"a map has block {end - 1}, but the image ends at {block_count - 1}")
 
 
 def save_map(metadata: Metadata, ino: int, extents: ExtentMap) -> None:
