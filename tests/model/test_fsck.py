@@ -180,6 +180,11 @@ REPAIRABLE: dict[str, tuple[Damage, list[tuple[str, int | None]]]] = {
     ),
     "leaked": ([f"DELETE FROM chunk WHERE ino = {G}"], [("blocks", G), ("leaked", None)]),
     "inode count": (["UPDATE meta SET value = 9 WHERE key = 'inode_count'"], [("sum", None)]),
+    "inode count lost": (["DELETE FROM meta WHERE key = 'inode_count'"], [("sum", None)]),
+    "inode count of none": (
+        ["UPDATE meta SET value = 0 WHERE key = 'inode_count'"],
+        [("sum", None)],
+    ),
     "free count": (["UPDATE meta SET value = 9 WHERE key = 'free_count'"], [("sum", None)]),
     "free count lost": (["DELETE FROM meta WHERE key = 'free_count'"], [("sum", None)]),
     "full group": (
