@@ -70,7 +70,7 @@ class NameCheck:
             if not exists:
                 message = f"{text} leads to inode {ino}, which is not there; restore it from a copy"
                 self.find("dangling", ino, message)
-            elif mode is None or not stat.S_ISDIR(mode):
+            elif mode is None or not stat.S_ISDIR(mode & 0xFFFF):
                 message = f"{text}, which is no directory, leads to inode {ino}; restore it"
                 self.find("parent", ino, message)
             else:

@@ -546,3 +546,9 @@ def test_many_directories_cut_off_take_no_time(image: Path, fsck: Any) -> None:
     told = fsck()
     assert told.of("cycle")["inode"] == 100
     assert sum(kind == "unreachable" for kind, _ in told.kinds) == 4998
+
+
+def test_directories_of_no_known_type_are_told(image: Path, fsck: Any) -> None:
+    """Their mode is negative, which the functions of stat refuse."""
+    sql(image, "UPDATE inode SET mode = -1")
+    assert {"root", "mode", "parent"} <= {kind for kind, _ in fsck().kinds}
