@@ -189,8 +189,9 @@ def _hold_exclusively(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("BEGIN IMMEDIATE")  # takes the lock, and is refused where we may not write
-    db.execute("COMMIT")
+    db.execute("BEGIN IMMEDIATE")  # takes the lock
+    db.execute("UPDATE meta SET value = value WHERE key = 'uuid'")  # refused if we may not write
+    db.execute("ROLLBACK")
 
 
 # -- is it ours? -----------------------------------------------------------------------

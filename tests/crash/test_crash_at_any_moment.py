@@ -111,8 +111,8 @@ def test_no_crash_breaks_a_promise(seed: int, block_count: int, crashes: Crashes
 @pytest.mark.long
 def test_no_crash_breaks_a_promise_in_long_runs(crashes: Crashes):
     """The same for many more orders, and longer lives."""
-    crashes.run_all(range(1000, 1050), operation_count=80)
-    crashes.run_all(range(1050, 1100), operation_count=80, block_count=SMALL)
+    crashes.run_all(range(1000, 1030), operation_count=80)
+    crashes.run_all(range(1050, 1080), operation_count=80, block_count=SMALL)
 
 
 # -- faults that must be found -----------------------------------------------------------
