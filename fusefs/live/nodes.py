@@ -29,6 +29,7 @@ from fusefs.extents import ExtentMap
 from fusefs.geometry import Geometry
 from fusefs.inode import Inode
 from fusefs.live.metadata import Attributes, Metadata, clamp_time
+from fusefs.live.stored import INO_END
 from fusefs.live.stored_blocks import InodeMap, save_map
 
 
@@ -119,7 +120,7 @@ class NodeTable:
         """The node of an inode, loaded if need be; FsError(ESTALE) if there is none."""
         node = self.nodes.get(ino)
         if node is None:
-            attributes = self.metadata.load_attributes(ino)
+            attributes = self.metadata.load_attributes(ino) if 0 < ino < INO_END else None
             if attributes is None or not attributes.nlink:  # evicted, and not yet deleted
                 raise FsError(errno.ESTALE)
             node = self.add(attributes)

@@ -107,6 +107,7 @@ ERRORS: dict[str, tuple[str, Callable[[Namespace], object]]] = {
     "lookup in a file": ("ENOTDIR", lambda n: n.lookup(at(n, "f").ino, b"x")),
     "lookup of no name": ("ENOENT", lambda n: n.lookup(ROOT_INO, b"none")),
     "node of no inode": ("ESTALE", lambda n: n.node(99)),
+    "node of what can be no inode": ("ESTALE", lambda n: n.node((1 << 64) - 1)),
     "unlink of no name": ("ENOENT", lambda n: n.unlink(ROOT_INO, b"none", 1)),
     "unlink of a directory": ("EISDIR", lambda n: n.unlink(ROOT_INO, b"d", 1)),
     "unlink of ..": ("EISDIR", lambda n: n.unlink(ROOT_INO, b"..", 1)),
