@@ -63,15 +63,26 @@ class Daemon:
         self.driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, Trace())
 
     def run(self, coroutine: Coroutine[Step, Any, Any]) -> Any:
-        """What a request returns or raises; nobody else is there to wait for."""
+        """What a request returns or raises; the commits that it asks for are made."""
         said: list[tuple[Any, FsError | None]] = []
         self.driver.start(coroutine, lambda *answer: said.append(answer), "test")
         while not said:
+            self._commit_for_those_who_wait()
             self.driver.run_ready()
         [(result, error)] = said
         if error is not None:
             raise error
         return result
+
+    def _commit_for_those_who_wait(self) -> None:
+        tasks, self.driver._commit_tasks = self.driver._commit_tasks, []
+        failure = None
+        if tasks:
+            try:
+                self.commit()
+            except FsError as error:
+                failure = error
+        self.driver._ready.extend((task, failure) for task in tasks)
 
     def commit(self) -> None:
         with suppress(StopIteration):
