@@ -222,6 +222,8 @@ def _check_header(path: str) -> None:
             f"{path}: has format {version}, but this program reads {FORMAT_VERSION};"
             f" use {'a newer' if version > FORMAT_VERSION else 'the older'} fusefs"
         )
+    if header[18:21] not in (b"\1\1\0", b"\2\2\0"):  # SQLite would change the first two at once
+        raise damaged(path, "its header has no known file format")
 
 
 def _check_uuid(path: str, uuid: UUID) -> None:

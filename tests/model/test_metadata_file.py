@@ -135,3 +135,15 @@ def test_file_in_use_is_refused(path: Path) -> None:
 def test_header_names_the_program(path: Path) -> None:
     create(path).close()
     assert path.read_bytes()[68:72] == APPLICATION_ID.to_bytes(4, "big") == b"fuFs"
+
+
+@pytest.mark.parametrize("found", [b"\2\0\1", b"\1\2\0", b"\2\2\1", b"\3\3\0"], ids=bytes.hex)
+def test_header_that_sqlite_would_mend_is_left_as_it_is(path: Path, found: bytes) -> None:
+    """(F1): changed half-way, the file would look like another kind of damage afterwards."""
+    create(path).close()
+    content = bytearray(path.read_bytes())
+    content[18:21] = found
+    path.write_bytes(content)
+    with pytest.raises(MetadataError, match="no known file format"):
+        Metadata.open(path, UUID_OURS)
+    assert path.read_bytes() == content

@@ -62,6 +62,21 @@ def content(owner: int, generation: int, pos: int, length: int) -> bytes:
     return b"".join(sectors)[start : start + length]
 
 
+def is_of_a_kill(error: OSError) -> bool:
+    """Whether a call failed because the daemon went away under it.
+
+    A request that the daemon was just taking over when it was killed fails with EIO:
+    fuse_dev_do_read().  statvfs() then tells: the kernel has no answer of its own to it.
+    """
+    if error.errno != errno.EIO:
+        return error.errno in DAEMON_GONE
+    try:
+        os.statvfs(".")
+    except OSError as second:
+        return second.errno in DAEMON_GONE
+    return False
+
+
 def moved(path: str, old: str, new: str) -> str:
     """Where a path leads after the rename of old, which may be a directory above it."""
     return new + path[len(old) :] if path == old or path.startswith(f"{old}/") else path
@@ -108,7 +123,7 @@ class Client:
         try:
             result = getattr(self, f"do_{name}")(**arguments)
         except OSError as error:
-            if error.errno not in DAEMON_GONE:
+            if not is_of_a_kill(error):
                 self._log({"failed": str(error)})
             raise
         self._log({"done": result})
@@ -395,7 +410,7 @@ def main(mountpoint: str, log: str, number: str, seed: str, generation: str) -> 
         print("begins", flush=True)
         client.run()
     except OSError as error:
-        if error.errno not in DAEMON_GONE:
+        if not is_of_a_kill(error):
             raise
     return 0
 
