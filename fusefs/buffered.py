@@ -51,25 +51,30 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
 
 
 async def _read_pages(fs: Filesystem, file: OpenFile, pos: int, length: int) -> Buffer:
-    inode, page_size = file.inode, fs.geometry.page_size
+    inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
+    pages = inode.mapping.pages
     pieces: list[Buffer] = []
-    index_end = -(-(pos + length) // page_size)
-    start = pos
-    while pos < min(start + length, inode.size):
+    end = pos + length
+    while pos < end and pos < inode.size:
         index, offset = divmod(pos, page_size)
-        stop = min(offset + start + length - pos, page_size)
-        blocks = fs.geometry.block_bits(offset, stop)
-        try:
-            page = await _get_page(fs, file, index, index_end - index, blocks)
-        except FsError:
-            if pieces:
-                break
-            raise
-        stop = min(stop, inode.size - index * page_size)  # (B1)
+        page = pages.get(index)
+        if page is not None and page.blocks_uptodate == page_mask and not page.readahead:
+            fs.cache.touch(page)
+        else:
+            stop = min(offset + end - pos, page_size)
+            blocks = fs.geometry.block_bits(offset, stop)
+            try:
+                page = await _get_page(fs, file, index, -(-end // page_size) - index, blocks)
+            except FsError:
+                if pieces:
+                    break
+                raise
+        stop = min(end, inode.size) - index * page_size  # (B1)
         if stop <= offset:
             break
-        pieces.append(memoryview(page.data)[offset:stop])
-        pos += stop - offset
+        whole = not offset and stop >= page_size
+        pieces.append(page.data if whole else memoryview(page.data)[offset:stop])
+        pos = min(index * page_size + stop, (index + 1) * page_size)
     file.readahead.previous = pos // page_size
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -176,26 +181,28 @@ async def fill_pages(fs: Filesystem, inode: Inode, pages: list[Page]) -> None:
         await load_map("buffered.read.map", inode, pos, length)
         block, end = geometry.block_range(pos, length)
         readable_end = min(end, -(-inode.size // block_size))
-        reads: list[list[int]] = []
+        reads: list[tuple[int, int, int]] = []  # blocks, end exclusive, and where they are
         for mapping in inode.extents.mappings(block, max(block, readable_end)):
             if mapping.state is State.MAPPED:
-                if (
-                    reads
-                    and reads[-1][1] == mapping.block
-                    and (reads[-1][2] + reads[-1][1] - reads[-1][0] == mapping.physical)
-                ):
-                    reads[-1][1] = mapping.end
+                first, stop, physical = reads[-1] if reads else (0, -1, 0)
+                if stop == mapping.block and physical + stop - first == mapping.physical:
+                    reads[-1] = first, mapping.end, physical
                 else:
-                    reads.append([mapping.block, mapping.end, mapping.physical])
-        content = bytearray(length)
+                    reads.append((mapping.block, mapping.end, mapping.physical))
+        content: Buffer = b""
         if not reads:
             await reach("buffered.read.fill", pos, length)
         for first, stop, physical in reads:
             start, size = first * block_size, (stop - first) * block_size
             data = await read_image("buffered.read.fill", physical * block_size, start, size)
-            content[start - pos : start - pos + size] = data
+            if size == length:
+                content = data
+            else:
+                content = content or bytearray(length)
+                memoryview(content)[start - pos : start - pos + size] = data
+        view = memoryview(content or bytes(length))
         for i, page in enumerate(pages):
-            _fill_missing(fs, page, memoryview(content)[i * page_size : (i + 1) * page_size])
+            _fill_missing(fs, page, view[i * page_size : (i + 1) * page_size])
         fs.counters.pages_filled += len(pages)
     finally:
         for page in pages:
@@ -206,10 +213,10 @@ async def fill_pages(fs: Filesystem, inode: Inode, pages: list[Page]) -> None:
 
 def _fill_missing(fs: Filesystem, page: Page, content: memoryview) -> None:
     """Copy content into the blocks that are not uptodate (B2)."""
-    missing = fs.geometry.page_mask & ~page.blocks_uptodate
-    if missing == fs.geometry.page_mask:
+    if not page.blocks_uptodate:
         page.data[:] = content
     else:
+        missing = fs.geometry.page_mask & ~page.blocks_uptodate
         size = fs.geometry.block_size
         for block in range(fs.geometry.blocks_per_page):
             if missing >> block & 1:
@@ -266,24 +273,29 @@ async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview)
     pages: list[Page] = []
     try:
         for index in range(first, end):
-            pages.append(await _lock_or_insert(fs, inode, index))
+            page = inode.mapping.pages.get(index)
+            if page is not None and page.try_lock():
+                fs.cache.touch(page)
+            else:
+                page = await _lock_or_insert(fs, inode, index)
+            pages.append(page)
         length = await begin_buffered(fs, inode, pos, len(data))
-        try:
-            await _fill_edges(fs, inode, pages, pos, pos + length)
-        except FsError:
-            _release_unused(fs, inode, pages, pos, pos + length)
-            raise
+        if (pos | length) % geometry.block_size:
+            try:
+                await _fill_edges(fs, inode, pages, pos, pos + length)
+            except FsError:
+                _release_unused(fs, inode, pages, pos, pos + length)
+                raise
         await reach("buffered.write.copy", pos, length)
-        for page in pages:
-            start = max(pos - page.index * page_size, 0)
-            stop = min(pos + length - page.index * page_size, page_size)
-            if start >= stop:
-                continue
-            at = page.index * page_size + start - pos
+        at = 0
+        for page in pages[: -(-(pos + length) // page_size) - first]:
+            start = (pos + at) % page_size
+            stop = min(start + length - at, page_size)
             page.data[start:stop] = data[at : at + stop - start]
             blocks = geometry.block_bits(start, stop)
             page.blocks_uptodate |= blocks
             mark_dirty(fs, inode, page, blocks)
+            at += stop - start
         inode.size = max(inode.size, pos + length)
         return length
     finally:
@@ -294,6 +306,7 @@ async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview)
 
 
 async def _lock_or_insert(fs: Filesystem, inode: Inode, index: int) -> Page:
+    """filemap_get_folio() with FGP_LOCK and FGP_CREAT."""
     while True:
         page = inode.mapping.pages.get(index)
         if page is None:

@@ -24,7 +24,6 @@ Invariants:
 """
 
 import errno
-from dataclasses import dataclass
 
 from fusefs.buffered import zero_to_block_end
 from fusefs.errors import FsError
@@ -46,42 +45,37 @@ class NeedsExclusive(Exception):
     """-EAGAIN of IOMAP_DIO_OVERWRITE_ONLY: try again under the exclusive lock."""
 
 
-@dataclass(slots=True)
 class DirectWrite:
     """One write under way: struct iomap_dio.
 
-    invalidate is the order in force when the write began; a switch of the mount option
-    meets only later writes.
-    unwritten says that some submitted block is not converted yet.
+    invalidate   the order in force when the write began; a switch of the mount option
+                 meets only later writes
+    unwritten    some submitted block is not converted yet
     """
 
-    fs: Filesystem
-    inode: Inode
-    pos: int
-    data: memoryview
-    invalidate: Invalidate
-    unwritten: bool = False
+    __slots__ = (
+        *("data", "end", "fs", "inode", "invalidate", "length"),
+        *("page_end", "page_first", "pos", "unwritten"),
+    )
 
-    @property
-    def length(self) -> int:
-        return len(self.data)
-
-    @property
-    def end(self) -> int:
-        return self.pos + len(self.data)
-
-    @property
-    def pages(self) -> tuple[int, int]:
-        return self.fs.geometry.page_range(self.pos, self.length)
+    def __init__(self, fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> None:
+        self.fs = fs
+        self.inode = inode
+        self.pos = pos
+        self.data = memoryview(data)
+        self.length = len(data)
+        self.end = pos + self.length
+        self.page_first, self.page_end = fs.geometry.page_range(pos, self.length)
+        self.invalidate = fs.options.invalidate
+        self.unwritten = False
 
 
 async def direct_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:
     """Write around the cache; returns the length written: xfs_file_dio_write()."""
-    length = len(data)
-    check_alignment(pos, length)
+    check_alignment(pos, len(data))
     fs.counters.direct_writes += 1
-    write = DirectWrite(fs, inode, pos, memoryview(data), fs.options.invalidate)
-    if (pos | length) % fs.geometry.block_size == 0:
+    write = DirectWrite(fs, inode, pos, data)
+    if (pos | write.length) % fs.geometry.block_size == 0:
         return await _write_aligned(write)
     return await _write_unaligned(write)
 
@@ -145,7 +139,7 @@ async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> 
 async def _flush_and_drop(write: DirectWrite) -> None:
     """Empty the cache of the range before the I/O: kiocb_invalidate_pages()."""
     fs, inode = write.fs, write.inode
-    first, end = write.pages
+    first, end = write.page_first, write.page_end
     await flush_disk_end(fs, inode, first, end)
     if inode.mapping.dirty(first, end):
         await reach("dio.write.flush_dirty", write.pos, write.length)
@@ -240,7 +234,7 @@ async def drop_written_pages(write: DirectWrite) -> None:
     fs, mapping = write.fs, write.inode.mapping
     await reach("dio.write.invalidate_post", write.pos, write.length)
     fs.counters.invalidations_post += 1
-    if await fs.cache.invalidate_range(mapping, *write.pages):
+    if await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
         fs.counters.invalidations_busy += 1
         mapping.errors.set(errno.EIO)
 
@@ -248,7 +242,7 @@ async def drop_written_pages(write: DirectWrite) -> None:
 def _count_stale_pages(write: DirectWrite) -> None:
     """What was cached since the drop saw the blocks unwritten, or may have."""
     if write.unwritten:
-        present = write.inode.mapping.present(*write.pages)
+        present = write.inode.mapping.present(write.page_first, write.page_end)
         write.fs.counters.pages_stale_possible += len(present)
 
 

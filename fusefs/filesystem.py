@@ -53,5 +53,5 @@ class Filesystem:
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""
         self.options = options
-        self.cache.limit_bytes = options.cache_size
+        self.cache.set_limit(options.cache_size)
         self.cache.shrink()

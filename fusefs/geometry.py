@@ -6,7 +6,7 @@ Invariants:
     (G1) sector <= block_size <= page_size, all powers of two.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 BlockIndex = NewType("BlockIndex", int)
@@ -29,10 +29,15 @@ FILE_SIZE_MAX = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Block and page size in bytes; they are independent of the machine's own."""
+    """Block and page size in bytes; they are independent of the machine's own.
+
+    page_mask is all blocks of a page, as a bitmap.
+    """
 
     block_size: int = 1024
     page_size: int = 4096
+    blocks_per_page: int = field(init=False)
+    page_mask: int = field(init=False)
 
     def __post_init__(self) -> None:
         for size in (self.block_size, self.page_size):
@@ -44,15 +49,9 @@ class Geometry:
             raise ValueError(
                 f"block_size {self.block_size} is larger than page_size {self.page_size}"
             )
-
-    @property
-    def blocks_per_page(self) -> int:
-        return self.page_size // self.block_size
-
-    @property
-    def page_mask(self) -> int:
-        """All blocks of a page, as a bitmap."""
-        return (1 << self.blocks_per_page) - 1
+        blocks_per_page = self.page_size // self.block_size
+        object.__setattr__(self, "blocks_per_page", blocks_per_page)
+        object.__setattr__(self, "page_mask", (1 << blocks_per_page) - 1)
 
     def block_range(self, pos: int, length: int) -> tuple[int, int]:
         """The blocks that hold at least one byte of the range: (first, end)."""

@@ -49,6 +49,9 @@ async def begin_buffered(fs: Filesystem, inode: Inode, pos: int, length: int) ->
     block, end = fs.geometry.block_range(pos, length)
     while True:
         await load_map("buffered.write.map", inode, pos, length)
+        mapping = inode.extents.find(block, end)
+        if mapping.state is not State.HOLE and mapping.end >= end:
+            return length
         holes = [m for m in inode.extents.mappings(block, end) if m.state is State.HOLE]
         enough = sum(hole.count for hole in holes) <= fs.space.available_count
         if enough or not await freed_space_committed(fs):

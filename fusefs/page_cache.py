@@ -54,17 +54,21 @@ class Page:
         self.readahead = False
         self.waiters: list[Waiter] = []
 
-    async def wait_unlocked(self) -> None:
+    async def lock(self) -> None:
         while self.locked:
             await self._wait("lock.page")
+        self.locked = True
+
+    def try_lock(self) -> bool:
+        """folio_trylock()."""
+        if self.locked:
+            return False
+        self.locked = True
+        return True
 
     async def wait_writeback(self) -> None:
         while self.writeback:
             await self._wait("lock.page.writeback")
-
-    async def lock(self) -> None:
-        await self.wait_unlocked()
-        self.locked = True
 
     def unlock(self) -> None:
         assert self.locked, "unlock of a page that is not locked"
@@ -153,11 +157,14 @@ def _members(indices: dict[int, Page] | set[int], first: int, end: int) -> list[
 
 
 class PageCache:
-    """All pages of a mount, oldest first; at most limit_bytes as far as (P2) allows."""
+    """All pages of a mount, oldest first; at most limit_bytes as far as (P2) allows.
+
+    dirty_limit   dirty pages above which a writer must write back itself: half the cache
+    """
 
     def __init__(self, geometry: Geometry, limit_bytes: int) -> None:
         self.geometry = geometry
-        self.limit_bytes = limit_bytes
+        self.set_limit(limit_bytes)
         self.dirty_count = 0
         self.evicted_count = 0
         self._lru: OrderedDict[Page, None] = OrderedDict()
@@ -165,14 +172,10 @@ class PageCache:
     def __len__(self) -> int:
         return len(self._lru)
 
-    @property
-    def page_limit(self) -> int:
-        return max(1, self.limit_bytes // self.geometry.page_size)
-
-    @property
-    def dirty_limit(self) -> int:
-        """Dirty pages above which a writer must write back itself: half the cache."""
-        return max(1, self.page_limit // 2)
+    def set_limit(self, limit_bytes: int) -> None:
+        """A smaller limit is met by the next shrink()."""
+        self.page_limit = max(1, limit_bytes // self.geometry.page_size)
+        self.dirty_limit = max(1, self.page_limit // 2)
 
     def insert_locked(self, mapping: AddressSpace, index: int) -> Page:
         """A new page, locked, with nothing uptodate: filemap_add_folio()."""

@@ -233,7 +233,7 @@ def test_unaligned_writers_that_share_the_lock_lose_bytes(world):
     first, second = (
         Task(
             world,
-            _write_locked(DirectWrite(world.fs, file.inode, 512 * i, memoryview(half), AFTER)),
+            _write_locked(DirectWrite(world.fs, file.inode, 512 * i, half)),
         ).go_to("dio.write.submit")
         for i, half in enumerate(data)
     )

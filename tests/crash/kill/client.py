@@ -65,8 +65,9 @@ def content(owner: int, generation: int, pos: int, length: int) -> bytes:
 def is_of_a_kill(error: OSError) -> bool:
     """Whether a call failed because the daemon went away under it.
 
-    A request that the daemon was just taking over when it was killed fails with EIO:
-    fuse_dev_do_read().  statvfs() then tells: the kernel has no answer of its own to it.
+    A request that the daemon was just reading, or answering, when it was killed fails with EIO:
+    fuse_dev_do_read() and fuse_dev_do_write().  statvfs() then tells: the kernel itself has no
+    answer to it.
     """
     if error.errno != errno.EIO:
         return error.errno in DAEMON_GONE
