@@ -35,8 +35,8 @@ CHUNK_BYTES = 580
 RUN_BYTES = 12
 """What a chunk takes in memory, and each of its runs there and as stored."""
 
-CACHE_BYTES_MAX = 10 << 20
-"""Enough for the map of a file of 64 GiB without gaps, in blocks of 1 KiB."""
+CACHE_BYTES_MAX = 24 << 20
+"""Enough for a file of 64 GiB in a million extents, in blocks of 1 KiB."""
 
 _NONE = frozenbitarray(CHUNK_BLOCKS)
 """The bitmap of a chunk that has no such block; shared by all."""

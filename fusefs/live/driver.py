@@ -41,6 +41,10 @@ LOG_FILES_MAX = 1024
 JITTERED = frozenset({"buffered.read.page_lock"})
 """PASS steps before which a task pauses for a random time: the jitter option."""
 
+PASS, LOAD_MAP = Kind.PASS, Kind.LOAD_MAP
+READ_IMAGE, WRITE_IMAGE = Kind.READ_IMAGE, Kind.WRITE_IMAGE
+"""What is done in place; an attribute of an Enum costs more than a global."""
+
 ERRORS_LOGGED_MAX = 10
 ERRORS_PERIOD_S = 5.0
 """Image errors logged in each period: printk_ratelimited(), which a failing disk needs."""
@@ -185,25 +189,30 @@ class Driver:
                 log.exception("%s of inode %d failed", operation, ino)
                 self._end(task, None, FsError(errno.EIO))
                 return
-            kind = step.kind
-            paused = step.name in JITTERED and self._fs.options.jitter
-            if kind is Kind.WAIT or kind is Kind.DELAY or kind is Kind.COMMIT or paused:
-                task.step = step
+            kind, name = step.kind, step.name
+            if kind is PASS:
+                if name in JITTERED and self._fs.options.jitter:
+                    self._park(task, step)
+                    return
+                add((now_ns(), pid, operation, ino, name, step.pos, step.length))
+                value = error = None
+                continue
+            if kind is not LOAD_MAP and kind is not READ_IMAGE and kind is not WRITE_IMAGE:
                 self._park(task, step)
                 return
-            add((now_ns(), pid, operation, ino, step.name, step.pos, step.length))
+            add((now_ns(), pid, operation, ino, name, step.pos, step.length))
             value = error = None
             try:
-                if kind is Kind.READ_IMAGE:
-                    value = self._image.read_at(step.addr, step.length)
-                elif kind is Kind.WRITE_IMAGE:
-                    assert step.data is not None
-                    self._image.write_at(step.addr, step.data)
-                elif kind is Kind.LOAD_MAP:
+                if kind is LOAD_MAP:
                     assert step.inode is not None
                     self._load_map(step.inode, step.pos, step.length)
-            except FsError as failure:  # of the map
-                error = failure
+                elif kind is READ_IMAGE:
+                    value = self._image.read_at(step.addr, step.length)
+                else:
+                    assert step.data is not None
+                    self._image.write_at(step.addr, step.data)
+            except FsError as refusal:  # of the map
+                error = refusal
             except OSError as failure:
                 self._log_image_error(task, step, failure)
                 error = FsError(failure.errno or errno.EIO)
@@ -226,6 +235,7 @@ class Driver:
 
     def _park(self, task: Task, step: Step) -> None:
         """Set a task aside until what it waits for has come."""
+        task.step = step
         if step.kind is Kind.WAIT:
             assert step.waiter is not None
             if step.waiter.woken:
