@@ -8,8 +8,9 @@ crash at any moment leaves what the last commit() left:
     create() / open() ──> BEGIN ── query(), change(), save_...() ── commit() ──> BEGIN ── ...
                                                                     close() ──> ROLLBACK
 
-commit() may run in another thread; whoever needs the file meanwhile waits for it.  The
-file is held exclusively from open() to close(): a second mount of the image is refused.
+commit() may run in another thread.  Whoever needs the file meanwhile waits for SQLite, but
+not for the flush of its log.  The file is held exclusively from open() to close(): a second
+mount of the image is refused.
 
 Units: times are nanoseconds since 1970; sizes are bytes.
 Errors: MetadataError from create() and open(), one line for the person who mounts.
@@ -37,6 +38,7 @@ from fusefs.errors import FsError
 from fusefs.live.health import Health
 from fusefs.live.metadata_file import (
     CONTENT_ERRORS,
+    IN_MEMORY,
     MetadataError,
     create_file,
     damaged,
@@ -59,6 +61,7 @@ class Metadata:
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         """For create() and open(): take over a connection that holds a checked file."""
         self.path = path
+        self._log_path = f"{os.path.abspath(path)}-wal"  # before the daemon goes elsewhere
         self._db = db
         self._lock = threading.RLock()
         self.health = Health()
@@ -129,6 +132,21 @@ class Metadata:
                 self._db.execute("BEGIN IMMEDIATE")
             except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
+        self._flush_log()
+
+    def _flush_log(self) -> None:
+        """What was committed is durable after this; the log is missing if there was nothing yet."""
+        if self.path == IN_MEMORY or not os.path.exists(self._log_path):
+            return
+        try:
+            fd = os.open(self._log_path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self.health.fail(f"{self._log_path}: the flush failed: {error.strerror}")
+            raise FsError(error.errno or errno.EIO) from error
 
     def close(self) -> None:
         """Let go of the file; what was not committed is lost, as it is after a crash."""

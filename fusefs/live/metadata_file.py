@@ -185,10 +185,14 @@ def _connect(path: str, *, uri: bool = False) -> sqlite3.Connection:
 
 
 def _hold_exclusively(db: sqlite3.Connection) -> None:
-    """Keep everyone else out until the connection closes; a COMMIT is durable when it returns."""
+    """Keep everyone else out until the connection closes.
+
+    A COMMIT goes to the log, which is flushed by Metadata.commit(), and by SQLite before it
+    copies from the log to the file.
+    """
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA synchronous = NORMAL")
     db.execute("BEGIN IMMEDIATE")  # takes the lock
     db.execute("UPDATE meta SET value = value WHERE key = 'uuid'")  # refused if we may not write
     db.execute("ROLLBACK")

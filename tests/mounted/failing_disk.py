@@ -1,6 +1,7 @@
-"""System calls of a live daemon that fail: strace's fault injection, for one file at a time.
+"""System calls of a live daemon that fail or take long: strace's injection, for one file at a time.
 
     failing_calls(m, path, "fdatasync", "EIO")     while the body runs, all of them fail
+    slow_calls(m, path, "fdatasync", 3.0)          they take some seconds more
 
 Needs strace and the right to trace the daemon.  Where that is missing the test is skipped
 with the reason, but fails if CI is set.
@@ -42,8 +43,21 @@ def _strace() -> list[str]:
 @contextmanager
 def failing_calls(m: Mount, path: Path, calls: str, error: str) -> Iterator[None]:
     """Those system calls of the daemon fail that concern the file; afterwards none does."""
+    with _injected(m, path, calls, f"error={error}"):
+        yield
+
+
+@contextmanager
+def slow_calls(m: Mount, path: Path, calls: str, delay_s: float) -> Iterator[None]:
+    """Those system calls of the daemon that concern the file begin so much later."""
+    with _injected(m, path, calls, f"delay_enter={round(delay_s * 1e6)}"):
+        yield
+
+
+@contextmanager
+def _injected(m: Mount, path: Path, calls: str, what: str) -> Iterator[None]:
     command = [*_strace(), "-f", "-p", str(m.pid), "-P", str(path), "-o", "/dev/null"]
-    command += ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}"]
+    command += ["-e", f"trace={calls}", "-e", f"inject={calls}:{what}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert process.stderr is not None
     try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mounted.clients import (
@@ -21,13 +22,14 @@ from mounted.clients import (
     opened,
     python,
 )
-from mounted.failing_disk import failing_calls
+from mounted.failing_disk import failing_calls, slow_calls
 from mounted.mounting import ROOT, Mount
 
 pytestmark = pytest.mark.mounted
 
 ERRORS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EDQUOT": errno.EDQUOT}
 READ_ONLY = "the mount is read-only now"
+FLUSH_DELAY_S = 3.0
 
 
 def remount_clean(m: Mount) -> None:
@@ -213,6 +215,30 @@ def test_after_a_failed_commit_of_sqlite_the_mount_is_read_only(
     check_read_only(m, file, b"kept" * 1024)
     remount_clean(m)
     assert file.read_bytes() == b"kept" * 1024
+
+
+# -- a slow host -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["", ".meta-wal"], ids=["image", "log"])
+def test_names_do_not_wait_for_a_slow_flush(mount: Callable[..., Mount], suffix: str):
+    """Whoever calls fsync waits for the disk, and nobody else."""
+    m = mount(commit="3600s")
+    (m.path / "first").write_bytes(b"so that there is a log")
+    with opened(m.path / "first", os.O_RDONLY) as fd:
+        os.fsync(fd)
+        (m.path / "second").touch()
+        waits = Thread(target=os.fsync, args=[fd])
+        with slow_calls(m, Path(f"{m.image}{suffix}"), "fdatasync", FLUSH_DELAY_S):
+            waits.start()
+            names = [m.path / f"name{i}" for i in range(100)]
+            for name in names:
+                name.mkdir()
+            assert all(name.is_dir() for name in names)
+            still_waiting = waits.is_alive()
+            waits.join(60)
+    assert still_waiting, "100 names took longer than the flush"
+    assert not waits.is_alive()
 
 
 # -- a host without room -----------------------------------------------------------------
