@@ -1,15 +1,87 @@
-"""Builds the compiled extension; everything else is in setup.cfg."""
+"""Builds the extension, and compiles the model and the driver; the rest is in setup.cfg.
 
+The extension has to be built.  Compiling is only for speed: if mypyc is missing or fails, or
+FUSEFS_PURE=1 is set, one line says so and the sources will run as they are.
+fusefs/compiled.py says where the compiled modules lie, and why they cannot be stale.
+"""
+
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from fusefs import compiled
+
+UNCOMPILED = {"__init__.py", "cli.py", "compiled.py"}
+COMPILED = [
+    *sorted(path.name for path in Path("fusefs").glob("*.py") if path.name not in UNCOMPILED),
+    "live/driver.py",
+    "live/trace.py",
+]
+"""All that a data request runs through at each step, relative to fusefs; no such module may
+import another of fusefs that is not in here."""
 
 
 def pkg_config(*words: str) -> list[str]:
     return subprocess.check_output(["pkg-config", *words, "fuse3"], text=True).split()
 
 
+def compiled_modules(build_dir: str) -> list[Extension]:
+    """One library and, for each module, a few lines that load it; the C is in build_dir."""
+    from mypyc.build import mypycify
+
+    extensions: list[Extension] = mypycify(
+        ["--config-file=", *(f"fusefs/{name}" for name in COMPILED)],
+        opt_level="1",  # 2 and 3 take half as long again to build and gain nothing
+        debug_level="0",
+        group_name="fusefs.model",
+        target_dir=build_dir,
+    )
+    for extension in extensions:
+        extension.name = extension.name.replace("fusefs.", "fusefs._compiled.", 1)
+        extension.optional = True
+    return extensions
+
+
+class BuildExtensions(build_ext):
+    """Adds the compiled modules, which setup() itself would generate for every command."""
+
+    def run(self) -> None:
+        top = Path("" if self.inplace else self.build_lib, "fusefs", "_compiled")
+        (top / "live").mkdir(parents=True, exist_ok=True)
+        stamp = top / "stamp"
+        stamp.unlink(missing_ok=True)
+        before = compiled.stamp(COMPILED)
+        modules = self.add_compiled()
+        super().run()
+        files = [Path(self.get_ext_fullpath(module.name)) for module in modules]
+        if files and all(file.exists() for file in files):
+            if before == compiled.stamp(COMPILED):  # nobody edited a file meanwhile
+                stamp.write_text(before)
+        else:
+            print("fusefs: not compiled; the sources will run, interpreted", file=sys.stderr)
+
+    def add_compiled(self) -> list[Extension]:
+        if compiled.PURE:
+            return []
+        try:
+            modules = compiled_modules(os.path.join(self.build_temp, "compiled"))
+        except (Exception, SystemExit) as error:  # mypyc exits on a type error
+            print(f"fusefs: mypyc: {error}", file=sys.stderr)
+            return []
+        self.distribution.ext_modules.extend(modules)
+        self.swig_opts = None  # the one option that cannot be finalized twice
+        self.finalized = False
+        self.ensure_finalized()
+        return modules
+
+
 setup(
+    cmdclass={"build_ext": BuildExtensions},
     ext_modules=[
         Extension(
             "fusefs.live._lowlevel",
@@ -23,5 +95,5 @@ setup(
             ],
             extra_link_args=[*pkg_config("--libs"), "-ldl"],
         )
-    ]
+    ],
 )

@@ -15,5 +15,10 @@ A request, read downwards; each file calls only files below it:
         page_cache.py      invalidate_range()
       live/image_file.py   write_at()          reached only from the driver
 
-steps.py is the only place that yields.  docs/design.md tells the rest.
+steps.py is the only place that yields.  compiled.py chooses between sources and what is
+compiled of them.  docs/design.md tells the rest.
 """
+
+from fusefs import compiled
+
+__path__ = compiled.path(__path__)

@@ -8,6 +8,10 @@ the dynamic linker then finds its functions before libfuse's own.  See docs/desi
 import os
 import sys
 
+from fusefs import compiled
+
+__path__ = compiled.path(__path__, "live")
+
 _flags = sys.getdlopenflags()
 sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
 try:

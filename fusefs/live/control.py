@@ -17,6 +17,7 @@ import stat
 from collections import deque
 from dataclasses import asdict
 
+from fusefs import compiled
 from fusefs.errors import FsError
 from fusefs.live.stored import INO_END
 from fusefs.live.trace import Trace
@@ -128,6 +129,7 @@ class Control:
         block = volume.image.superblock
         return {
             "pid": os.getpid(),
+            "compiled": compiled.CURRENT,
             "mountpoint": self.mountpoint,
             "image": volume.image.path,
             "uuid": str(block.uuid),

@@ -19,7 +19,7 @@ from driving import (
     write,
 )
 
-from fusefs import steps
+import fusefs
 from fusefs.buffered import buffered_read, buffered_write
 from fusefs.dio import direct_write
 from fusefs.explore.memory import World
@@ -29,7 +29,7 @@ from fusefs.iomap import FREE_COST_MAX
 from fusefs.steps import NAMES, Kind, Waiter
 from fusefs.truncate import SEEK_DATA, fallocate, seek, truncate
 
-MODEL = Path(steps.__file__).parent
+MODEL = Path(fusefs.__file__).parent
 NAME = re.compile(r"[a-z]+(\.[a-z_]+){1,2}")
 
 
@@ -58,7 +58,7 @@ def names_asked_for() -> tuple[set[str], list[re.Pattern[str]]]:
     literals: set[str] = set()
     patterns: list[re.Pattern[str]] = []
     for path in sorted(MODEL.glob("*.py")):
-        if path.name not in ("steps.py", "cli.py"):
+        if path.name not in ("steps.py", "cli.py", "compiled.py"):
             found = names_in(ast.parse(path.read_text()))
             literals |= found[0]
             patterns += found[1]

@@ -4,6 +4,7 @@ import errno
 from itertools import pairwise
 
 import pytest
+from bitarray import bitarray
 from driving import (
     GEOMETRIES,
     Task,
@@ -290,16 +291,14 @@ def test_what_was_written_beside_a_failed_block_is_converted(world):
     assert file.inode.disk_size == 3 * BLOCK
 
 
-class NoMemory(Space):
-    """Reserves room, and has no memory left when it comes to finding it."""
-
-    def allocate(self, count: int, goal: int = 0, *, reserved: bool = False):
-        raise MemoryError
+def no_memory(number: int) -> bitarray | None:
+    """Room was reserved, and no memory is left when it comes to finding it."""
+    raise MemoryError
 
 
 def test_fault_of_ours_in_a_writeback_is_told_and_leaves_nothing_locked(world):
     """The pages are clean by then: without an error in the mapping they would be lost unsaid."""
-    world.fs.space = NoMemory(64)
+    world.fs.space = Space(64, no_memory)
     file = dirty_file(world, b"A" * PAGE)
     with pytest.raises(MemoryError):
         run(world, writeback_range(world.fs, file.inode, 0, ALL))
