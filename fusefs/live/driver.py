@@ -213,9 +213,9 @@ class Driver:
                     self._image.write_at(step.addr, step.data)
             except FsError as refusal:  # of the map
                 error = refusal
-            except OSError as failure:
-                self._log_image_error(task, step, failure)
-                error = FsError(failure.errno or errno.EIO)
+            except OSError as image_error:
+                self._log_image_error(task, step, image_error)
+                error = FsError(image_error.errno or errno.EIO)
             except Exception:
                 log.exception("%s of inode %d, %s", operation, ino, step.name)
                 error = FsError(errno.EIO)
