@@ -25,7 +25,7 @@
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
 
-enum { BUCKET_COUNT = 1 << 18, BACKGROUND_MAX = 128, PAGE = 4096 };
+enum { BUCKET_COUNT = 1 << 18, BACKGROUND_MAX = 16, PAGE = 4096 };
 static const double NAME_TIMEOUT_S = 3600;
 
 struct node {

@@ -29,7 +29,7 @@ from posix.unistd cimport read
 import logging
 
 cdef int DRAIN_MAX = 64  # requests taken in one go: timers and names get their turn
-cdef unsigned BACKGROUND_MAX = 128  # asynchronous requests under way; the kernel's own limit is 12
+cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
 cdef object log = logging.getLogger(__name__)
 cdef object handler = None

@@ -1,0 +1,101 @@
+"""A flood of requests from one client keeps nobody else waiting."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from statistics import median
+
+import pytest
+from mounted.clients import aligned, eventually, need, opened
+from mounted.mounting import Mount
+
+pytestmark = pytest.mark.mounted
+
+WAIT_S_MAX = 0.010
+PROBES = 40
+ATTEMPTS = 3
+"""Of a busy machine the best counts: whoever waits for the daemon waits in all of them."""
+
+Probe = Callable[[int], object]
+"""One request; it is called with 0, 1, 2 ..."""
+
+FLOODS = {
+    "4k": ("--bs=4k", "--iodepth=64", "--rw=randrw"),
+    "1m": ("--bs=1m", "--iodepth=64", "--rw=read"),
+}
+
+
+@contextmanager
+def flood(m: Mount, words: tuple[str, ...]) -> Iterator[None]:
+    """fio keeps 64 requests under way, all the time."""
+    (m.path / "flooded").write_bytes(bytes(16 << 20))
+    before = m.status()["counters"]["direct_reads"]
+    common = ("--name=flood", "--thread", "--size=16m", "--time_based", "--runtime=60")
+    command = ["fio", f"--filename={m.path / 'flooded'}", *common, *words]
+    process = subprocess.Popen(
+        [*command, "--direct=1", "--ioengine=libaio"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(
+            lambda: m.status()["counters"]["direct_reads"] > before + 100, "the flood begins"
+        )
+        yield
+        assert process.poll() is None, "the flood has ended"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def a_stat(m: Mount) -> Iterator[Probe]:
+    yield lambda _: os.stat(m.path / "other")
+
+
+@contextmanager
+def a_read(m: Mount) -> Iterator[Probe]:
+    with opened(m.path / "other", os.O_RDONLY) as fd:
+        yield lambda _: os.pread(fd, 4096, 0)
+
+
+@contextmanager
+def a_control_file(m: Mount) -> Iterator[Probe]:
+    with opened(m.path / ".fusefs" / "readahead", os.O_WRONLY) as fd:
+        yield lambda _: os.write(fd, b"64k")
+
+
+@contextmanager
+def a_timer(m: Mount) -> Iterator[Probe]:
+    """A direct write into a hole: its conversion takes a millisecond."""
+    size = ATTEMPTS * PROBES * 8192
+    with opened(m.path / "sparse", os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as fd:
+        os.ftruncate(fd, size)
+        block = aligned(bytes(4096))
+        yield lambda number: os.pwrite(fd, block, number * 8192)
+
+
+@pytest.mark.parametrize("words", FLOODS.values(), ids=FLOODS)
+@pytest.mark.parametrize("probe", [a_stat, a_read, a_control_file, a_timer])
+def test_others_wait_no_more_than_10_ms(
+    mount: Callable[..., Mount],
+    probe: Callable[[Mount], AbstractContextManager[Probe]],
+    words: tuple[str, ...],
+):
+    need("fio")
+    m = mount(jitter=0)
+    (m.path / "other").write_bytes(bytes(4096))
+    waits_s: list[float] = []
+    with probe(m) as ask, flood(m, words):
+        for attempt in range(ATTEMPTS):
+            durations_s = []
+            for i in range(PROBES):
+                start = time.monotonic()
+                ask(attempt * PROBES + i)
+                durations_s.append(time.monotonic() - start)
+            waits_s.append(median(durations_s))
+            if waits_s[-1] <= WAIT_S_MAX:
+                break
+    assert min(waits_s) <= WAIT_S_MAX, f"medians of {PROBES}: {waits_s}"
