@@ -4,7 +4,7 @@
 Only declarations: the fields named are the ones used.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from posix.types cimport off_t
 
 cdef extern from *:
@@ -19,18 +19,15 @@ cdef extern from *:
     #define INIT_EXT (1u << 30)
     #define OPCODE_TMPFILE 51
     typedef void *op;
+    typedef struct stat stat_t;
     /* The symbols are libfuse's; the C names are not, as headers may define those inline. */
     struct fuse_session *our_new(struct fuse_args *, const void *, size_t, void *)
         __asm__("fuse_session_new");
     struct fuse_session *our_new_versioned(struct fuse_args *, const void *, size_t, void *, void *)
         __asm__("fuse_session_new_versioned");
     int our_mount(struct fuse_session *, const char *) __asm__("fuse_session_mount");
-    int our_open(fuse_req_t, const struct fuse_file_info *) __asm__("fuse_reply_open");
-    int our_create(fuse_req_t, const void *, const struct fuse_file_info *)
-        __asm__("fuse_reply_create");
     void our_process(struct fuse_session *, const struct fuse_buf *)
         __asm__("fuse_session_process_buf");
-    static int is_direct_io(const struct fuse_file_info *fi) { return fi->direct_io; }
     static int is_writepage(const struct fuse_file_info *fi) { return fi->writepage != 0; }
     static void set_errno(int error) { errno = error; }
     """
@@ -45,12 +42,26 @@ cdef extern from *:
         uint32_t opcode
     cdef struct fuse_file_info:
         int flags
+        unsigned direct_io
         uint64_t fh
+    cdef struct fuse_forget_data:
+        uint64_t ino, nlookup
+    cdef struct timespec:
+        int64_t tv_sec, tv_nsec
+    ctypedef struct stat_t:
+        uint64_t st_ino, st_nlink, st_rdev
+        unsigned st_mode, st_uid, st_gid
+        int64_t st_size, st_blocks, st_blksize
+        timespec st_atim, st_mtim, st_ctim
+    cdef struct fuse_entry_param:
+        uint64_t ino
+        stat_t attr
+        double attr_timeout, entry_timeout
     cdef struct fuse_conn_info:
         unsigned max_background, congestion_threshold, want
     cdef struct fuse_ctx:
         int pid
-        unsigned uid, gid
+        unsigned uid, gid, umask
     cdef struct iovec:
         void *iov_base
         size_t iov_len
@@ -63,20 +74,30 @@ cdef extern from *:
         uint32_t open_flags
     cdef struct fuse_lowlevel_ops:
         op init, read, write, write_buf, fallocate, lseek, copy_file_range
+        op lookup, forget, forget_multi, getattr, setattr, mknod, mkdir, create, symlink, link
+        op unlink, rmdir, open, release, opendir, readdirplus, releasedir
     void *dlsym(void *, const char *)
     void *RTLD_NEXT
     ssize_t writev(int, const iovec *, int)
-    int is_direct_io(const fuse_file_info *)
     bint is_writepage(const fuse_file_info *)
     void set_errno(int)
     const unsigned FUSE_CAP_DONT_MASK
     const uint32_t FUSE_CREATE, OPCODE_TMPFILE
+    const int FUSE_SET_ATTR_MODE, FUSE_SET_ATTR_UID, FUSE_SET_ATTR_GID, FUSE_SET_ATTR_SIZE
+    const int FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW
+    const int FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW
     const uint32_t FOPEN_PARALLEL, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT
     const fuse_ctx *fuse_req_ctx(fuse_req_t)
     int fuse_reply_err(fuse_req_t, int)
     int fuse_reply_buf(fuse_req_t, const char *, size_t)
     int fuse_reply_write(fuse_req_t, size_t)
     int fuse_reply_lseek(fuse_req_t, off_t)
+    void fuse_reply_none(fuse_req_t)
+    int fuse_reply_attr(fuse_req_t, const stat_t *, double)
+    int fuse_reply_entry(fuse_req_t, const fuse_entry_param *)
+    int fuse_reply_open(fuse_req_t, const fuse_file_info *)
+    int fuse_reply_create(fuse_req_t, const fuse_entry_param *, const fuse_file_info *)
+    size_t fuse_add_direntry_plus(fuse_req_t, char *, size_t, const char *, const fuse_entry_param *, off_t)
     int fuse_session_fd(fuse_session *)
     int fuse_session_exited(fuse_session *)
     int fuse_session_receive_buf(fuse_session *, fuse_buf *)
@@ -85,7 +106,5 @@ cdef extern from *:
 ctypedef fuse_session *(*new_t)(fuse_args *, const void *, size_t, void *)
 ctypedef fuse_session *(*new_v_t)(fuse_args *, const void *, size_t, void *, void *)
 ctypedef int (*mount_t)(fuse_session *, const char *)
-ctypedef int (*open_t)(fuse_req_t, const fuse_file_info *)
-ctypedef int (*create_t)(fuse_req_t, const void *, const fuse_file_info *)
 ctypedef void (*process_t)(fuse_session *, const fuse_buf *)
 ctypedef void (*init_t)(void *, fuse_conn_info *)

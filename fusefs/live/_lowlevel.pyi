@@ -2,10 +2,11 @@
 
 from typing import Protocol
 
+from fusefs.live.attributes import Shown
 from fusefs.steps import Buffer
 
 class Request:
-    """One data request of the kernel; exactly one of its methods is called, once.
+    """One request of the kernel; exactly one of its methods is called, once.
 
     AssertionError if it was answered already.  Dropped without an answer, it gets EIO.
     """
@@ -19,6 +20,9 @@ class Request:
     gid: int
     """Filesystem group id of the caller; 0 where the kernel itself asks."""
 
+    umask: int
+    """Of the caller, where something is made; else 0."""
+
     def reply_err(self, error: int) -> None:
         """Answer with an errno; 0 is success without data."""
 
@@ -31,7 +35,31 @@ class Request:
     def reply_lseek(self, pos: int) -> None:
         """Answer a seek with a position in bytes."""
 
-class Handler(Protocol):
+    def reply_attr(self, shown: Shown) -> None:
+        """Answer with attributes, as fusefs/live/attributes.py has them."""
+
+    def reply_entry(self, shown: Shown) -> None:
+        """Answer with attributes, and one more reference to the inode."""
+
+    def reply_open(self, fh: int, direct_io: bool) -> None:
+        """Answer with a handle; direct_io: the kernel's page cache stays out of the way."""
+
+    def reply_create(self, shown: Shown, fh: int) -> None:
+        """Both: reply_entry() and reply_open(), with direct_io."""
+
+class Listing(Request):
+    """A request for a directory's entries: they are added while there is room, then sent."""
+
+    def add(self, name: bytes, shown: Shown, cookie: int) -> bool:
+        """One more entry, which is a reference to its inode unless it is '.' or '..'.
+
+        False if there is no room for it.  cookie is what a later request goes on after.
+        """
+
+    def reply_entries(self) -> None:
+        """Answer with what was added; nothing is the end of the directory."""
+
+class DataHandler(Protocol):
     """Who carries out data requests.  pos, size and length are bytes; flags are open(2)'s.
 
     An exception is logged, and the request gets EIO.
@@ -60,8 +88,45 @@ class Handler(Protocol):
     def run_ready(self) -> None:
         """Called between two requests: let whoever can go on do so, without blocking."""
 
-def install(data_handler: Handler) -> None:
-    """Send data requests to data_handler, from the next session on."""
+class NameHandler(Protocol):
+    """Who carries out requests for names and attributes; mode is open(2)'s or mknod(2)'s.
+
+    An exception is logged, and the request gets EIO.
+    """
+
+    def lookup(self, request: Request, parent: int, name: bytes) -> None: ...
+    def forget(self, ino: int, count: int) -> None:
+        """The kernel gives references back; it waits for no answer."""
+
+    def getattr(self, request: Request, ino: int) -> None: ...
+    def setattr(
+        self,
+        request: Request,
+        ino: int,
+        mode: int | None,
+        uid: int | None,
+        gid: int | None,
+        size: int | None,
+        atime_ns: int | None,
+        mtime_ns: int | None,
+    ) -> None: ...
+    def mknod(self, request: Request, parent: int, name: bytes, mode: int, rdev: int) -> None: ...
+    def mkdir(self, request: Request, parent: int, name: bytes, mode: int) -> None: ...
+    def create(self, request: Request, parent: int, name: bytes, mode: int, flags: int) -> None: ...
+    def symlink(self, request: Request, parent: int, name: bytes, target: bytes) -> None: ...
+    def link(self, request: Request, ino: int, parent: int, name: bytes) -> None: ...
+    def unlink(self, request: Request, parent: int, name: bytes) -> None: ...
+    def rmdir(self, request: Request, parent: int, name: bytes) -> None: ...
+    def open(self, request: Request, ino: int, flags: int) -> None: ...
+    def release(self, request: Request, fh: int) -> None: ...
+    def opendir(self, request: Request, ino: int) -> None: ...
+    def readdir(self, request: Listing, fh: int, cookie: int, size: int) -> None:
+        """Entries with their attributes, size bytes of them at most: readdirplus."""
+
+    def releasedir(self, request: Request, fh: int) -> None: ...
+
+def install(data_handler: DataHandler, name_handler: NameHandler) -> None:
+    """Send requests to these, from the next session on."""
 
 def interposed() -> tuple[bool, bool]:
     """Whether fuse_session_new and fuse_session_mount were called through this module."""

@@ -5,48 +5,52 @@ pyfuse3 hands libfuse a table of operations, mounts and replies through function
 dynamic linker looks up by name.  This module exports functions of the same names; imported
 with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and calls libfuse's.
 
-    fuse_session_new             widens the table: data operations go to the handler
+    fuse_session_new             widens the table: frequent operations go to the handlers
                                  and takes the umask from the kernel: a default ACL replaces it
     fuse_session_mount           every reply then passes reply_writev()
-    fuse_reply_open, _create     ask reply_writev() for FOPEN_PARALLEL_DIRECT_WRITES
     fuse_session_process_buf     takes further requests while there are some, and O_TMPFILE
                                  for a create() of the name '/', which it is but for its number
 
-No policy: each operation calls one method of the handler.  A Request is answered exactly
-once; one that nobody answered is answered with EIO when it is dropped.
+No policy: each operation calls one method of a handler, data or names.  A Request is answered
+exactly once; one that nobody answered is answered with EIO when it is dropped.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EAGAIN, EINTR, EIO, errno
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 from fusefs.live._libfuse cimport *
 from posix.fcntl cimport F_GETFL, F_SETFL, O_NONBLOCK, fcntl
-from posix.types cimport off_t
+from posix.types cimport dev_t, off_t
 from posix.unistd cimport read
 
 import logging
+import time
 
-cdef int DRAIN_MAX = 64  # requests taken in one go: timers and names get their turn
+cdef int DRAIN_MAX = 64  # requests taken in one go: timers and trio's tasks get their turn
+cdef int64_t SECOND_NS = 1_000_000_000
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
 cdef object log = logging.getLogger(__name__)
-cdef object handler = None
+cdef object data = None, names = None  # the handlers
 cdef fuse_lowlevel_ops table
 cdef init_t pyfuse3_init
 cdef process_t real_process = NULL
 cdef fuse_buf drain_buf
 cdef bint session_made = False, session_mounted = False, init_patched = False
-cdef bint parallel_wanted = False, data_request = False
+cdef bint parallel_wanted = False, taken_here = False
 
 
+@cython.freelist(64)
 cdef class Request:
-    """One data request of the kernel, to be answered once by one of its methods."""
+    """One request of the kernel, to be answered once by one of its methods."""
 
     cdef fuse_req_t req
     cdef readonly int pid
-    cdef readonly unsigned uid, gid
+    cdef readonly unsigned uid, gid, umask
 
     def reply_err(self, int error):
         fuse_reply_err(self.taken(), error)
@@ -65,6 +69,32 @@ cdef class Request:
     def reply_lseek(self, off_t pos):
         fuse_reply_lseek(self.taken(), pos)
 
+    def reply_attr(self, tuple shown):
+        cdef fuse_entry_param entry
+        fill(&entry, shown)
+        fuse_reply_attr(self.taken(), &entry.attr, entry.attr_timeout)
+
+    def reply_entry(self, tuple shown):
+        cdef fuse_entry_param entry
+        fill(&entry, shown)
+        fuse_reply_entry(self.taken(), &entry)
+
+    def reply_open(self, uint64_t fh, bint direct_io):
+        global parallel_wanted
+        cdef fuse_file_info fi
+        fill_open(&fi, fh, direct_io)
+        req, parallel_wanted = self.taken(), direct_io
+        fuse_reply_open(req, &fi)
+
+    def reply_create(self, tuple shown, uint64_t fh):
+        global parallel_wanted
+        cdef fuse_entry_param entry
+        cdef fuse_file_info fi
+        fill(&entry, shown)
+        fill_open(&fi, fh, True)
+        req, parallel_wanted = self.taken(), True
+        fuse_reply_create(req, &entry, &fi)
+
     cdef fuse_req_t taken(self) except NULL:
         req = self.req
         if req is NULL:
@@ -77,42 +107,188 @@ cdef class Request:
             fuse_reply_err(self.req, EIO)
 
 
-cdef void call(method, fuse_req_t req, tuple args) noexcept:
-    """One method of the handler for one request; whatever it raises, the mount goes on."""
-    global data_request
-    data_request = True
-    cdef Request request = Request.__new__(Request)
+cdef class Listing(Request):
+    """A request for a directory's entries: they are added while there is room, then sent."""
+
+    cdef char *buf
+    cdef size_t size, used
+
+    def add(self, bytes name, tuple shown, off_t cookie):
+        cdef fuse_entry_param entry
+        fill(&entry, shown)
+        left = self.size - self.used
+        length = fuse_add_direntry_plus(self.req, self.buf + self.used, left, name, &entry, cookie)
+        if length > left:
+            return False
+        self.used += length
+        return True
+
+    def reply_entries(self):
+        fuse_reply_buf(self.taken(), self.buf, self.used)
+
+    def __dealloc__(self):
+        PyMem_Free(self.buf)
+
+
+cdef int fill(fuse_entry_param *entry, tuple shown) except -1:
+    """What stat(2) shows, and how long the kernel may keep it and the name."""
+    cdef int64_t atime_ns, mtime_ns, ctime_ns
+    memset(entry, 0, sizeof(entry[0]))
+    attr = &entry.attr
+    (attr.st_ino, attr.st_mode, attr.st_nlink, attr.st_uid, attr.st_gid, attr.st_rdev, attr.st_size,
+     attr.st_blocks, attr.st_blksize, atime_ns, mtime_ns, ctime_ns,
+     entry.attr_timeout, entry.entry_timeout) = shown
+    entry.ino = attr.st_ino
+    attr.st_atim.tv_sec, attr.st_atim.tv_nsec = atime_ns // SECOND_NS, atime_ns % SECOND_NS
+    attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec = mtime_ns // SECOND_NS, mtime_ns % SECOND_NS
+    attr.st_ctim.tv_sec, attr.st_ctim.tv_nsec = ctime_ns // SECOND_NS, ctime_ns % SECOND_NS
+    return 0
+
+
+cdef void fill_open(fuse_file_info *fi, uint64_t fh, bint direct_io) noexcept:
+    memset(fi, 0, sizeof(fi[0]))
+    fi.fh, fi.direct_io = fh, direct_io
+
+
+cdef Request accept(Request request, fuse_req_t req):
+    """From here on the object owes the kernel an answer."""
+    global taken_here
+    taken_here = True
     request.req = req
     ctx = fuse_req_ctx(req)
-    request.pid, request.uid, request.gid = ctx.pid, ctx.uid, ctx.gid
+    request.pid, request.uid, request.gid, request.umask = ctx.pid, ctx.uid, ctx.gid, ctx.umask
+    return request
+
+
+cdef Request begun(fuse_req_t req):
+    return accept(Request.__new__(Request), req)
+
+
+cdef void call(method, tuple args) noexcept:
+    """One method of a handler for one request; whatever it raises, the mount goes on."""
     try:
-        method(request, *args)
+        method(*args)
     except BaseException:
-        log.exception("a data request failed: %s%s", method.__name__, args[:3])  # not the data
+        log.exception("a request failed: %s%s", method.__name__, args[1:4])  # not the data
 
 
 cdef void op_read(fuse_req_t req, uint64_t ino, size_t size, off_t pos, fuse_file_info *fi) noexcept:
-    call(handler.read, req, (ino, fi.fh, pos, size, fi.flags))
+    call(data.read, (begun(req), ino, fi.fh, pos, size, fi.flags))
 
 
 cdef void op_write(fuse_req_t req, uint64_t ino, const char *buf, size_t size, off_t pos,
                    fuse_file_info *fi) noexcept:
-    data = PyBytes_FromStringAndSize(buf, <Py_ssize_t> size)
-    call(handler.write, req, (ino, fi.fh, pos, data, fi.flags, is_writepage(fi)))
+    content = PyBytes_FromStringAndSize(buf, <Py_ssize_t> size)
+    call(data.write, (begun(req), ino, fi.fh, pos, content, fi.flags, is_writepage(fi)))
 
 
 cdef void op_fallocate(fuse_req_t req, uint64_t ino, int mode, off_t pos, off_t length,
                        fuse_file_info *fi) noexcept:
-    call(handler.fallocate, req, (ino, mode, pos, length))
+    call(data.fallocate, (begun(req), ino, mode, pos, length))
 
 
 cdef void op_lseek(fuse_req_t req, uint64_t ino, off_t pos, int whence, fuse_file_info *fi) noexcept:
-    call(handler.lseek, req, (ino, pos, whence))
+    call(data.lseek, (begun(req), ino, pos, whence))
 
 
 cdef void op_copy(fuse_req_t req, uint64_t ino_in, off_t pos_in, fuse_file_info *fi_in, uint64_t ino_out,
                   off_t pos_out, fuse_file_info *fi_out, size_t length, int flags) noexcept:
-    call(handler.copy_file_range, req, (fi_in.fh, pos_in, fi_out.fh, pos_out, length))
+    call(data.copy_file_range, (begun(req), fi_in.fh, pos_in, fi_out.fh, pos_out, length))
+
+
+cdef void op_lookup(fuse_req_t req, uint64_t parent, const char *name) noexcept:
+    call(names.lookup, (begun(req), parent, <bytes> name))
+
+
+cdef void op_forget(fuse_req_t req, uint64_t ino, uint64_t count) noexcept:
+    cdef fuse_forget_data one = fuse_forget_data(ino, count)
+    op_forget_multi(req, 1, &one)
+
+
+cdef void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data *forgets) noexcept:
+    """Nobody waits for an answer to these."""
+    global taken_here
+    taken_here = True
+    for i in range(count):
+        call(names.forget, (forgets[i].ino, forgets[i].nlookup))
+    fuse_reply_none(req)
+
+
+cdef void op_getattr(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
+    call(names.getattr, (begun(req), ino))
+
+
+cdef void op_setattr(fuse_req_t req, uint64_t ino, stat_t *attr, int to_set, fuse_file_info *fi) noexcept:
+    call(names.setattr, (
+        begun(req), ino,
+        attr.st_mode if to_set & FUSE_SET_ATTR_MODE else None,
+        attr.st_uid if to_set & FUSE_SET_ATTR_UID else None,
+        attr.st_gid if to_set & FUSE_SET_ATTR_GID else None,
+        attr.st_size if to_set & FUSE_SET_ATTR_SIZE else None,
+        set_time(attr.st_atim, to_set & FUSE_SET_ATTR_ATIME, to_set & FUSE_SET_ATTR_ATIME_NOW),
+        set_time(attr.st_mtim, to_set & FUSE_SET_ATTR_MTIME, to_set & FUSE_SET_ATTR_MTIME_NOW),
+    ))
+
+
+cdef object set_time(timespec given, bint wanted, bint now):
+    """In nanoseconds; None to leave it as it is."""
+    if wanted:
+        return int(given.tv_sec) * SECOND_NS + given.tv_nsec  # Python's int: any time_t fits
+    return time.time_ns() if now else None
+
+
+cdef void op_mknod(fuse_req_t req, uint64_t parent, const char *name, unsigned mode, dev_t rdev) noexcept:
+    call(names.mknod, (begun(req), parent, <bytes> name, mode, rdev))
+
+
+cdef void op_mkdir(fuse_req_t req, uint64_t parent, const char *name, unsigned mode) noexcept:
+    call(names.mkdir, (begun(req), parent, <bytes> name, mode))
+
+
+cdef void op_create(fuse_req_t req, uint64_t parent, const char *name, unsigned mode,
+                    fuse_file_info *fi) noexcept:
+    call(names.create, (begun(req), parent, <bytes> name, mode, fi.flags))
+
+
+cdef void op_symlink(fuse_req_t req, const char *target, uint64_t parent, const char *name) noexcept:
+    call(names.symlink, (begun(req), parent, <bytes> name, <bytes> target))
+
+
+cdef void op_link(fuse_req_t req, uint64_t ino, uint64_t parent, const char *name) noexcept:
+    call(names.link, (begun(req), ino, parent, <bytes> name))
+
+
+cdef void op_unlink(fuse_req_t req, uint64_t parent, const char *name) noexcept:
+    call(names.unlink, (begun(req), parent, <bytes> name))
+
+
+cdef void op_rmdir(fuse_req_t req, uint64_t parent, const char *name) noexcept:
+    call(names.rmdir, (begun(req), parent, <bytes> name))
+
+
+cdef void op_open(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
+    call(names.open, (begun(req), ino, fi.flags))
+
+
+cdef void op_release(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
+    call(names.release, (begun(req), fi.fh))
+
+
+cdef void op_opendir(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
+    call(names.opendir, (begun(req), ino))
+
+
+cdef void op_readdirplus(fuse_req_t req, uint64_t ino, size_t size, off_t cookie,
+                         fuse_file_info *fi) noexcept:
+    cdef Listing listing = Listing.__new__(Listing)
+    accept(listing, req)
+    listing.buf = <char *> PyMem_Malloc(size)
+    listing.size = size if listing.buf is not NULL else 0
+    call(names.readdir, (listing, fi.fh, cookie, size))
+
+
+cdef void op_releasedir(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
+    call(names.releasedir, (begun(req), fi.fh))
 
 
 cdef void op_init(void *userdata, fuse_conn_info *conn) noexcept:
@@ -129,6 +305,14 @@ cdef const void *widen(const void *ops, size_t size) noexcept:
     table.init, table.read, table.write = <void *> op_init, <void *> op_read, <void *> op_write
     table.fallocate, table.lseek = <void *> op_fallocate, <void *> op_lseek
     table.copy_file_range, table.write_buf = <void *> op_copy, NULL
+    table.lookup, table.getattr, table.setattr = <void *> op_lookup, <void *> op_getattr, <void *> op_setattr
+    table.forget, table.forget_multi = <void *> op_forget, <void *> op_forget_multi
+    table.mknod, table.mkdir, table.create = <void *> op_mknod, <void *> op_mkdir, <void *> op_create
+    table.symlink, table.link = <void *> op_symlink, <void *> op_link
+    table.unlink, table.rmdir = <void *> op_unlink, <void *> op_rmdir
+    table.open, table.release = <void *> op_open, <void *> op_release
+    table.opendir, table.releasedir = <void *> op_opendir, <void *> op_releasedir
+    table.readdirplus = <void *> op_readdirplus
     session_made = True
     return &table
 
@@ -142,7 +326,7 @@ cdef ssize_t device_read(int fd, void *buf, size_t size, void *userdata) noexcep
 
 
 cdef ssize_t reply_writev(int fd, iovec *iov, int count, void *userdata) noexcept:
-    """Send a reply, with the flags that libfuse or pyfuse3 cannot express."""
+    """Send a reply, with the flags that libfuse cannot express."""
     global init_patched, parallel_wanted
     if count == 2 and not init_patched and iov[1].iov_len >= sizeof(fuse_init_out):
         init = <fuse_init_out *> iov[1].iov_base
@@ -180,18 +364,6 @@ cdef public int our_mount(fuse_session *se, const char *mountpoint) noexcept:
     return 0 if session_mounted else -1
 
 
-cdef public int our_open(fuse_req_t req, const fuse_file_info *fi) noexcept:
-    global parallel_wanted
-    parallel_wanted = is_direct_io(fi)
-    return (<open_t> dlsym(RTLD_NEXT, "fuse_reply_open"))(req, fi)
-
-
-cdef public int our_create(fuse_req_t req, const void *entry, const fuse_file_info *fi) noexcept:
-    global parallel_wanted
-    parallel_wanted = is_direct_io(fi)
-    return (<create_t> dlsym(RTLD_NEXT, "fuse_reply_create"))(req, entry, fi)
-
-
 cdef void take_tmpfile(const fuse_buf *buf) noexcept:
     """libfuse before 3.17 has no tmpfile; the kernel's request is that of create."""
     header = <fuse_in_header *> buf.mem
@@ -200,33 +372,33 @@ cdef void take_tmpfile(const fuse_buf *buf) noexcept:
 
 
 cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
-    """Process a request; while they are for the handler, take the next one at once.
+    """Process a request; while they are for the handlers, take the next one at once.
 
     pyfuse3 holds one coroutine at a time: the first request that goes to it ends this.
     """
-    global data_request, real_process
+    global taken_here, real_process
     if real_process is NULL:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
-    data_request = False
+    taken_here = False
     take_tmpfile(buf)
     real_process(se, buf)
     for _ in range(DRAIN_MAX):
         try:
-            handler.run_ready()
+            data.run_ready()
         except BaseException:
             log.exception("the driver failed between two requests")
-        if not data_request or fuse_session_exited(se):
+        if not taken_here or fuse_session_exited(se):
             return
         if fuse_session_receive_buf(se, &drain_buf) <= 0:
             return
-        data_request = False
+        taken_here = False
         take_tmpfile(&drain_buf)
         real_process(se, &drain_buf)
 
 
-def install(data_handler):
-    global handler
-    handler = data_handler
+def install(data_handler, name_handler):
+    global data, names
+    data, names = data_handler, name_handler
 
 
 def interposed():

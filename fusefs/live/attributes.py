@@ -1,44 +1,48 @@
-"""What stat(2) shows: from nodes and control files to what pyfuse3 replies with."""
+"""What stat(2) shows: from nodes and control files to what the extension replies with.
+
+    (ino, mode, nlink, uid, gid, rdev, size, blocks_512, preferred_size,
+     atime_ns, mtime_ns, ctime_ns, attributes_timeout_s, name_timeout_s)
+
+A plain tuple, as every request for a name makes one.  Attributes of a regular file are never
+cached by the kernel, as reads and writes change them; those of anything else change only
+through the kernel, which then asks again.
+"""
 
 import time
 
-from pyfuse3 import EntryAttributes
-
-from fusefs.geometry import Geometry
 from fusefs.live.control import CONTROL_INO, Control
 from fusefs.live.nodes import Node
+
+Shown = tuple[int, int, int, int, int, int, int, int, int, int, int, int, float, float]
 
 NAME_TIMEOUT_S = 3600.0
 """How long the kernel may keep names, and attributes that only it changes."""
 
-
-def node_attributes(node: Node, geometry: Geometry) -> EntryAttributes:
-    """Attributes of an inode; those of a regular file are never cached by the kernel."""
-    entry = EntryAttributes()
-    entry.st_ino = node.ino
-    entry.st_mode = node.mode
-    entry.st_nlink = node.nlink
-    entry.st_uid = node.uid
-    entry.st_gid = node.gid
-    entry.st_rdev = node.rdev
-    entry.st_size = node.size
-    entry.st_blocks = node.blocks_512
-    entry.st_blksize = geometry.page_size
-    entry.st_atime_ns = node.atime_ns
-    entry.st_mtime_ns = node.mtime_ns
-    entry.st_ctime_ns = node.ctime_ns
-    entry.entry_timeout = NAME_TIMEOUT_S
-    entry.attr_timeout = 0.0 if node.inode is not None else NAME_TIMEOUT_S
-    return entry
+CONTROL_PREFERRED_SIZE = 4096
 
 
-def control_attributes(control: Control, ino: int) -> EntryAttributes:
-    """Attributes of a file in .fusefs: its size is 0, as in procfs, and nothing is cached."""
-    entry = EntryAttributes()
-    entry.st_ino = ino
-    entry.st_mode = control.mode(ino)
-    entry.st_nlink = 2 if ino == CONTROL_INO else 1
-    entry.st_uid, entry.st_gid = control.uid, control.gid
-    entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = time.time_ns()
-    entry.entry_timeout = entry.attr_timeout = 0.0
-    return entry
+def node_attributes(node: Node, page_size: int) -> Shown:
+    return (
+        node.ino,
+        node.mode,
+        node.nlink,
+        node.uid,
+        node.gid,
+        node.rdev,
+        node.size,
+        node.blocks_512,
+        page_size,
+        node.atime_ns,
+        node.mtime_ns,
+        node.ctime_ns,
+        NAME_TIMEOUT_S if node.inode is None else 0.0,
+        NAME_TIMEOUT_S,
+    )
+
+
+def control_attributes(control: Control, ino: int) -> Shown:
+    """Of a file in .fusefs: its size is 0, as in procfs, and nothing is cached."""
+    now = time.time_ns()
+    mode, nlink = control.mode(ino), 2 if ino == CONTROL_INO else 1
+    sizes = (0, 0, CONTROL_PREFERRED_SIZE)
+    return (ino, mode, nlink, control.uid, control.gid, 0, *sizes, now, now, now, 0.0, 0.0)

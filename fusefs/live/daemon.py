@@ -27,6 +27,7 @@ from fusefs.live.atime import ATIME_OPTIONS, Atime
 from fusefs.live.control import Control, LogRing
 from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
+from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume, VolumeError, make_image, metadata_path
@@ -176,12 +177,13 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
     atime = Atime(volume.namespace, request.fuse_options)
     data = DataRequests(volume, driver, control, atime)
-    _lowlevel.install(data)
+    names = NameRequests(volume, driver, data, control)
+    _lowlevel.install(data, names)
     fuse_options = {"default_permissions", f"fsname={_fsname(request.image)}", "subtype=fusefs"}
     try:
         with _stderr_caught() as said:
             pyfuse3.init(
-                Operations(volume, driver, data, control),
+                Operations(names),
                 request.mountpoint,
                 fuse_options.union(request.fuse_options) - ATIME_OPTIONS,
             )
@@ -195,7 +197,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     try:
         if not all(_lowlevel.interposed()):
             raise MountError(
-                "this libfuse cannot be interposed, so data requests would be lost;"
+                "this libfuse cannot be interposed, so requests would be lost;"
                 " see docs/design.md, 'The extension'"
             )
         mounted()

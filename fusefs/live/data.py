@@ -8,41 +8,22 @@ Errors: every request is answered; FsError becomes its errno here.
 """
 
 import errno
-import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from fusefs.errors import FsError
 from fusefs.file_io import copy_range, read, write
 from fusefs.inode import Inode, OpenFile
 from fusefs.live._lowlevel import Request
+from fusefs.live.answer import refused
 from fusefs.live.atime import Atime
 from fusefs.live.control import Control
 from fusefs.live.driver import Driver, ModelCoroutine
 from fusefs.live.namespace import Node
 from fusefs.live.volume import Volume
 from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
-
-P = ParamSpec("P")
-
-RequestHandler = Callable[Concatenate["DataRequests", Request, P], None]
-
-
-def refused(handler: RequestHandler[P]) -> RequestHandler[P]:
-    """What a handler raises before the model has the request is its answer."""
-
-    @functools.wraps(handler)
-    def answer(
-        self: "DataRequests", request: Request, /, *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        try:
-            handler(self, request, *args, **kwargs)
-        except FsError as error:
-            request.reply_err(error.errno)
-
-    return answer
 
 
 class Handle:

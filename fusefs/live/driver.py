@@ -5,6 +5,7 @@ delay, or a commit.  Most never do; their reply is sent before the next request 
 Image reads and writes are done in place: the image is a file in the host's page cache.
 
     start()       a request arrives: run it as far as it goes
+    later()       a call is put off, by a timer of the same kind
     run_ready()   those whose wait is over go on, and timers that ran out
     run()         the trio side: sleeps until the next timer, and commits
 
@@ -52,6 +53,7 @@ ERRORS_PERIOD_S = 5.0
 T = TypeVar("T")
 ModelCoroutine = Coroutine[Step, Any, T]
 Done = Callable[[Any, FsError | None], None]
+Call = Callable[[], None]
 
 
 class Image(Protocol):
@@ -99,8 +101,8 @@ class Driver:
         self._load_map = load_map
         self._commit = commit
         self._before_space = before_space
-        self._ready: deque[tuple[Task, FsError | None]] = deque()
-        self._timers: list[tuple[float, int, Task]] = []
+        self._ready: deque[tuple[Task | Call, FsError | None]] = deque()
+        self._timers: list[tuple[float, int, Task | Call]] = []
         self._timer_count = 0
         self._log_busy_until: dict[int, float] = {}
         self._timer_first = trio.Event()
@@ -122,6 +124,11 @@ class Driver:
         """Run a request; done(result, None) or done(None, error) is called when it ends."""
         self.tasks_running += 1
         self._advance(Task(coroutine, done, operation, ino, pid), None, None)
+
+    def later(self, delay_s: float, call: Call) -> None:
+        """Make a call after a time; until then it counts as a request under way."""
+        self.tasks_running += 1
+        self._park_until(call, time.monotonic() + delay_s)
 
     async def call(
         self, coroutine: ModelCoroutine[T], operation: str, ino: int = 0, pid: int = 0
@@ -157,7 +164,10 @@ class Driver:
                 self._ready.append((heapq.heappop(timers)[2], None))
         for _ in range(len(self._ready)):
             task, error = self._ready.popleft()
-            self._grant(task, error)
+            if isinstance(task, Task):
+                self._grant(task, error)
+            else:
+                self._make_call(task)
         if self._ready:  # there may be no next request: _run_timers() goes on with them
             self._timer_first.set()
 
@@ -250,7 +260,7 @@ class Driver:
         else:
             self._park_until(task, time.monotonic() + self.jitter())
 
-    def _park_until(self, task: Task, deadline: float) -> None:
+    def _park_until(self, task: Task | Call, deadline: float) -> None:
         self._timer_count += 1
         heapq.heappush(self._timers, (deadline, self._timer_count, task))
         if self._timers[0][2] is task:
@@ -284,6 +294,13 @@ class Driver:
             task.done(result, error)
         except Exception:
             log.exception("the answer to %s of inode %d failed", task.operation, task.ino)
+
+    def _make_call(self, call: Call) -> None:
+        self.tasks_running -= 1
+        try:
+            call()
+        except Exception:
+            log.exception("what was put off failed")
 
     # -- the trio side ---------------------------------------------------------------
 

@@ -28,8 +28,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
@@ -49,8 +47,7 @@ from fusefs.live.stored import INO_END, Attributes, clamp_time
 
 __all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
 
-_COLUMNS = [field.name for field in fields(Attributes)]
-_values = attrgetter(*_COLUMNS)
+_COLUMNS = Attributes._fields
 _SELECT_INODE = f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino = ?"
 _REPLACE_INODE = f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(_COLUMNS))})"
 
@@ -237,7 +234,7 @@ class Metadata:
         A file's size and map belong in one transaction: a shorter size committed without
         its map would let removed bytes reappear when the file grows again.
         """
-        self.change(_REPLACE_INODE, *_values(attributes))
+        self.change(_REPLACE_INODE, *attributes)
 
     def delete_inode(self, ino: int) -> None:
         """Forget an inode: attributes, xattrs and map.  Its blocks were freed before."""

@@ -1,22 +1,21 @@
-"""Open files and directories: the handlers of pyfuse3 that have a file handle, but for data.
+"""Open files and directories: from the extension's calls, but for data, to the answer.
 
-Data requests do not come here; see data.py.  A handle of a file is a number in
-DataRequests.handles; a directory's is its inode.
+    open, create's end, release          a handle is a number in DataRequests.handles
+    opendir, readdir, releasedir         a directory's handle is its inode
+
+Errors: every request is answered; FsError becomes its errno in refused().
 """
 
 import errno
 import os
 import time
-
-import pyfuse3
-import trio
-from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext
+from collections.abc import Callable
 
 from fusefs.errors import FsError
-from fusefs.file_io import commit_names, fsync
 from fusefs.geometry import FILE_SIZE_MAX
-from fusefs.live.answer import answered
-from fusefs.live.attributes import control_attributes, node_attributes
+from fusefs.live._lowlevel import Listing, Request
+from fusefs.live.answer import refused
+from fusefs.live.attributes import Shown, control_attributes, node_attributes
 from fusefs.live.control import Control
 from fusefs.live.data import DataRequests, Handle
 from fusefs.live.driver import Driver
@@ -28,142 +27,164 @@ OPEN_PAUSES = 4
 """Pauses of the jitter option at a direct writer's open: processes start further apart than
 pages are filled, and must change places to be out of step."""
 
-ENTRIES_AT_A_TIME = 128
+ENTRY_BYTES = 160
+"""What the kernel's fuse_direntplus takes at least: so many entries may find room."""
+
+ENTRIES_MAX = 256
+"""Entries that are read at a time, however large the caller's buffer is."""
 
 
-class OpenFiles(pyfuse3.Operations):
-    """Open files of one mount, and what all its handlers share."""
+class OpenFiles:
+    """Open files of one mount, and what all handlers of names share."""
 
     def __init__(
         self, volume: Volume, driver: Driver, data: DataRequests, control: Control
     ) -> None:
-        super().__init__()
         self.volume = volume
         self.names = volume.namespace
         self.driver = driver
         self.data = data
         self.control = control
+        self._page_size = volume.fs.geometry.page_size
 
     # -- what handlers share ---------------------------------------------------------
 
-    def _attributes(self, node: Node) -> EntryAttributes:
-        return node_attributes(node, self.volume.fs.geometry)
+    def attributes(self, node: Node) -> Shown:
+        return node_attributes(node, self._page_size)
 
-    def _looked_up(self, node: Node) -> EntryAttributes:
-        """The reply that gives the kernel one more reference to a node."""
+    def looked_up(self, node: Node) -> Shown:
+        """For the reply that gives the kernel one more reference to a node."""
         node.lookups += 1
-        return self._attributes(node)
+        return node_attributes(node, self._page_size)
 
-    async def _released(self, node: Node) -> None:
+    def released(self, node: Node) -> None:
         """Let a node go that nobody can reach, if it holds nothing that must be written."""
         inode = node.inode
         if node.is_idle and node.nlink and inode is not None and inode.mapping.pages_dirty:
             return  # the flusher writes it back, and the commit after that lets it go
         self.volume.release(node)
 
-    async def _set_size(self, node: Node, size: int, pid: int) -> None:
+    def set_size(self, request: Request, node: Node, size: int, sized: Callable[[], None]) -> None:
+        """Truncate, and then go on with sized(), which answers; it may take a while."""
         if node.inode is None:
             raise FsError(errno.EISDIR if node.is_directory else errno.EINVAL)
         if size > FILE_SIZE_MAX:
             raise FsError(errno.EFBIG)
-        await self.driver.call(
-            truncate(self.volume.fs, node.inode, size), "truncate", node.ino, pid
-        )
-        self.names.mark_changed(node)
+
+        def done(_: object, error: FsError | None) -> None:
+            if error is not None:
+                request.reply_err(error.errno)
+                return
+            try:
+                self.names.mark_changed(node)
+                sized()
+            except FsError as failure:
+                request.reply_err(failure.errno)
+
+        coroutine = truncate(self.volume.fs, node.inode, size)
+        self.driver.start(coroutine, done, "truncate", node.ino, request.pid)
 
     # -- open files ------------------------------------------------------------------
 
-    @answered
-    async def open(self, ino: int, flags: int, ctx: RequestContext) -> FileInfo:
+    @refused
+    def open(self, request: Request, ino: int, flags: int) -> None:
         if self.control.owns(ino):
-            return FileInfo(fh=self.data.open_control(ino, flags), direct_io=True)
+            request.reply_open(self.data.open_control(ino, flags), True)
+            return
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self.volume.health.check_writable()
         node = self.names.node(ino)
-        if flags & os.O_TRUNC:
-            await self._truncate_at_open(node, ctx)
-        return self._opened(node)
+        if not flags & os.O_TRUNC:
+            request.reply_open(self.opened(node), True)
+            return
 
-    async def _out_of_step(self, flags: int) -> None:
-        """Direct writers that start together do not write one after the other, in order."""
-        if flags & os.O_DIRECT and flags & os.O_ACCMODE != os.O_RDONLY:
-            pause_s = OPEN_PAUSES * self.driver.jitter()
-            if pause_s:
-                await trio.sleep(pause_s)
+        def truncated() -> None:  # O_TRUNC comes with no setattr: not for times and setuid
+            self.names.modified(node, request, time.time_ns())
+            request.reply_open(self.opened(node), True)
 
-    async def _truncate_at_open(self, node: Node, ctx: RequestContext) -> None:
-        """O_TRUNC comes with no setattr: not for the size, nor for times and setuid."""
         if node.size or node.blocks_512:
-            await self._set_size(node, 0, ctx.pid)
-        self.names.modified(node, ctx, time.time_ns())
+            self.set_size(request, node, 0, truncated)
+        else:
+            truncated()
 
-    def _opened(self, node: Node) -> FileInfo:
+    def opened(self, node: Node) -> int:
         """Every open bypasses the kernel's own page cache: the model has the only one."""
         node.opens += 1
-        return FileInfo(fh=self.data.open(Handle(node)), direct_io=True, keep_cache=False)
+        return self.data.open(Handle(node))
 
-    @answered
-    async def flush(self, fh: int) -> None:
-        raise FUSEError(errno.ENOSYS)  # nothing is done at close(2): do not ask again
+    def out_of_step(self, flags: int, reply: Callable[[], None]) -> None:
+        """Direct writers that start together do not write one after the other, in order."""
+        pause_s = 0.0
+        if flags & os.O_DIRECT and flags & os.O_ACCMODE != os.O_RDONLY:
+            pause_s = OPEN_PAUSES * self.driver.jitter()
+        if pause_s:
+            self.driver.later(pause_s, reply)
+        else:
+            reply()
 
-    @answered
-    async def release(self, fh: int) -> None:
-        handle = self.data.close(fh)
-        if handle.node is not None:
-            handle.node.opens -= 1
-            await self._released(handle.node)
-
-    @answered
-    async def fsync(self, fh: int, datasync: bool) -> None:
-        handle = self.data.handles[fh]
-        if handle.file is None or handle.node is None:
-            return
-        await self.driver.call(fsync(self.volume.fs, handle.file), "fsync", handle.node.ino)
+    @refused
+    def release(self, request: Request, fh: int) -> None:
+        node = self.data.close(fh).node
+        if node is not None:
+            node.opens -= 1
+            if node.is_idle or not node.nlink:
+                self.released(node)
+        request.reply_err(0)
 
     # -- directories -----------------------------------------------------------------
 
-    @answered
-    async def opendir(self, ino: int, ctx: RequestContext) -> int:
-        if self.control.owns(ino):
-            return ino
-        node = self.names.node(ino)
-        if not node.is_directory:
-            raise FsError(errno.ENOTDIR)
-        node.opens += 1
-        return ino
+    @refused
+    def opendir(self, request: Request, ino: int) -> None:
+        if not self.control.owns(ino):
+            node = self.names.node(ino)
+            if not node.is_directory:
+                raise FsError(errno.ENOTDIR)
+            node.opens += 1
+        request.reply_open(ino, False)
 
-    @answered
-    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+    @refused
+    def readdir(self, request: Listing, fh: int, cookie: int, size: int) -> None:
+        """readdirplus: names with attributes, each of which is a lookup for the kernel."""
         if self.control.owns(fh):
-            for i, name in enumerate(self.control.names[start_id:], start_id + 1):
-                entry = control_attributes(self.control, self.control.inos[name])
-                if not pyfuse3.readdir_reply(token, name.encode(), entry, i):
-                    return
+            self._list_control(request, cookie)
             return
         self.data.atime.touch(self.names.node(fh), time.time_ns())
-        while True:
-            entries = self.names.entries(fh, start_id, ENTRIES_AT_A_TIME)
-            for found in entries:
-                node = self.names.node(found.ino)
-                if not pyfuse3.readdir_reply(
-                    token, found.name, self._attributes(node), found.cookie
-                ):
-                    await self._released(node)
+        given: list[Node] = []
+        try:
+            self._fill(request, fh, cookie, min(size // ENTRY_BYTES + 1, ENTRIES_MAX), given)
+        except FsError:
+            for node in given:
+                self.released(node)
+            raise
+        for node in given:
+            node.lookups += 1
+        request.reply_entries()
+
+    def _fill(self, request: Listing, ino: int, cookie: int, limit: int, given: list[Node]) -> None:
+        """Add entries, limit at a time, until there is no more room or no more entry."""
+        there_is_more = True
+        while there_is_more:
+            entries = self.names.entries(ino, cookie, limit)
+            for cookie, name, entry_ino in entries:
+                node = self.names.node(entry_ino)
+                if not request.add(name, self.attributes(node), cookie):
+                    self.released(node)
                     return
-                if found.name not in (b".", b".."):
-                    node.lookups += 1
-                start_id = found.cookie
-            if len(entries) < ENTRIES_AT_A_TIME:
-                return
+                if name not in (b".", b".."):
+                    given.append(node)
+            there_is_more = len(entries) == limit
 
-    @answered
-    async def releasedir(self, fh: int) -> None:
-        if self.control.owns(fh):
-            return
-        node = self.names.node(fh)
-        node.opens -= 1
-        await self._released(node)
+    def _list_control(self, request: Listing, cookie: int) -> None:
+        for i, name in enumerate(self.control.names[cookie:], cookie + 1):
+            shown = control_attributes(self.control, self.control.inos[name])
+            if not request.add(name.encode(), shown, i):
+                break
+        request.reply_entries()
 
-    @answered
-    async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self.driver.call(commit_names(), "fsyncdir", fh)
+    @refused
+    def releasedir(self, request: Request, fh: int) -> None:
+        if not self.control.owns(fh):
+            node = self.names.node(fh)
+            node.opens -= 1
+            self.released(node)
+        request.reply_err(0)

@@ -1,159 +1,62 @@
-"""Names and attributes: the handlers that pyfuse3 calls, one for each request.
+"""What is rare, or waits for a commit: the handlers that pyfuse3 calls, one for each request.
 
-Those with a file handle are in open_files.py; data requests are in data.py.  A regular
-file's attributes are never cached by the kernel, as reads and writes change them; those of
-anything else change only through the kernel, which then asks again.
+Names and attributes that come by often are in names.py; open files in open_files.py; data
+requests in data.py.
 
 Errors: FsError of the namespace or the model becomes its errno in one place, answered();
 anything else is logged with its traceback and becomes EIO.
 """
 
 import errno
-import logging
-import stat
 import time
 from collections.abc import Sequence
 
 import pyfuse3
-from pyfuse3 import EntryAttributes, FileInfo, RequestContext
+from pyfuse3 import FUSEError, RequestContext
 
 from fusefs.errors import FsError
-from fusefs.file_io import make_durable
+from fusefs.file_io import commit_names, fsync, make_durable
 from fusefs.live.answer import answered
-from fusefs.live.attributes import control_attributes
-from fusefs.live.callers import drop_privileges, may_keep_setgid
-from fusefs.live.control import CONTROL_INO, CONTROL_NAME
-from fusefs.live.metadata import clamp_time
-from fusefs.live.namespace import Node
-from fusefs.live.open_files import OpenFiles
+from fusefs.live.callers import may_keep_setgid
+from fusefs.live.control import CONTROL_NAME
+from fusefs.live.names import NameRequests
 from fusefs.live.stored import NAME_LENGTH_MAX
 
-log = logging.getLogger(__name__)
 
-TMPFILE_NAME = b"/"
-"""The kernel's name of a file without one: O_TMPFILE arrives as a create() of it."""
-
-
-class Operations(OpenFiles):
-    """The namespace of one mount."""
+class Operations(pyfuse3.Operations):
+    """What pyfuse3 serves of one mount."""
 
     supports_dot_lookup = True
     enable_writeback_cache = False
     enable_acl = True
 
-    # -- attributes ------------------------------------------------------------------
+    def __init__(self, requests: NameRequests) -> None:
+        super().__init__()
+        self.requests = requests
+        self.volume = requests.volume
+        self.names = requests.names
+        self.driver = requests.driver
+        self.data = requests.data
+        self.control = requests.control
+
+    # -- open files ------------------------------------------------------------------
 
     @answered
-    async def lookup(self, parent: int, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        if parent == pyfuse3.ROOT_INODE and name == CONTROL_NAME:
-            return control_attributes(self.control, CONTROL_INO)
-        if parent == CONTROL_INO:
-            return control_attributes(self.control, self.control.lookup(name))
-        return self._looked_up(self.names.lookup(parent, name))
-
-    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
-        for ino, count in inode_list:
-            if self.control.owns(ino) or ino not in self.names.nodes:
-                continue
-            try:
-                if self.names.forget(ino, count):
-                    await self._released(self.names.nodes[ino])
-            except Exception:
-                log.exception("forget of inode %d failed", ino)
+    async def flush(self, fh: int) -> None:
+        raise FUSEError(errno.ENOSYS)  # nothing is done at close(2): do not ask again
 
     @answered
-    async def getattr(self, ino: int, ctx: RequestContext) -> EntryAttributes:
-        if self.control.owns(ino):
-            return control_attributes(self.control, ino)
-        return self._attributes(self.names.node(ino))
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        handle = self.data.handles[fh]
+        if handle.file is None or handle.node is None:
+            return
+        await self.driver.call(fsync(self.volume.fs, handle.file), "fsync", handle.node.ino)
 
     @answered
-    async def setattr(
-        self,
-        ino: int,
-        attr: EntryAttributes,
-        fields: pyfuse3.SetattrFields,
-        fh: int | None,
-        ctx: RequestContext,
-    ) -> EntryAttributes:
-        if self.control.owns(ino):
-            return self._set_control_attributes(ino, fields)
-        self.volume.health.check_writable()
-        node = self.names.node(ino)
-        now = time.time_ns()
-        if fields.update_mode:
-            with self.volume.changing():
-                self.names.set_mode(node, attr.st_mode)
-        if fields.update_size:
-            await self._set_size(node, attr.st_size, ctx.pid)
-            self.names.modified(node, ctx, now)
-        if (fields.update_uid or fields.update_gid) and not node.is_directory:
-            drop_privileges(ctx, node)  # as a member of the old group
-        if fields.update_uid:
-            node.uid = attr.st_uid
-        if fields.update_gid:
-            node.gid = attr.st_gid
-        if fields.update_atime:
-            node.atime_ns = clamp_time(attr.st_atime_ns)
-        if fields.update_mtime:
-            node.mtime_ns = clamp_time(attr.st_mtime_ns)
-        node.ctime_ns = now
-        self.names.mark_changed(node)
-        return self._attributes(node)
-
-    def _set_control_attributes(self, ino: int, fields: pyfuse3.SetattrFields) -> EntryAttributes:
-        """A shell's '>' truncates first; nothing else may be set."""
-        if fields.update_mode or fields.update_uid or fields.update_gid:
-            raise FsError(errno.EPERM)
-        return control_attributes(self.control, ino)
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        await self.driver.call(commit_names(), "fsyncdir", fh)
 
     # -- names -----------------------------------------------------------------------
-
-    def _make(
-        self,
-        parent: int,
-        name: bytes | None,
-        mode: int,
-        rdev: int,
-        ctx: RequestContext,
-        target: bytes | None = None,
-    ) -> Node:
-        if self.control.owns(parent) or (parent == pyfuse3.ROOT_INODE and name == CONTROL_NAME):
-            raise FsError(errno.EPERM)
-        now = time.time_ns()
-        with self.volume.changing():
-            return self.names.make(
-                parent, name, mode, ctx.uid, ctx.gid, rdev, now, target, umask=ctx.umask
-            )
-
-    @answered
-    async def mknod(
-        self, parent: int, name: bytes, mode: int, rdev: int, ctx: RequestContext
-    ) -> EntryAttributes:
-        return self._looked_up(self._make(parent, name, mode, rdev, ctx))
-
-    @answered
-    async def create(
-        self, parent: int, name: bytes, mode: int, flags: int, ctx: RequestContext
-    ) -> tuple[FileInfo, EntryAttributes]:
-        mode = stat.S_IFREG | stat.S_IMODE(mode)
-        node = self._make(parent, None if name == TMPFILE_NAME else name, mode, 0, ctx)
-        opened, entry = self._opened(node), self._looked_up(node)
-        await self._out_of_step(flags)
-        return opened, entry
-
-    @answered
-    async def mkdir(
-        self, parent: int, name: bytes, mode: int, ctx: RequestContext
-    ) -> EntryAttributes:
-        return self._looked_up(self._make(parent, name, mode, 0, ctx))
-
-    @answered
-    async def symlink(
-        self, parent: int, name: bytes, target: bytes, ctx: RequestContext
-    ) -> EntryAttributes:
-        node = self._make(parent, name, stat.S_IFLNK | 0o777, 0, ctx, target)
-        return self._looked_up(node)
 
     @answered
     async def readlink(self, ino: int, ctx: RequestContext) -> bytes:
@@ -162,30 +65,6 @@ class Operations(OpenFiles):
             raise FsError(errno.EINVAL)
         self.data.atime.touch(node, time.time_ns())
         return node.target
-
-    @answered
-    async def link(
-        self, ino: int, parent: int, name: bytes, ctx: RequestContext
-    ) -> EntryAttributes:
-        if self.control.owns(ino) or self.control.owns(parent):
-            raise FsError(errno.EPERM)
-        with self.volume.changing():
-            node = self.names.link(ino, parent, name, time.time_ns())
-        return self._looked_up(node)
-
-    @answered
-    async def unlink(self, parent: int, name: bytes, ctx: RequestContext) -> None:
-        if self.control.owns(parent):
-            raise FsError(errno.EPERM)
-        with self.volume.changing():
-            await self._released(self.names.unlink(parent, name, time.time_ns()))
-
-    @answered
-    async def rmdir(self, parent: int, name: bytes, ctx: RequestContext) -> None:
-        if self.control.owns(parent) or (name == CONTROL_NAME and parent == pyfuse3.ROOT_INODE):
-            raise FsError(errno.EPERM)
-        with self.volume.changing():
-            await self._released(self.names.rmdir(parent, name, time.time_ns()))
 
     @answered
     async def rename(
@@ -212,7 +91,7 @@ class Operations(OpenFiles):
         with self.volume.changing():
             replaced = self.names.rename(parent, name, new_parent, new_name, flags, time.time_ns())
         if replaced is not None:
-            await self._released(replaced)
+            self.requests.released(replaced)
 
     # -- the rest --------------------------------------------------------------------
 

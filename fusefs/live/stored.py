@@ -6,8 +6,7 @@ Errors: FsError(EIO) for a value that cannot be right.
 
 import errno
 import stat
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from fusefs.errors import FsError
 from fusefs.geometry import FILE_SIZE_MAX, SECTOR_SIZE
@@ -31,8 +30,7 @@ TIME_NS_MAX = (1 << 63) - 1
 TIME_NS_MIN = -(1 << 63)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A name in a directory; cookie is what a later entries() goes on after."""
 
     cookie: int
@@ -40,8 +38,7 @@ class Entry:
     ino: int
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """A row of the inode table.  size is bytes; blocks counts the image's, not 512 bytes."""
 
     ino: int
@@ -78,7 +75,7 @@ class Attributes:
         return None
 
 
-NUMBERS = [field.name for field in fields(Attributes) if field.name != "target"]
+NUMBERS = [name for name in Attributes._fields if name != "target"]
 
 
 def clamp_time(time_ns: int) -> int:

@@ -318,7 +318,7 @@ async def flusher(machine: Machine, round_count: int) -> None:
 
 
 def released(volume: Volume, node: Node) -> None:
-    """As Operations does when a file is closed or has lost a name."""
+    """As NameRequests does when a file is closed or has lost a name."""
     dirty = node.inode is not None and node.inode.mapping.pages_dirty
     if not (node.is_idle and node.nlink and dirty):
         volume.release(node)

@@ -3,8 +3,8 @@
     Faults           which call fails, counted over all calls, and with what
     FailingImage     an image file on such a disk; it can lose what was not flushed
     FailingSqlite    a connection to a metadata file on such a disk
-    Daemon           the real Volume, Driver, Operations and DataRequests; calls in place of
-                     the kernel's requests
+    Daemon           the real Volume, Driver, DataRequests, NameRequests and Operations; calls
+                     in place of the kernel's requests
 
 A failed write has written its first half, in whole sectors.  A failed flush leaves it open
 what of the bytes since the last good one is on the disk: lose_unflushed() takes all of them.
@@ -24,11 +24,14 @@ import trio
 
 from fusefs.geometry import SECTOR_SIZE
 from fusefs.live.atime import Atime
+from fusefs.live.attributes import Shown
 from fusefs.live.control import Control, LogRing
 from fusefs.live.daemon import _sync
 from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
 from fusefs.live.image_file import ImageFile
+from fusefs.live.metadata_file import ROOT_INO
+from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
@@ -168,7 +171,7 @@ class FailingSqlite:
 class Reply:
     """What the extension's Request is to the daemon: answered once."""
 
-    pid, uid = 1, 0
+    pid, uid, gid, umask = 1, 0, 0, 0o22
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any]] = []
@@ -186,6 +189,18 @@ class Reply:
 
     def reply_err(self, error: int) -> None:
         self._answer(error, None)
+
+    def reply_attr(self, shown: Shown) -> None:
+        self._answer(0, shown)
+
+    def reply_entry(self, shown: Shown) -> None:
+        self._answer(0, shown)
+
+    def reply_open(self, fh: int, direct_io: bool) -> None:
+        self._answer(0, fh)
+
+    def reply_create(self, shown: Shown, fh: int) -> None:
+        self._answer(0, (shown, fh))
 
 
 class Daemon:
@@ -208,7 +223,8 @@ class Daemon:
         control = Control(volume, trace, LogRing(), "/mnt")
         atime = Atime(volume.namespace, ["noatime"])
         self.data = DataRequests(volume, self.driver, control, atime)
-        self.operations = Operations(volume, self.driver, self.data, control)
+        self.names = NameRequests(volume, self.driver, self.data, control)
+        self.operations = Operations(self.names)
         self.context = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)
 
     @classmethod
@@ -226,13 +242,14 @@ class Daemon:
             volume.close()
 
     async def ask(self, handler: Callable[..., Any], *arguments: Any) -> Any:
-        """A request for a name or an attribute."""
+        """A request that pyfuse3 serves."""
         try:
             return await handler(*arguments, self.context)
         except pyfuse3.FUSEError as error:
             raise OSError(error.errno, os.strerror(error.errno)) from error
 
-    async def ask_data(self, handler: Callable[..., None], *arguments: Any) -> Any:
+    async def ask_here(self, handler: Callable[..., None], *arguments: Any) -> Any:
+        """A request that the extension serves."""
         reply = Reply()
         handler(reply, *arguments)
         self.driver.run_ready()
@@ -246,31 +263,24 @@ class Daemon:
 
     async def create(self, name: bytes) -> tuple[int, int]:
         """A new file in the root, open: its inode number and handle."""
-        opened, entry = await self.ask(
-            self.operations.create, pyfuse3.ROOT_INODE, name, 0o600, os.O_RDWR
-        )
-        return entry.st_ino, opened.fh
+        shown, fh = await self.ask_here(self.names.create, ROOT_INO, name, 0o600, os.O_RDWR)
+        return shown[0], fh
 
     async def open(self, ino: int, flags: int = os.O_RDWR) -> int:
-        opened = await self.ask(self.operations.open, ino, flags)
-        return opened.fh
+        fh: int = await self.ask_here(self.names.open, ino, flags)
+        return fh
 
     async def write(self, ino: int, fh: int, pos: int, data: bytes, flags: int = 0) -> int:
-        return await self.ask_data(self.data.write, ino, fh, pos, data, flags, False)
+        return await self.ask_here(self.data.write, ino, fh, pos, data, flags, False)
 
     async def read(self, ino: int, fh: int, pos: int, size: int, flags: int = 0) -> bytes:
-        return await self.ask_data(self.data.read, ino, fh, pos, size, flags)
+        return await self.ask_here(self.data.read, ino, fh, pos, size, flags)
 
     async def fallocate(self, ino: int, mode: int, pos: int, length: int) -> None:
-        await self.ask_data(self.data.fallocate, ino, mode, pos, length)
+        await self.ask_here(self.data.fallocate, ino, mode, pos, length)
 
     async def truncate(self, ino: int, size: int) -> None:
-        fields = SimpleNamespace(
-            **{f"update_{name}": False for name in ("mode", "uid", "gid", "atime", "mtime")},
-            update_size=True,
-        )
-        attributes = SimpleNamespace(st_size=size)
-        await self.ask(self.operations.setattr, ino, attributes, fields, None)
+        await self.ask_here(self.names.setattr, ino, None, None, None, size, None, None)
 
     async def fsync(self, fh: int) -> None:
         try:
@@ -279,24 +289,23 @@ class Daemon:
             raise OSError(error.errno, os.strerror(error.errno)) from error
 
     async def rename(self, name: bytes, new: bytes) -> None:
-        root = pyfuse3.ROOT_INODE
-        await self.ask(self.operations.rename, root, name, root, new, 0)
+        await self.ask(self.operations.rename, ROOT_INO, name, ROOT_INO, new, 0)
 
     async def unlink(self, name: bytes) -> None:
-        await self.ask(self.operations.unlink, pyfuse3.ROOT_INODE, name)
+        await self.ask_here(self.names.unlink, ROOT_INO, name)
 
     async def lookup(self, name: bytes) -> int:
-        entry = await self.ask(self.operations.lookup, pyfuse3.ROOT_INODE, name)
-        return entry.st_ino
+        shown = await self.ask_here(self.names.lookup, ROOT_INO, name)
+        return int(shown[0])
 
     async def forget(self, ino: int) -> None:
         """The kernel gives all its references to an inode back."""
         node = self.volume.namespace.nodes.get(ino)
         if node is not None and node.lookups:
-            await self.operations.forget([(ino, node.lookups)])
+            self.names.forget(ino, node.lookups)
 
     async def close(self, fh: int) -> None:
-        await self.operations.release(fh)
+        await self.ask_here(self.names.release, fh)
 
     async def sync(self) -> None:
         """What the flusher does every few seconds, and the unmount once."""

@@ -104,6 +104,35 @@ async def test_a_waiter_goes_on_only_after_the_one_who_woke_it_yields():
     assert order == ["released", "taken", "taken"]
 
 
+async def test_what_is_put_off_counts_as_a_request_until_it_is_done():
+    """The daemon's end waits for tasks_running to fall: a create that pauses is answered."""
+    driver, order = make_driver(), []
+    ended = trio.Event()
+
+    def late() -> None:
+        order.append(("late", driver.tasks_running))
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        driver.later(0.02, late)
+        driver.later(0.01, lambda: order.append(("early", driver.tasks_running)))
+        assert driver.tasks_running == 2
+        await ended.wait()
+        nursery.cancel_scope.cancel()
+    assert order == [("early", 1), ("late", 0)]
+
+
+async def test_what_is_put_off_and_fails_is_logged(caplog: pytest.LogCaptureFixture):
+    """Its request is dropped, which answers it; the driver goes on."""
+    driver = make_driver()
+    driver.later(0.0, lambda: 1 // 0)
+    with caplog.at_level(logging.ERROR):
+        driver.run_ready()
+    assert "ZeroDivisionError" in caplog.text
+    assert driver.tasks_running == 0
+
+
 async def test_requests_that_wait_for_a_commit_share_it():
     """Two fsyncs that arrive before a commit begins cost one."""
     count = 0

@@ -4,7 +4,6 @@ import shutil
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -70,7 +69,7 @@ def test_new_file_is_private_and_has_a_root_directory(path: Path) -> None:
 def test_reopen_brings_everything_back(path: Path) -> None:
     metadata = create(path)
     ino = metadata.new_ino()
-    metadata.add_inode(replace(FILE, ino=ino))
+    metadata.add_inode(FILE._replace(ino=ino))
     metadata.commit()
 
     metadata = reopen(metadata)
@@ -79,7 +78,7 @@ def test_reopen_brings_everything_back(path: Path) -> None:
         BLOCK_SIZE,
         BLOCK_COUNT,
     )
-    assert metadata.load_attributes(ino) == replace(FILE, ino=ino)
+    assert metadata.load_attributes(ino) == FILE._replace(ino=ino)
     assert metadata.count_inodes() == 2
     metadata.close()
 
@@ -108,7 +107,7 @@ def test_crash_leaves_the_last_commit(path: Path, tmp_path: Path) -> None:
     metadata.new_ino()
     metadata.save_attributes(FILE)
     metadata.commit()
-    metadata.save_attributes(replace(FILE, size=9999))
+    metadata.save_attributes(FILE._replace(size=9999))
     copy = Metadata.open(crashed_copy(path, tmp_path / "crashed"), UUID_OURS)
     metadata.close()
     assert copy.load_attributes(FILE.ino) == FILE
@@ -161,7 +160,7 @@ def test_after_a_failed_change_nothing_more_is_stored(
     metadata.new_ino()
     metadata.save_attributes(FILE)
     metadata.commit()
-    metadata.save_attributes(replace(FILE, size=1))
+    metadata.save_attributes(FILE._replace(size=1))
     metadata.query("PRAGMA max_page_count = 1")
     with pytest.raises(FsError, match=f"^{expected}$"):
         metadata.change(statement)
@@ -203,7 +202,7 @@ def test_page_that_is_damaged_while_it_is_mounted_ends_all_changes(path: Path) -
 
 def test_deleted_inode_leaves_nothing(metadata: Metadata) -> None:
     ino = metadata.new_ino()
-    metadata.add_inode(replace(FILE, ino=ino))
+    metadata.add_inode(FILE._replace(ino=ino))
     metadata.change("INSERT INTO xattr VALUES (?, x'61', x'62')", ino)
     metadata.change("INSERT INTO chunk VALUES (?, 0, x'', x'')", ino)
     metadata.delete_inode(ino)
@@ -215,5 +214,5 @@ def test_deleted_inode_leaves_nothing(metadata: Metadata) -> None:
 def test_times_beyond_what_is_stored_are_clamped(metadata: Metadata) -> None:
     low, high = clamp_time(-(10**30)), clamp_time(10**30)
     assert (low, clamp_time(5), high) == (TIME_NS_MIN, 5, TIME_NS_MAX)
-    metadata.save_attributes(replace(FILE, atime_ns=low, mtime_ns=high))
-    assert metadata.load_attributes(FILE.ino) == replace(FILE, atime_ns=low, mtime_ns=high)
+    metadata.save_attributes(FILE._replace(atime_ns=low, mtime_ns=high))
+    assert metadata.load_attributes(FILE.ino) == FILE._replace(atime_ns=low, mtime_ns=high)

@@ -1,0 +1,175 @@
+"""Names and attributes: from the extension's calls to the namespace, and the answer back.
+
+    lookup, forget               what the kernel refers to
+    getattr, setattr             what stat(2) shows
+    mknod ... rmdir              names that come and go
+
+Open files are in open_files.py, data in data.py, and what is rare in operations.py.  None of
+these waits, but for a truncate and for the pause of a direct writer's create.
+
+Errors: every request is answered; FsError becomes its errno in refused().
+"""
+
+import errno
+import stat
+import time
+
+from fusefs.errors import FsError
+from fusefs.live._lowlevel import Request
+from fusefs.live.answer import refused
+from fusefs.live.attributes import control_attributes
+from fusefs.live.callers import drop_privileges
+from fusefs.live.control import CONTROL_INO, CONTROL_NAME
+from fusefs.live.metadata import clamp_time
+from fusefs.live.metadata_file import ROOT_INO
+from fusefs.live.namespace import Node
+from fusefs.live.open_files import OpenFiles
+
+TMPFILE_NAME = b"/"
+"""The kernel's name of a file without one: O_TMPFILE arrives as a create() of it."""
+
+
+class NameRequests(OpenFiles):
+    """The handler of the extension for names and attributes."""
+
+    @refused
+    def lookup(self, request: Request, parent: int, name: bytes) -> None:
+        if parent == ROOT_INO and name == CONTROL_NAME:
+            request.reply_entry(control_attributes(self.control, CONTROL_INO))
+        elif parent == CONTROL_INO:
+            request.reply_entry(control_attributes(self.control, self.control.lookup(name)))
+        else:
+            request.reply_entry(self.looked_up(self.names.lookup(parent, name)))
+
+    def forget(self, ino: int, count: int) -> None:
+        """Nobody waits for an answer."""
+        if ino in self.names.nodes and self.names.forget(ino, count):
+            self.released(self.names.nodes[ino])
+
+    # -- attributes ------------------------------------------------------------------
+
+    @refused
+    def getattr(self, request: Request, ino: int) -> None:
+        if self.control.owns(ino):
+            request.reply_attr(control_attributes(self.control, ino))
+        else:
+            request.reply_attr(self.attributes(self.names.node(ino)))
+
+    @refused
+    def setattr(
+        self,
+        request: Request,
+        ino: int,
+        mode: int | None,
+        uid: int | None,
+        gid: int | None,
+        size: int | None,
+        atime_ns: int | None,
+        mtime_ns: int | None,
+    ) -> None:
+        """None leaves something as it is."""
+        if self.control.owns(ino):
+            self._set_control_attributes(request, ino, mode, uid, gid)
+            return
+        self.volume.health.check_writable()
+        node = self.names.node(ino)
+        now = time.time_ns()
+        if mode is not None:
+            with self.volume.changing():
+                self.names.set_mode(node, mode)
+
+        def set_rest() -> None:
+            if size is not None:
+                self.names.modified(node, request, now)
+            if (uid is not None or gid is not None) and not node.is_directory:
+                drop_privileges(request, node)  # as a member of the old group
+            if uid is not None:
+                node.uid = uid
+            if gid is not None:
+                node.gid = gid
+            if atime_ns is not None:
+                node.atime_ns = clamp_time(atime_ns)
+            if mtime_ns is not None:
+                node.mtime_ns = clamp_time(mtime_ns)
+            node.ctime_ns = now
+            self.names.mark_changed(node)
+            request.reply_attr(self.attributes(node))
+
+        if size is not None:
+            self.set_size(request, node, size, set_rest)
+        else:
+            set_rest()
+
+    def _set_control_attributes(
+        self, request: Request, ino: int, mode: int | None, uid: int | None, gid: int | None
+    ) -> None:
+        """A shell's '>' truncates first; nothing else may be set."""
+        if not mode is uid is gid is None:
+            raise FsError(errno.EPERM)
+        request.reply_attr(control_attributes(self.control, ino))
+
+    # -- names that come ---------------------------------------------------------------
+
+    def _make(
+        self,
+        request: Request,
+        parent: int,
+        name: bytes | None,
+        mode: int,
+        rdev: int = 0,
+        target: bytes | None = None,
+    ) -> Node:
+        if self.control.owns(parent) or (parent == ROOT_INO and name == CONTROL_NAME):
+            raise FsError(errno.EPERM)
+        now, umask = time.time_ns(), request.umask
+        with self.volume.changing():
+            return self.names.make(
+                parent, name, mode, request.uid, request.gid, rdev, now, target, umask=umask
+            )
+
+    @refused
+    def mknod(self, request: Request, parent: int, name: bytes, mode: int, rdev: int) -> None:
+        request.reply_entry(self.looked_up(self._make(request, parent, name, mode, rdev)))
+
+    @refused
+    def create(self, request: Request, parent: int, name: bytes, mode: int, flags: int) -> None:
+        mode = stat.S_IFREG | stat.S_IMODE(mode)
+        node = self._make(request, parent, None if name == TMPFILE_NAME else name, mode)
+        fh, shown = self.opened(node), self.looked_up(node)
+        self.out_of_step(flags, lambda: request.reply_create(shown, fh))
+
+    @refused
+    def mkdir(self, request: Request, parent: int, name: bytes, mode: int) -> None:
+        mode = stat.S_IFDIR | stat.S_IMODE(mode)
+        request.reply_entry(self.looked_up(self._make(request, parent, name, mode)))
+
+    @refused
+    def symlink(self, request: Request, parent: int, name: bytes, target: bytes) -> None:
+        node = self._make(request, parent, name, stat.S_IFLNK | 0o777, target=target)
+        request.reply_entry(self.looked_up(node))
+
+    @refused
+    def link(self, request: Request, ino: int, parent: int, name: bytes) -> None:
+        if self.control.owns(ino) or self.control.owns(parent):
+            raise FsError(errno.EPERM)
+        with self.volume.changing():
+            node = self.names.link(ino, parent, name, time.time_ns())
+        request.reply_entry(self.looked_up(node))
+
+    # -- names that go -----------------------------------------------------------------
+
+    @refused
+    def unlink(self, request: Request, parent: int, name: bytes) -> None:
+        if self.control.owns(parent):
+            raise FsError(errno.EPERM)
+        with self.volume.changing():
+            self.released(self.names.unlink(parent, name, time.time_ns()))
+        request.reply_err(0)
+
+    @refused
+    def rmdir(self, request: Request, parent: int, name: bytes) -> None:
+        if self.control.owns(parent) or (name == CONTROL_NAME and parent == ROOT_INO):
+            raise FsError(errno.EPERM)
+        with self.volume.changing():
+            self.released(self.names.rmdir(parent, name, time.time_ns()))
+        request.reply_err(0)
