@@ -10,7 +10,11 @@ from posix.types cimport off_t
 cdef extern from *:
     """
     #define FUSE_USE_VERSION 314
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE  /* ppoll */
+    #endif
     #include <dlfcn.h>
+    #include <poll.h>
     #include <sys/uio.h>
     #include <fuse_lowlevel.h>
     #include <linux/fuse.h>
@@ -76,6 +80,11 @@ cdef extern from *:
         op init, read, write, write_buf, fallocate, lseek, copy_file_range
         op lookup, forget, forget_multi, getattr, setattr, mknod, mkdir, create, symlink, link
         op unlink, rmdir, open, release, opendir, readdirplus, releasedir
+    cdef struct pollfd:
+        int fd
+        short events, revents
+    int ppoll(pollfd *, unsigned long, const timespec *, const void *) nogil
+    const short POLLIN
     void *dlsym(void *, const char *)
     void *RTLD_NEXT
     ssize_t writev(int, const iovec *, int)

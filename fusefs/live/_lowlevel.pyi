@@ -85,8 +85,12 @@ class DataHandler(Protocol):
     def copy_file_range(
         self, request: Request, fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
     ) -> None: ...
-    def run_ready(self) -> None:
-        """Called between two requests: let whoever can go on do so, without blocking."""
+    def run_ready(self) -> bool:
+        """Called between two requests: let whoever can go on do so, without blocking.
+
+        True if no request is under way: then the next one may be waited for, a millisecond
+        at most, before trio's tasks get their turn.
+        """
 
 class NameHandler(Protocol):
     """Who carries out requests for names and attributes; mode is open(2)'s or mknod(2)'s.

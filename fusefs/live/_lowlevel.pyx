@@ -32,6 +32,7 @@ import time
 
 cdef int DRAIN_MAX = 64  # requests taken in one go: timers and trio's tasks get their turn
 cdef int64_t SECOND_NS = 1_000_000_000
+cdef int64_t NEXT_WAIT_NS = 1_000_000  # for the next request, while nobody waits for trio
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
 cdef object log = logging.getLogger(__name__)
@@ -383,17 +384,30 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
     take_tmpfile(buf)
     real_process(se, buf)
     for _ in range(DRAIN_MAX):
+        idle = False
         try:
-            data.run_ready()
+            idle = data.run_ready()
         except BaseException:
             log.exception("the driver failed between two requests")
         if not taken_here or fuse_session_exited(se):
             return
         if fuse_session_receive_buf(se, &drain_buf) <= 0:
-            return
+            if not idle or not readable_soon(fuse_session_fd(se)):
+                return
+            if fuse_session_receive_buf(se, &drain_buf) <= 0:
+                return
         taken_here = False
         take_tmpfile(&drain_buf)
         real_process(se, &drain_buf)
+
+
+cdef bint readable_soon(int fd) noexcept:
+    """A client that got its answer often asks again at once: cheaper than a round of trio."""
+    cdef pollfd one = pollfd(fd, POLLIN, 0)
+    cdef timespec wait = timespec(0, NEXT_WAIT_NS)
+    with nogil:
+        count = ppoll(&one, 1, &wait, NULL)
+    return count > 0
 
 
 def install(data_handler, name_handler):

@@ -7,6 +7,7 @@
 Errors: MountError, one line, with nothing mounted and nothing left behind.
 """
 
+import gc
 import logging
 import logging.handlers
 import os
@@ -43,6 +44,9 @@ COMMIT_LOOK_S = 1.0
 
 LOCK_WAIT_S = 2.0
 """How long a mount waits for the lock of an image whose daemon is just ending."""
+
+GC_THRESHOLDS = 10_000, 20, 20
+"""Inodes and pages are many objects that live long, and few of ours are ever in a cycle."""
 
 
 class MountError(Exception):
@@ -201,6 +205,8 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
                 " see docs/design.md, 'The extension'"
             )
         mounted()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         trio.run(_serve, volume, driver)
     finally:
         pyfuse3.close(unmount=True)

@@ -152,8 +152,8 @@ class Driver:
         value: T = result
         return value
 
-    def run_ready(self) -> None:
-        """Let all go on whose wait is over; never blocks.
+    def run_ready(self) -> bool:
+        """Let all go on whose wait is over; never blocks.  True if nobody is under way then.
 
         Those that become ready meanwhile are served next time, so that nobody is kept out.
         """
@@ -170,6 +170,7 @@ class Driver:
                 self._make_call(task)
         if self._ready:  # there may be no next request: _run_timers() goes on with them
             self._timer_first.set()
+        return not self.tasks_running
 
     # -- carrying out steps ----------------------------------------------------------
 
