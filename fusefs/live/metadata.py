@@ -20,15 +20,19 @@ Invariants:
     (M2) once a statement or a commit has failed, nothing more is changed or committed:
          health says why, changes get EROFS, and queries find what the last commit left;
     (M3) no commit comes between two statements within whole().
+
+New inodes, link counts and times come by with each name, and change again with the next one.
+So they wait in memory, ROWS_WAITING_MAX of them, and are written before a commit, under the
+lock that keeps it from coming in between (M3), and before whatever asks SQLite for them.
 """
 
 import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -49,7 +53,13 @@ __all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
 
 _COLUMNS = Attributes._fields
 _SELECT_INODE = f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino = ?"
+_UPDATE_LINKS = "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?"
 _REPLACE_INODE = f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+ROWS_WAITING_MAX = 256
+"""Inodes whose rows wait to be written; a write of all of them takes about a millisecond."""
+
+Parameter = int | bytes | str | None
 
 
 class Metadata:
@@ -69,6 +79,11 @@ class Metadata:
         self._next_ino = int(meta["next_ino"])
         self._inode_count = int(meta.get("inode_count", 0))
         self._counts_stored = self._next_ino, self._inode_count
+        self._rows_new: dict[int, Attributes] = {}
+        self._links_changed: dict[int, tuple[int, int, int, int]] = {}
+        self.names_changed = False
+        """Set by changing(); whoever commits resets it."""
+        self._changing = Changing(self)
         db.execute("BEGIN IMMEDIATE")
 
     # -- opening and closing -----------------------------------------------------------
@@ -106,11 +121,13 @@ class Metadata:
             db.close()
             raise damaged(path, error) from error
 
-    @contextmanager
-    def whole(self) -> Iterator[None]:
+    def whole(self) -> AbstractContextManager[bool]:
         """A change of several statements: a commit in another thread waits for its end (M3)."""
-        with self._lock:
-            yield
+        return self._lock
+
+    def changing(self) -> "Changing":
+        """Around a change of names or of what belongs to them; FsError(EROFS)."""
+        return self._changing
 
     def commit(self) -> None:
         """Make durable all that was saved, and begin the next transaction.
@@ -119,6 +136,7 @@ class Metadata:
         """
         with self._lock:
             self.health.check_durable()
+            self._write_waiting()
             try:
                 counts = self._next_ino, self._inode_count
                 if counts != self._counts_stored:
@@ -154,7 +172,7 @@ class Metadata:
 
     # -- statements --------------------------------------------------------------------
 
-    def query(self, statement: str, *parameters: int | bytes | str | None) -> list[tuple[Any, ...]]:
+    def query(self, statement: str, *parameters: Parameter) -> list[tuple[Any, ...]]:
         """The rows of a SELECT."""
         with self._lock:
             try:
@@ -164,7 +182,7 @@ class Metadata:
             except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
 
-    def change(self, statement: str, *parameters: int | bytes | str | None) -> int:
+    def change(self, statement: str, *parameters: Parameter) -> int:
         """Run a statement that changes something; return how many rows it changed.
 
         A constraint that forbids it is a fault of what is stored.
@@ -178,7 +196,7 @@ class Metadata:
             except (sqlite3.Error, MemoryError) as error:
                 self._give_up(error)
 
-    def change_if_allowed(self, statement: str, *parameters: int | bytes | str | None) -> None:
+    def change_if_allowed(self, statement: str, *parameters: Parameter) -> None:
         """The same, for fsck: a statement that a constraint forbids changes nothing."""
         with self._lock:
             try:
@@ -193,7 +211,7 @@ class Metadata:
         self.health.fail(f"{self.path}: {what} is damaged")
         return FsError(errno.EIO)
 
-    def _give_up(self, error: sqlite3.Error | MemoryError) -> NoReturn:
+    def _give_up(self, error: Exception) -> NoReturn:
         """Undo all since the last commit: half an operation must never be committed (M2).
 
         After most errors SQLite has done so itself.
@@ -214,18 +232,24 @@ class Metadata:
         return ino
 
     def add_inode(self, attributes: Attributes) -> None:
-        """Store a new inode; within whole(), so that no commit has it and not its count."""
-        self.save_attributes(attributes)
+        """Store a new inode; within whole(), so that no commit has it and not its name."""
+        self.health.check_writable()
+        self._rows_new[attributes.ino] = attributes
         self._inode_count += 1
+        if len(self._rows_new) >= ROWS_WAITING_MAX:
+            self._write_waiting()
 
     def load_attributes(self, ino: int) -> Attributes | None:
         """The stored attributes, or None if there is no such inode; FsError(EIO) if damaged."""
+        self._write_waiting_of(ino)
         rows = self.query(_SELECT_INODE, ino)
-        if not rows:
-            return None
-        attributes = Attributes(*rows[0])
+        return self.checked_attributes(rows[0]) if rows else None
+
+    def checked_attributes(self, row: tuple[Any, ...]) -> Attributes:
+        """A row of the inode table; FsError(EIO) if it cannot be right."""
+        attributes = Attributes._make(row)
         if fault := attributes.fault():
-            raise self.damaged(f"inode {ino} ({fault})")
+            raise self.damaged(f"inode {attributes.ino} ({fault})")
         return attributes
 
     def save_attributes(self, attributes: Attributes) -> None:
@@ -234,13 +258,54 @@ class Metadata:
         A file's size and map belong in one transaction: a shorter size committed without
         its map would let removed bytes reappear when the file grows again.
         """
-        self.change(_REPLACE_INODE, *attributes)
+        with self._lock:
+            self._rows_new.pop(attributes.ino, None)
+            self._links_changed.pop(attributes.ino, None)
+            self.change(_REPLACE_INODE, *attributes)
+
+    def save_links(self, ino: int, nlink: int, mtime_ns: int, ctime_ns: int) -> None:
+        """Store what a name that comes or goes changes of an inode."""
+        self.health.check_writable()
+        with self._lock:
+            links = nlink, clamp_time(mtime_ns), clamp_time(ctime_ns), ino
+            self._links_changed[ino] = links
+            if len(self._links_changed) >= ROWS_WAITING_MAX:
+                self._write_waiting()
+
+    def save_column(self, ino: int, column: str, value: int) -> None:
+        """Store one of an inode's attributes."""
+        self._write_waiting_of(ino)
+        self.change(f"UPDATE inode SET {column} = ? WHERE ino = ?", value, ino)
 
     def delete_inode(self, ino: int) -> None:
         """Forget an inode: attributes, xattrs and map.  Its blocks were freed before."""
-        self.change("DELETE FROM xattr WHERE ino = ?", ino)
-        self.change("DELETE FROM chunk WHERE ino = ?", ino)
-        self._inode_count -= self.change("DELETE FROM inode WHERE ino = ?", ino)
+        with self._lock:
+            self._links_changed.pop(ino, None)
+            self.change("DELETE FROM xattr WHERE ino = ?", ino)
+            self.change("DELETE FROM chunk WHERE ino = ?", ino)
+            if self._rows_new.pop(ino, None) is None:
+                self._inode_count -= self.change("DELETE FROM inode WHERE ino = ?", ino)
+            else:
+                self._inode_count -= 1
+
+    def _write_waiting(self) -> None:
+        """Have all of the inode table in the transaction, if that is not undone already."""
+        with self._lock:
+            rows, self._rows_new = self._rows_new, {}
+            links, self._links_changed = self._links_changed, {}
+            if not self._db.in_transaction:
+                return
+            try:
+                if rows:
+                    self._db.executemany(_REPLACE_INODE, rows.values())
+                if links:
+                    self._db.executemany(_UPDATE_LINKS, links.values())
+            except Exception as error:  # whatever it is, rows are missing
+                self._give_up(error)
+
+    def _write_waiting_of(self, ino: int) -> None:
+        if ino in self._rows_new or ino in self._links_changed:
+            self._write_waiting()
 
     def count_inodes(self) -> int:
         """Inodes in existence, the root and the deleted but open ones included."""
@@ -248,6 +313,7 @@ class Metadata:
 
     def count_linked(self) -> int:
         """Inodes with a name.  Asks for those without one, of which there are few."""
+        self._write_waiting()
         [[orphan_count]] = self.query("SELECT count(*) FROM inode WHERE nlink = 0")
         return self._inode_count - int(orphan_count)
 
@@ -256,8 +322,35 @@ class Metadata:
 
         Blocks that cannot be right count as none: what is freed is what the map has.
         """
+        self._write_waiting()
         return self.query(
             "SELECT ino, iif(typeof(blocks) = 'integer' AND blocks BETWEEN 0 AND ?, blocks, 0)"
             " FROM inode WHERE nlink = 0",
             self.block_count,
         )
+
+
+class Changing:
+    """The context of changing(): one for all, as it keeps nothing.
+
+    Whatever but an FsError ends it may leave half of a change, which must not be committed.
+    """
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+        self._whole = metadata.whole()
+
+    def __enter__(self) -> None:
+        self._metadata.health.check_writable()
+        self._metadata.names_changed = True
+        self._whole.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None and not isinstance(error, FsError):
+            self._metadata.health.fail(f"a change of names ended half-way: {error!r}")
+        self._whole.__exit__(kind, error, traceback)

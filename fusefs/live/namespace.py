@@ -1,7 +1,7 @@
 """Names: POSIX's rules for them, over the nodes and the metadata.
 
-A change of a name is written to the open transaction at once, with the link counts and
-times that go with it, so that each commit has whole operations.  An inode whose last name
+A change of a name is part of the open transaction at once, with the link counts and times
+that go with it, so that each commit has whole operations.  An inode whose last name
 is gone stays stored, with nlink 0: a crash leaves an orphan, which the next mount removes.
 
 Who changes which time: a directory's mtime and ctime, with each name that comes or goes;
@@ -22,11 +22,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fusefs.errors import FsError
-from fusefs.geometry import SECTOR_SIZE
-from fusefs.live.metadata import Attributes
+from fusefs.geometry import SECTOR_SIZE, Geometry
+from fusefs.live.dentries import Dentries
+from fusefs.live.metadata import Attributes, Metadata
 from fusefs.live.metadata_file import DOT_COOKIES, ROOT_INO
 from fusefs.live.nodes import Node
-from fusefs.live.stored import NAME_LENGTH_MAX, Entry, as_entries, as_int
+from fusefs.live.stored import NAME_LENGTH_MAX, Entry
 from fusefs.live.xattrs import XattrTable
 
 __all__ = ["NAME_LENGTH_MAX", "Entry", "Namespace", "Node"]
@@ -47,6 +48,12 @@ class Place(NamedTuple):
 class Namespace(XattrTable):
     """The tree of names of one mount."""
 
+    def __init__(self, metadata: Metadata, geometry: Geometry) -> None:
+        super().__init__(metadata, geometry)
+        self.dentries = Dentries(metadata)
+        self.inodes_max = metadata.block_count * metadata.block_size // SECTOR_SIZE
+        """One for each sector of the image: no small file is without one for want of it."""
+
     # -- looking -----------------------------------------------------------------------
 
     def lookup(self, parent: int, name: bytes) -> Node:
@@ -58,7 +65,7 @@ class Namespace(XattrTable):
             return node
         self._directory(parent)
         if name == b"..":
-            return self.node(self._parent(parent))
+            return self.node(self.dentries.parent(parent))
         return self._named(parent, name)
 
     def entries(self, ino: int, after_cookie: int, limit: int) -> list[Entry]:
@@ -69,16 +76,11 @@ class Namespace(XattrTable):
         returned exactly once, whatever comes and goes meanwhile.
         """
         self._directory(ino)
-        dots = [Entry(1, b".", ino), Entry(DOT_COOKIES, b"..", self._parent(ino))]
-        found = [entry for entry in dots if entry.cookie > after_cookie][:limit]
-        rows = self.metadata.query(
-            "SELECT cookie, name, ino FROM dentry WHERE parent = ? AND cookie > ?"
-            " ORDER BY cookie LIMIT ?",
-            ino,
-            after_cookie,
-            limit - len(found),
-        )
-        return found + as_entries(rows, max(after_cookie, DOT_COOKIES))
+        dots = []
+        if after_cookie < DOT_COOKIES:
+            dots = [Entry(1, b".", ino), Entry(DOT_COOKIES, b"..", self.dentries.parent(ino))]
+            dots = dots[after_cookie:][:limit]
+        return dots + self.dentries.entries(ino, after_cookie, limit - len(dots))
 
     def _directory(self, ino: int) -> Node:
         """The node of a directory that still has a name."""
@@ -97,10 +99,7 @@ class Namespace(XattrTable):
             raise FsError(errno.ENOENT)
         if b"/" in name or b"\0" in name:
             raise FsError(errno.EINVAL)
-        rows = self.metadata.query(
-            "SELECT ino FROM dentry WHERE parent = ? AND name = ?", parent, name
-        )
-        return as_int(rows[0][0]) if rows else None
+        return self.dentries.find(parent, name)
 
     def _named(self, parent: int, name: bytes) -> Node:
         ino = self._find(parent, name)
@@ -115,15 +114,6 @@ class Namespace(XattrTable):
         except FsError as error:
             raise self.metadata.damaged(f"a name of inode {ino}") from error
 
-    def _parent(self, ino: int) -> int:
-        """The directory that holds a directory; the root holds itself."""
-        if ino == ROOT_INO:
-            return ROOT_INO
-        rows = self.metadata.query("SELECT parent FROM dentry WHERE ino = ?", ino)
-        if len(rows) != 1:
-            raise self.metadata.damaged(f"the name of directory {ino}")
-        return as_int(rows[0][0])
-
     def _ancestors(self, ino: int) -> Iterator[int]:
         """A directory, what holds it, and so on up to the root."""
         seen = set()
@@ -132,7 +122,7 @@ class Namespace(XattrTable):
             yield ino
             if ino == ROOT_INO:
                 return
-            ino = self._parent(ino)
+            ino = self.dentries.parent(ino)
         raise self.metadata.damaged(f"the tree above directory {ino}")  # (T2)
 
     # -- making and removing names -----------------------------------------------------
@@ -174,7 +164,7 @@ class Namespace(XattrTable):
         )
         self.metadata.add_inode(attributes)
         if name is not None:
-            self._insert_name(Place(directory, name), ino)
+            self.dentries.insert(parent, name, ino)
             self._touch_directory(directory, now_ns, links=int(is_directory))
         node = self.add(attributes)
         node.linkable = name is None
@@ -191,7 +181,7 @@ class Namespace(XattrTable):
             raise FsError(errno.ENOENT)
         if node.nlink >= LINK_COUNT_MAX:
             raise FsError(errno.EMLINK)
-        self._insert_name(place, ino)
+        self.dentries.insert(parent, name, ino)
         self._touch_directory(place.directory, now_ns)
         self._touch(node, now_ns, links=1)
         node.linkable = False
@@ -205,7 +195,7 @@ class Namespace(XattrTable):
         node = self._named(parent, name)
         if node.is_directory:
             raise FsError(errno.EISDIR)
-        self._delete_name(place)
+        self.dentries.delete(parent, name)
         self._touch_directory(place.directory, now_ns)
         self._touch(node, now_ns, links=-1)
         return node
@@ -221,7 +211,7 @@ class Namespace(XattrTable):
         if not node.is_directory:
             raise FsError(errno.ENOTDIR)
         self._check_empty(node)
-        self._delete_name(place)
+        self.dentries.delete(parent, name)
         self._touch_directory(place.directory, now_ns, links=-1)
         self._touch(node, now_ns, links=-node.nlink)
         return node
@@ -273,8 +263,8 @@ class Namespace(XattrTable):
         gained = int(source.is_directory) - int(target.is_directory)
         if gained and old.directory is not new.directory:
             self._check_room(new.directory if gained > 0 else old.directory)
-        self._repoint_name(old, target.ino)
-        self._repoint_name(new, source.ino)
+        self.dentries.repoint(old.directory.ino, old.name, target.ino)
+        self.dentries.repoint(new.directory.ino, new.name, source.ino)
         self._touch_directory(old.directory, now_ns, links=-gained)
         self._touch_directory(new.directory, now_ns, links=gained)
         self._touch(source, now_ns)
@@ -289,20 +279,14 @@ class Namespace(XattrTable):
         if target is None:
             if source.is_directory and old.directory is not new.directory:
                 self._check_room(new.directory)
-            self.metadata.change(
-                "UPDATE dentry SET parent = ?, name = ? WHERE parent = ? AND name = ?",
-                new.directory.ino,
-                new.name,
-                old.directory.ino,
-                old.name,
-            )
+            self.dentries.move(old.directory.ino, old.name, new.directory.ino, new.name, source.ino)
             gained = int(source.is_directory)
         else:
             if source.is_directory != target.is_directory:
                 raise FsError(errno.ENOTDIR if source.is_directory else errno.EISDIR)
             self._check_empty(target)
-            self._delete_name(old)
-            self._repoint_name(new, source.ino)
+            self.dentries.delete(old.directory.ino, old.name)
+            self.dentries.repoint(new.directory.ino, new.name, source.ino)
             self._touch(target, now_ns, links=-target.nlink if target.is_directory else -1)
             gained = 0
         self._touch_directory(old.directory, now_ns, links=-int(source.is_directory))
@@ -316,11 +300,6 @@ class Namespace(XattrTable):
         if place.name in (b".", b"..") or self._find(place.directory.ino, place.name) is not None:
             raise FsError(errno.EEXIST)
 
-    @property
-    def inodes_max(self) -> int:
-        """One for each sector of the image: no small file is without one for want of it."""
-        return self.metadata.block_count * self.metadata.block_size // SECTOR_SIZE
-
     def _check_inodes(self) -> None:
         """FsError(ENOSPC): else the metadata would grow for ever with empty files.
 
@@ -332,34 +311,13 @@ class Namespace(XattrTable):
 
     def _check_empty(self, node: Node) -> None:
         """FsError(ENOTEMPTY) for a directory with names in it."""
-        if self.metadata.query("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", node.ino):
+        if not self.dentries.is_empty(node.ino):
             raise FsError(errno.ENOTEMPTY)
 
     def _check_room(self, directory: Node) -> None:
         """FsError(EMLINK) if a directory can hold no more directories."""
         if directory.nlink >= LINK_COUNT_MAX:
             raise FsError(errno.EMLINK)
-
-    def _insert_name(self, place: Place, ino: int) -> None:
-        self.metadata.change(
-            "INSERT INTO dentry (parent, name, ino) VALUES (?, ?, ?)",
-            place.directory.ino,
-            place.name,
-            ino,
-        )
-
-    def _delete_name(self, place: Place) -> None:
-        self.metadata.change(
-            "DELETE FROM dentry WHERE parent = ? AND name = ?", place.directory.ino, place.name
-        )
-
-    def _repoint_name(self, place: Place, ino: int) -> None:
-        self.metadata.change(
-            "UPDATE dentry SET ino = ? WHERE parent = ? AND name = ?",
-            ino,
-            place.directory.ino,
-            place.name,
-        )
 
     def _touch_directory(self, directory: Node, now_ns: int, links: int = 0) -> None:
         """A name in the directory came or went."""

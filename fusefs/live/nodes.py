@@ -41,6 +41,7 @@ class Node:
     opens       open files and directories
     linkable    made by O_TMPFILE: may get a first name
     capability  whether it has security.capability; None if nobody has looked
+    default_acl the same for a directory's default ACL
     changed     attributes in memory differ from the stored; set by mark_changed()
     """
 
@@ -60,6 +61,7 @@ class Node:
     opens: int = 0
     linkable: bool = False
     capability: bool | None = None
+    default_acl: bool | None = None
     changed: bool = False
 
     @property

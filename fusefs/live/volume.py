@@ -37,7 +37,7 @@ from fusefs.geometry import Geometry
 from fusefs.inode import Inode
 from fusefs.iomap import FREE_COST_MAX, free_blocks
 from fusefs.live.image_file import ImageError, ImageFile
-from fusefs.live.metadata import Metadata, MetadataError
+from fusefs.live.metadata import Changing, Metadata, MetadataError
 from fusefs.live.namespace import Namespace, Node
 from fusefs.live.stored_blocks import load_space, save_map, save_space
 from fusefs.options import Options
@@ -139,7 +139,6 @@ class Volume:
         self._evicting: list[Node] = []
         self._inos_evicted: list[int] = []
         self._all_forgotten = trio.Event()
-        self._metadata_changed = False
         orphans = metadata.orphans()
         self._inactive: deque[Inode | tuple[int, int]] = deque(orphans)
         self.has_inactive = trio.Event()
@@ -206,22 +205,9 @@ class Volume:
             return None
         return None if source.data_is_stored else source.inode
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Around a change of what is written to the transaction at once; FsError(EROFS).
-
-        Whatever but an FsError ends it may leave half of it, which must not be committed.
-        """
-        self.health.check_writable()
-        self._metadata_changed = True
-        try:
-            with self.metadata.whole():
-                yield
-        except FsError:
-            raise
-        except BaseException as error:
-            self.health.fail(f"a change of names ended half-way: {error!r}")
-            raise
+    def changing(self) -> Changing:
+        """Around a change of what is written to the transaction at once; FsError(EROFS)."""
+        return self.metadata.changing()
 
     def release(self, node: Node) -> None:
         """A node was forgotten or closed: let it go if nobody can reach it any more.
@@ -317,7 +303,7 @@ class Volume:
             if isinstance(entry, Inode):  # a piece of it was freed, now or when it was released
                 save_map(self.metadata, entry.ino, entry.extents)
                 blocks = max(entry.extents.blocks_allocated, 0)
-                self.metadata.change("UPDATE inode SET blocks = ? WHERE ino = ?", blocks, entry.ino)
+                self.metadata.save_column(entry.ino, "blocks", blocks)
 
     def _drop(self, node: Node) -> None:
         """Let a node and its clean pages go, unless something of it is not stored yet."""
@@ -353,10 +339,10 @@ class Volume:
         for ino in evicted:
             self.metadata.delete_inode(ino)
         changed = bool(saved or evicted or space.freed or space.groups_dirty)
-        if not changed and not self._metadata_changed:
+        if not changed and not self.metadata.names_changed:
             await self._flush()
             return
-        self._metadata_changed = False
+        self.metadata.names_changed = False
         space.begin_commit()
         save_space(self.metadata, space)
         await self._flush()

@@ -12,7 +12,6 @@ import stat
 from fusefs.errors import FsError
 from fusefs.live import acl
 from fusefs.live.callers import Caller, drop_privileges
-from fusefs.live.metadata import clamp_time
 from fusefs.live.nodes import Node, NodeTable
 from fusefs.live.stored import as_bytes
 
@@ -83,7 +82,7 @@ class XattrTable(NodeTable):
         node = self.node(ino)
         _check_namespace(name)
         if self._remove(ino, name):
-            node.capability = None
+            node.capability = node.default_acl = None
             self._touch(node, now_ns)
         elif name not in ACLS:
             raise FsError(errno.ENODATA)
@@ -133,10 +132,11 @@ class XattrTable(NodeTable):
             self._remove(node.ino, name)  # (A2)
         else:
             self._store(node.ino, name, new.encode())
+        node.default_acl = None
 
     def _store_mode(self, node: Node) -> None:
         """At once, as the ACL: a commit under way must not take one without the other (A1)."""
-        self.metadata.change("UPDATE inode SET mode = ? WHERE ino = ?", node.mode, node.ino)
+        self.metadata.save_column(node.ino, "mode", node.mode)
 
     def _acl(self, ino: int, name: bytes) -> acl.Acl | None:
         """A stored ACL; FsError(EIO) if it is none."""
@@ -151,7 +151,10 @@ class XattrTable(NodeTable):
 
         The umask counts only where there is no such ACL.
         """
-        default = self._acl(directory.ino, acl.DEFAULT)
+        default = None
+        if directory.default_acl is not False:
+            default = self._acl(directory.ino, acl.DEFAULT)
+            directory.default_acl = default is not None
         if default is None:
             return mode & ~umask
         mode, access = default.inherit(mode)
@@ -176,13 +179,7 @@ class XattrTable(NodeTable):
     # -- what changes share ------------------------------------------------------------
 
     def _touch(self, node: Node, now_ns: int, links: int = 0) -> None:
-        """Change ctime and nlink, at once also in storage; size and blocks wait (N2)."""
+        """Change ctime and nlink, also for the next commit; size and blocks wait (N2)."""
         node.nlink = max(node.nlink + links, 0)  # fewer than its names, if the disk says so
         node.ctime_ns = now_ns
-        self.metadata.change(
-            "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?",
-            node.nlink,
-            clamp_time(node.mtime_ns),
-            clamp_time(node.ctime_ns),
-            node.ino,
-        )
+        self.metadata.save_links(node.ino, node.nlink, node.mtime_ns, node.ctime_ns)

@@ -167,6 +167,10 @@ class FailingSqlite:
         error.sqlite_errorcode = fault.error
         raise error
 
+    def executemany(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        for row in rows:
+            self.execute(statement, row)
+
 
 class Reply:
     """What the extension's Request is to the daemon: answered once."""

@@ -12,7 +12,6 @@ import struct
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -297,7 +296,7 @@ def test_any_bytes_as_the_log_of_a_crash(bench: Bench, figures: Any, count: int)
 
 COLUMNS = {
     "meta": ["value", "key"],
-    "inode": [field.name for field in fields(Attributes)],
+    "inode": list(Attributes._fields),
     "dentry": ["cookie", "parent", "name", "ino"],
     "xattr": ["ino", "name", "value"],
     "chunk": ["ino", "number", "runs", "unwritten"],

@@ -10,11 +10,7 @@ from uuid import UUID
 import pytest
 
 from fusefs.errors import FsError
-from fusefs.live.metadata import (
-    Attributes,
-    Metadata,
-    clamp_time,
-)
+from fusefs.live.metadata import ROWS_WAITING_MAX, Attributes, Metadata, clamp_time
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.stored import TIME_NS_MAX, TIME_NS_MIN
 
@@ -209,6 +205,104 @@ def test_deleted_inode_leaves_nothing(metadata: Metadata) -> None:
     assert metadata.load_attributes(ino) is None
     assert metadata.query("SELECT ino FROM xattr UNION SELECT ino FROM chunk") == []
     assert metadata.count_inodes() == 1
+
+
+# -- rows that wait in memory ----------------------------------------------------------
+
+
+def stored_inos(metadata: Metadata) -> list[int]:
+    return [ino for (ino,) in metadata.query("SELECT ino FROM inode WHERE ino > 1 ORDER BY ino")]
+
+
+def test_rows_that_wait_are_in_the_next_commit(path: Path, tmp_path: Path) -> None:
+    """(M3) A name is never committed without its inode, nor without the link count."""
+    metadata = create(path)
+    with metadata.whole():
+        metadata.add_inode(FILE._replace(ino=metadata.new_ino()))
+        metadata.save_links(ROOT_INO, 3, 50, 60)
+    assert stored_inos(metadata) == []
+    metadata.commit()
+    copy = Metadata.open(crashed_copy(path, tmp_path / "copy"), UUID_OURS)
+    assert copy.load_attributes(FILE.ino) == FILE
+    root = copy.load_attributes(ROOT_INO)
+    assert root is not None
+    assert (root.nlink, root.mtime_ns, root.ctime_ns) == (3, 50, 60)
+    copy.close()
+    metadata.close()
+
+
+def test_rows_that_wait_are_found(metadata: Metadata) -> None:
+    """By whoever asks for the inode, for a count, or for orphans."""
+    metadata.add_inode(FILE)
+    assert metadata.load_attributes(FILE.ino) == FILE
+    metadata.save_links(FILE.ino, 0, 8, 9)
+    gone = FILE._replace(nlink=0, mtime_ns=8, ctime_ns=9)
+    assert metadata.load_attributes(FILE.ino) == gone
+    metadata.save_links(FILE.ino, 1, 8, 9)
+    assert metadata.count_linked() == 2
+    metadata.save_links(FILE.ino, 0, 8, 9)
+    assert metadata.orphans() == [(FILE.ino, FILE.blocks)]
+    metadata.save_links(FILE.ino, 1, 8, 9)
+    metadata.save_column(FILE.ino, "mode", 0o100600)
+    assert metadata.load_attributes(FILE.ino) == gone._replace(nlink=1, mode=0o100600)
+
+
+def test_later_row_is_not_undone_by_one_that_waited(metadata: Metadata) -> None:
+    metadata.add_inode(FILE)
+    metadata.save_links(FILE.ino, 7, 7, 7)
+    metadata.save_attributes(FILE._replace(size=1))
+    metadata.commit()
+    assert metadata.load_attributes(FILE.ino) == FILE._replace(size=1)
+
+
+def test_row_that_waits_can_be_deleted(metadata: Metadata) -> None:
+    metadata.add_inode(FILE)
+    metadata.save_links(FILE.ino, 0, 8, 9)
+    metadata.delete_inode(FILE.ino)
+    metadata.commit()
+    assert stored_inos(metadata) == []
+    assert metadata.count_inodes() == metadata.count_linked() == 1
+
+
+def test_few_rows_wait(metadata: Metadata) -> None:
+    for ino in range(2, ROWS_WAITING_MAX + 1):
+        metadata.add_inode(FILE._replace(ino=ino))
+    assert stored_inos(metadata) == []
+    metadata.add_inode(FILE._replace(ino=ROWS_WAITING_MAX + 1))
+    assert len(stored_inos(metadata)) == ROWS_WAITING_MAX
+
+
+def test_rows_that_wait_are_undone_with_the_rest(path: Path) -> None:
+    """(M2) They are never written to the file by themselves."""
+    metadata = create(path)
+    metadata.add_inode(FILE)
+    metadata.save_links(ROOT_INO, 9, 9, 9)
+    with pytest.raises(FsError, match="EIO"):
+        metadata.change("INSERT INTO nowhere VALUES (2)")
+    assert metadata.load_attributes(FILE.ino) is None
+    root = metadata.load_attributes(ROOT_INO)
+    assert root is not None
+    assert root.nlink == 2
+    metadata = reopen(metadata)
+    assert stored_inos(metadata) == []
+    metadata.close()
+
+
+def test_what_was_accepted_is_seen_when_nothing_is_committed_any_more(metadata: Metadata) -> None:
+    """The image's flush failed: SQLite has not, and reads go on."""
+    metadata.add_inode(FILE)
+    metadata.health.fail("the flush failed")
+    assert metadata.load_attributes(FILE.ino) == FILE
+    with pytest.raises(FsError, match="EROFS"):
+        metadata.add_inode(FILE._replace(ino=3))
+
+
+def test_row_that_cannot_be_stored_ends_all_changes(metadata: Metadata) -> None:
+    """(M2) Later than it was made, but before a commit."""
+    metadata.add_inode(FILE._replace(rdev=1 << 70))
+    with pytest.raises(FsError, match="EIO"):
+        metadata.commit()
+    assert metadata.health.failure
 
 
 def test_times_beyond_what_is_stored_are_clamped(metadata: Metadata) -> None:
