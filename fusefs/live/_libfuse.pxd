@@ -15,6 +15,7 @@ cdef extern from *:
     #endif
     #include <dlfcn.h>
     #include <poll.h>
+    #include <time.h>
     #include <sys/uio.h>
     #include <fuse_lowlevel.h>
     #include <linux/fuse.h>
@@ -85,6 +86,8 @@ cdef extern from *:
         short events, revents
     int ppoll(pollfd *, unsigned long, const timespec *, const void *) nogil
     const short POLLIN
+    int clock_gettime(int, timespec *)
+    const int CLOCK_MONOTONIC
     void *dlsym(void *, const char *)
     void *RTLD_NEXT
     ssize_t writev(int, const iovec *, int)

@@ -30,7 +30,8 @@ from posix.unistd cimport read
 import logging
 import time
 
-cdef int DRAIN_MAX = 64  # requests taken in one go: timers and trio's tasks get their turn
+cdef int DRAIN_MAX = 64  # requests taken in one go,
+cdef int64_t DRAIN_NS = 4_000_000  # and how long: then trio's tasks get their turn
 cdef int64_t SECOND_NS = 1_000_000_000
 cdef int64_t NEXT_WAIT_NS = 1_000_000  # for the next request, while nobody waits for trio
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
@@ -378,6 +379,7 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
     pyfuse3 holds one coroutine at a time: the first request that goes to it ends this.
     """
     global taken_here, real_process
+    cdef int64_t end_ns = monotonic_ns() + DRAIN_NS
     if real_process is NULL:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
     taken_here = False
@@ -389,7 +391,7 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
             idle = data.run_ready()
         except BaseException:
             log.exception("the driver failed between two requests")
-        if not taken_here or fuse_session_exited(se):
+        if not taken_here or fuse_session_exited(se) or monotonic_ns() > end_ns:
             return
         if fuse_session_receive_buf(se, &drain_buf) <= 0:
             if not idle or not readable_soon(fuse_session_fd(se)):
@@ -399,6 +401,12 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
         taken_here = False
         take_tmpfile(&drain_buf)
         real_process(se, &drain_buf)
+
+
+cdef int64_t monotonic_ns() noexcept:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * SECOND_NS + now.tv_nsec
 
 
 cdef bint readable_soon(int fd) noexcept:
