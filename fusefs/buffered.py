@@ -35,10 +35,10 @@ WRITE_PAGES_MAX = 256
 """Pages that a buffered write holds locked at a time."""
 
 
-async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> Buffer:
-    """Up to length bytes from pos on; fewer at the end of the file.
+async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Buffer]:
+    """Up to length bytes from pos on, in pieces; fewer at the end of the file.
 
-    The buffer may be the cached page itself: use it before the next step.
+    A piece may be the cached page itself: use it before the next step.
     Under the shared lock nobody writes into an uptodate block, so views stay good.
     """
     inode = file.inode
@@ -50,7 +50,7 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
         inode.lock.unlock_shared()
 
 
-async def _read_pages(fs: Filesystem, file: OpenFile, pos: int, length: int) -> Buffer:
+async def _read_pages(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Buffer]:
     inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
     pages = inode.mapping.pages
     pieces: list[Buffer] = []
@@ -76,7 +76,7 @@ async def _read_pages(fs: Filesystem, file: OpenFile, pos: int, length: int) -> 
         pieces.append(page.data if whole else memoryview(page.data)[offset:stop])
         pos = min(index * page_size + stop, (index + 1) * page_size)
     file.readahead.previous = pos // page_size
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return pieces
 
 
 async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, blocks: int) -> Page:

@@ -246,8 +246,8 @@ def _count_stale_pages(write: DirectWrite) -> None:
         write.fs.counters.pages_stale_possible += len(present)
 
 
-async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> Buffer:
-    """Read around the cache; fewer bytes at the end of the file.
+async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> list[Buffer]:
+    """Read around the cache, one piece for each mapping; fewer bytes at the end of the file.
 
     At or beyond i_size there is nothing to read, aligned or not.
     """
@@ -255,7 +255,7 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> Bu
     await inode.lock.lock_shared()
     try:
         if pos >= inode.size:
-            return b""
+            return []
         check_alignment(pos, length)
         first, end = fs.geometry.page_range(pos, length)
         if inode.mapping.needs_flush(first, end):
@@ -268,7 +268,7 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> Bu
         inode.lock.unlock_shared()
 
 
-async def _read_mappings(fs: Filesystem, inode: Inode, pos: int, length: int) -> Buffer:
+async def _read_mappings(fs: Filesystem, inode: Inode, pos: int, length: int) -> list[Buffer]:
     size, end = fs.geometry.block_size, pos + length
     block, block_end = fs.geometry.block_range(pos, length)
     pieces: list[Buffer] = []
@@ -284,4 +284,4 @@ async def _read_mappings(fs: Filesystem, inode: Inode, pos: int, length: int) ->
         else:
             pieces.append(bytes(stop - pos))
         pos, block = stop, mapping.end
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return pieces

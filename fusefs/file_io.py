@@ -1,6 +1,7 @@
 """Read, write, fsync and copy: where every data request enters the model.
 
     read, write    direct or buffered, by the flags of this very request
+    read_pieces    the same as read, not put together
     fsync          write back, wait, report what failed before, commit
     copy_range     copy_file_range(2), through the cache
 
@@ -26,8 +27,15 @@ COPY_LENGTH_MAX = 16 << 20
 COPY_PIECE = 1 << 20
 
 
-async def read(fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct: bool) -> Buffer:
+async def read(fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct: bool) -> bytes:
     """Up to length bytes; fewer, or none, at the end of the file."""
+    return b"".join(await read_pieces(fs, file, pos, length, direct=direct))
+
+
+async def read_pieces(
+    fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct: bool
+) -> list[Buffer]:
+    """For whoever can send pieces of any number and size, before the next step of anyone."""
     if direct:
         return await direct_read(fs, file.inode, pos, length)
     return await buffered_read(fs, file, pos, length)
@@ -97,7 +105,7 @@ async def copy_range(
     while copied < length:
         piece = min(COPY_PIECE, length - copied)
         try:
-            data = bytes(await buffered_read(fs, source, pos_in + copied, piece))
+            data = b"".join(await buffered_read(fs, source, pos_in + copied, piece))
             written = await write(fs, target, pos_out + copied, data, direct=False, sync=False)
         except FsError:
             if copied:

@@ -102,6 +102,7 @@ cdef extern from *:
     const fuse_ctx *fuse_req_ctx(fuse_req_t)
     int fuse_reply_err(fuse_req_t, int)
     int fuse_reply_buf(fuse_req_t, const char *, size_t)
+    int fuse_reply_iov(fuse_req_t, const iovec *, int)
     int fuse_reply_write(fuse_req_t, size_t)
     int fuse_reply_lseek(fuse_req_t, off_t)
     void fuse_reply_none(fuse_req_t)

@@ -29,6 +29,9 @@ class Request:
     def reply_buf(self, data: Buffer) -> None:
         """Answer a read with any contiguous buffer; it may change afterwards."""
 
+    def reply_pieces(self, pieces: list[Buffer]) -> None:
+        """Answer a read with buffers, one behind the other; they may change afterwards."""
+
     def reply_write(self, count: int) -> None:
         """Answer a write or a copy with the number of bytes."""
 

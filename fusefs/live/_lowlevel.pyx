@@ -32,6 +32,7 @@ import time
 
 cdef int DRAIN_MAX = 64  # requests taken in one go,
 cdef int64_t DRAIN_NS = 4_000_000  # and how long: then trio's tasks get their turn
+cdef enum: PIECES_MAX = 1000  # of one reply; writev(2) takes 1024, and one is the header
 cdef int64_t SECOND_NS = 1_000_000_000
 cdef int64_t NEXT_WAIT_NS = 1_000_000  # for the next request, while nobody waits for trio
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
@@ -64,6 +65,25 @@ cdef class Request:
             fuse_reply_buf(self.taken(), <const char *> view.buf, <size_t> view.len)
         finally:
             PyBuffer_Release(&view)
+
+    def reply_pieces(self, list pieces):
+        cdef Py_buffer views[PIECES_MAX]
+        cdef iovec iov[PIECES_MAX]
+        cdef int count = 0
+        if len(pieces) == 1:
+            self.reply_buf(pieces[0])
+            return
+        if len(pieces) > PIECES_MAX:
+            pieces = [b"".join(pieces)]
+        try:
+            for piece in pieces:
+                PyObject_GetBuffer(piece, &views[count], PyBUF_CONTIG_RO)
+                iov[count] = iovec(views[count].buf, <size_t> views[count].len)
+                count += 1
+            fuse_reply_iov(self.taken(), iov, count)
+        finally:
+            for i in range(count):
+                PyBuffer_Release(&views[i])
 
     def reply_write(self, size_t count):
         fuse_reply_write(self.taken(), count)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fusefs.errors import FsError
-from fusefs.file_io import copy_range, read, write
+from fusefs.file_io import copy_range, read_pieces, write
 from fusefs.inode import Inode, OpenFile
 from fusefs.live._lowlevel import Request
 from fusefs.live.answer import refused
@@ -76,8 +76,8 @@ class DataRequests:
         if not flags & os.O_NOATIME:
             self.atime.touch(handle.node, time.time_ns())
         direct = bool(flags & os.O_DIRECT)
-        coroutine = read(self.volume.fs, handle.file, pos, size, direct=direct)
-        self._start(request, handle.node, "read", coroutine, request.reply_buf)
+        coroutine = read_pieces(self.volume.fs, handle.file, pos, size, direct=direct)
+        self._start(request, handle.node, "read", coroutine, request.reply_pieces)
 
     @refused
     def write(

@@ -36,6 +36,7 @@ from fusefs.live.operations import Operations
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
 from fusefs.options import Options
+from fusefs.steps import Buffer
 
 OPTIONS = (
     Options(commit=3600)
@@ -187,6 +188,9 @@ class Reply:
 
     def reply_buf(self, data: bytes) -> None:
         self._answer(0, bytes(data))
+
+    def reply_pieces(self, pieces: list[Buffer]) -> None:
+        self.reply_buf(b"".join(pieces))
 
     def reply_write(self, count: int) -> None:
         self._answer(0, count)

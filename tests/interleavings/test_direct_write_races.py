@@ -172,7 +172,7 @@ class ReadsBack(OnePage):
     async def _write_and_read(self) -> None:
         fs, inode = self.world.fs, self.inode
         await direct_write(fs, inode, 0, b"\x01" * 512)
-        self.read_back = bytes(await buffered_read(fs, OpenFile(inode), 0, 512))
+        self.read_back = b"".join(await buffered_read(fs, OpenFile(inode), 0, 512))
 
     def check(self) -> str | None:
         return None if self.read_back == b"\x01" * 512 else f"read back {self.read_back[:1]!r}"

@@ -12,7 +12,7 @@ before has calls to make right before a step is granted.
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from fusefs import file_io
+from fusefs import buffered, dio, file_io
 from fusefs.buffered import mark_dirty
 from fusefs.errors import FsError
 from fusefs.explore.memory import World, fs_error
@@ -148,8 +148,18 @@ def names_of(world: World, coroutine: Coro) -> list[str]:
 # -- requests, as a program would make them ----------------------------------------------
 
 
+async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> bytes:
+    """The model's, with its pieces put together."""
+    return b"".join(await buffered.buffered_read(fs, file, pos, length))
+
+
+async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> bytes:
+    return b"".join(await dio.direct_read(fs, inode, pos, length))
+
+
 def read(world: World, file: OpenFile, pos: int, length: int, *, direct: bool = False) -> bytes:
-    return bytes(run(world, file_io.read(world.fs, file, pos, length, direct=direct)))
+    result: bytes = run(world, file_io.read(world.fs, file, pos, length, direct=direct))
+    return result
 
 
 def write(

@@ -7,6 +7,7 @@ from driving import (
     GEOMETRIES,
     Task,
     both_reads,
+    buffered_read,
     check_world,
     drop_cache,
     file_with,
@@ -19,7 +20,7 @@ from driving import (
     write,
 )
 
-from fusefs.buffered import WRITE_PAGES_MAX, buffered_read, buffered_write
+from fusefs.buffered import WRITE_PAGES_MAX, buffered_write
 from fusefs.dio import direct_write
 from fusefs.errors import FsError
 from fusefs.explore.memory import World

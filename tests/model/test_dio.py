@@ -8,6 +8,7 @@ from driving import (
     Task,
     both_reads,
     check_world,
+    direct_read,
     file_with,
     fsync,
     geometry_id,
@@ -20,7 +21,7 @@ from driving import (
 )
 
 from fusefs.buffered import buffered_write
-from fusefs.dio import DirectWrite, _write_locked, direct_read, direct_write
+from fusefs.dio import DirectWrite, _write_locked, direct_write
 from fusefs.errors import FsError
 from fusefs.explore.memory import MemoryImage, World
 from fusefs.extents import CHUNK_BLOCKS, State

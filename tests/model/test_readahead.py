@@ -4,9 +4,8 @@ Numbers are pages.  32 is Linux's default of 128 KiB in pages of 4 KiB.
 """
 
 import pytest
-from driving import Task, file_with, read, run, sparse_file
+from driving import Task, buffered_read, file_with, read, run, sparse_file
 
-from fusefs.buffered import buffered_read
 from fusefs.explore.memory import World
 from fusefs.page_cache import AddressSpace
 from fusefs.readahead import ReadaheadState, Window, plan_marked, plan_missing

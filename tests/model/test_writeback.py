@@ -10,6 +10,7 @@ from driving import (
     Task,
     both_reads,
     check_world,
+    direct_read,
     drop_cache,
     file_with,
     fsync,
@@ -24,7 +25,7 @@ from driving import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.dio import direct_read, direct_write
+from fusefs.dio import direct_write
 from fusefs.errors import FsError
 from fusefs.explore.memory import World
 from fusefs.extents import State
