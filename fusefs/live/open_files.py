@@ -154,10 +154,9 @@ class OpenFiles:
             self._fill(request, fh, cookie, min(size // ENTRY_BYTES + 1, ENTRIES_MAX), given)
         except FsError:
             for node in given:
+                node.lookups -= 1
                 self.released(node)
             raise
-        for node in given:
-            node.lookups += 1
         request.reply_entries()
 
     def _fill(self, request: Listing, ino: int, cookie: int, limit: int, given: list[Node]) -> None:
@@ -171,6 +170,7 @@ class OpenFiles:
                     self.released(node)
                     return
                 if name not in (b".", b".."):
+                    node.lookups += 1  # at once: another of its names may find no room
                     given.append(node)
             there_is_more = len(entries) == limit
 

@@ -211,6 +211,24 @@ class Reply:
         self._answer(0, (shown, fh))
 
 
+class ListingReply(Reply):
+    """The same for a listing, with room for so many entries."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.entries: list[tuple[bytes, Shown, int]] = []
+
+    def add(self, name: bytes, shown: Shown, cookie: int) -> bool:
+        if len(self.entries) == self.room:
+            return False
+        self.entries.append((name, shown, cookie))
+        return True
+
+    def reply_entries(self) -> None:
+        self._answer(0, self.entries)
+
+
 class Daemon:
     """What serves a mount, and a kernel that asks: each call raises OSError or returns."""
 
@@ -258,7 +276,9 @@ class Daemon:
 
     async def ask_here(self, handler: Callable[..., None], *arguments: Any) -> Any:
         """A request that the extension serves."""
-        reply = Reply()
+        return await self._answer(Reply(), handler, *arguments)
+
+    async def _answer(self, reply: Reply, handler: Callable[..., None], *arguments: Any) -> Any:
         handler(reply, *arguments)
         self.driver.run_ready()
         await reply.came.wait()
@@ -305,6 +325,14 @@ class Daemon:
     async def lookup(self, name: bytes) -> int:
         shown = await self.ask_here(self.names.lookup, ROOT_INO, name)
         return int(shown[0])
+
+    async def list(self, cookie: int, room: int) -> list[tuple[bytes, Shown, int]]:
+        """Entries of the root behind a cookie, as far as there is room."""
+        reply = ListingReply(room)
+        entries: list[tuple[bytes, Shown, int]] = await self._answer(
+            reply, self.names.readdir, ROOT_INO, cookie, 160 * room
+        )
+        return entries
 
     async def forget(self, ino: int) -> None:
         """The kernel gives all its references to an inode back."""
