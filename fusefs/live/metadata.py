@@ -53,6 +53,10 @@ __all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
 
 _COLUMNS = Attributes._fields
 _SELECT_INODE = f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino = ?"
+_SELECT_NAMED = (
+    f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino IN"
+    " (SELECT ino FROM dentry WHERE parent = ? AND cookie BETWEEN ? AND ?)"
+)
 _UPDATE_LINKS = "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?"
 _REPLACE_INODE = f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(_COLUMNS))})"
 
@@ -244,6 +248,12 @@ class Metadata:
         self._write_waiting_of(ino)
         rows = self.query(_SELECT_INODE, ino)
         return self.checked_attributes(rows[0]) if rows else None
+
+    def load_named(self, parent: int, first: int, last: int) -> list[Attributes]:
+        """Those of all inodes that names of a directory lead to, from one cookie to another."""
+        self._write_waiting()
+        rows = self.query(_SELECT_NAMED, parent, first, last)
+        return [self.checked_attributes(row) for row in rows]
 
     def checked_attributes(self, row: tuple[Any, ...]) -> Attributes:
         """A row of the inode table; FsError(EIO) if it cannot be right."""

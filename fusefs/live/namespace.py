@@ -82,6 +82,14 @@ class Namespace(XattrTable):
             dots = dots[after_cookie:][:limit]
         return dots + self.dentries.entries(ino, after_cookie, limit - len(dots))
 
+    def load(self, parent: int, entries: list[Entry]) -> None:
+        """Take into memory what all these names lead to, with one query; FsError(EIO)."""
+        if all(entry.ino in self.nodes for entry in entries):
+            return
+        for attributes in self.metadata.load_named(parent, entries[0].cookie, entries[-1].cookie):
+            if attributes.nlink and attributes.ino not in self.nodes:
+                self.add(attributes)
+
     def _directory(self, ino: int) -> Node:
         """The node of a directory that still has a name."""
         node = self.node(ino)

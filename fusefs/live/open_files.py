@@ -164,10 +164,12 @@ class OpenFiles:
         there_is_more = True
         while there_is_more:
             entries = self.names.entries(ino, cookie, limit)
-            for cookie, name, entry_ino in entries:
+            self.names.load(ino, entries)
+            for position, (cookie, name, entry_ino) in enumerate(entries):
                 node = self.names.node(entry_ino)
                 if not request.add(name, self.attributes(node), cookie):
-                    self.released(node)
+                    for entry in entries[position:]:
+                        self.released(self.names.node(entry.ino))
                     return
                 if name not in (b".", b".."):
                     node.lookups += 1  # at once: another of its names may find no room

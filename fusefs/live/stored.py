@@ -56,18 +56,23 @@ class Attributes(NamedTuple):
 
     def fault(self) -> str | None:
         """Why no inode can have these, or None.  What belongs together only fsck compares."""
-        for name in NUMBERS:
-            if not isinstance(getattr(self, name), int):
-                return f"has {name} {getattr(self, name)!r}, which is no number"
+        if set(map(type, self[: len(NUMBERS)])) != {int}:
+            [name, *_] = [name for name in NUMBERS if type(getattr(self, name)) is not int]
+            return f"has {name} {getattr(self, name)!r}, which is no number"
         if not isinstance(self.target, bytes | None):
             return "has a symlink's target that is no path"
         if not 0 < self.ino < INO_END:
             return f"has a number that none can have, {self.ino}"
         if not 0 <= self.mode <= 0xFFFF or stat.S_IFMT(self.mode) not in FILE_TYPES:
             return f"is of no known type (mode {self.mode:o})"
-        for name in ("nlink", "uid", "gid", "rdev"):
-            if not 0 <= getattr(self, name) <= ID_MAX:
-                return f"has {name} {getattr(self, name)}, which no inode can have"
+        if not 0 <= self.nlink <= ID_MAX:
+            return f"has nlink {self.nlink}, which no inode can have"
+        if not 0 <= self.uid <= ID_MAX:
+            return f"has uid {self.uid}, which no inode can have"
+        if not 0 <= self.gid <= ID_MAX:
+            return f"has gid {self.gid}, which no inode can have"
+        if not 0 <= self.rdev <= ID_MAX:
+            return f"has rdev {self.rdev}, which no inode can have"
         if not 0 <= self.size <= FILE_SIZE_MAX:
             return f"has size {self.size}, which no file can have"
         if not 0 <= self.blocks <= FILE_SIZE_MAX // SECTOR_SIZE:
@@ -97,12 +102,12 @@ def as_bytes(value: object) -> bytes:
 
 def as_entries(rows: list[tuple[Any, ...]], after_cookie: int) -> list[Entry]:
     """Names in a directory: the kernel takes no other, and a reader must come to an end."""
-    entries = []
     for cookie, name, ino in rows:
-        if as_int(cookie) <= after_cookie or not 0 < len(as_bytes(name)) <= NAME_LENGTH_MAX:
+        if type(cookie) is not int or type(name) is not bytes or type(ino) is not int:
+            raise FsError(errno.EIO)
+        if cookie <= after_cookie or not 0 < len(name) <= NAME_LENGTH_MAX:
             raise FsError(errno.EIO)
         if name in (b".", b"..") or b"/" in name or b"\0" in name:
             raise FsError(errno.EIO)
-        entries.append(Entry(cookie, name, as_int(ino)))
         after_cookie = cookie
-    return entries
+    return [Entry._make(row) for row in rows]
