@@ -18,6 +18,8 @@ MODEL = sorted(path for path in FUSEFS.glob("*.py") if path.name not in AROUND)
 EXPLORE = sorted(FUSEFS.glob("explore/*.py"))
 LIVE = sorted(FUSEFS.glob("live/*.py"))
 SOURCES = sorted(FUSEFS.rglob("*.py"))
+COMPILED = [*MODEL, FUSEFS / "live/driver.py", FUSEFS / "live/trace.py"]
+"""As in setup.py."""
 
 PERFORMS = {
     *("trio", "pyfuse3", "os", "time", "random", "threading", "logging", "sqlite3"),
@@ -128,6 +130,33 @@ def test_file_says_what_it_is_for(path):
     docstring = ast.get_docstring(ast.parse(path.read_text()))
     assert docstring
     assert docstring.splitlines()[0].endswith((".", "?", "!")), "the first line is a sentence"
+
+
+# -- what mypyc asks ---------------------------------------------------------------------
+
+
+def errors_by_name(function: ast.AST) -> dict[str, set[str]]:
+    """What each name of an except clause is bound to in a function, as written."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type:
+            found.setdefault(node.name, set()).add(ast.unparse(node.type))
+    return found
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=name)
+def test_name_of_an_error_has_one_type_in_a_function(path):
+    """mypyc gives a name one type: at run time the other error would become a TypeError."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for bound, types in errors_by_name(node).items():
+                assert len(types) == 1, f"{name(path)}: {node.name}: {bound} is {types}"
+
+
+def test_name_with_two_types_would_be_found():
+    """The rule above would hold if errors_by_name() found nothing."""
+    text = "try: f()\nexcept A as e: g()\nexcept (B, C) as e: h()\nexcept D: i()"
+    assert errors_by_name(ast.parse(text)) == {"e": {"A", "(B, C)"}}
 
 
 # -- rules and their labels --------------------------------------------------------------
