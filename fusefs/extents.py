@@ -18,7 +18,6 @@ Invariants:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from fusefs.chunk import CHUNK_BLOCKS, Chunk, ChunkCache, State
@@ -42,23 +41,22 @@ class StoredMap(Protocol):
         """The last stored chunk before end."""
 
 
-@dataclass(frozen=True, slots=True)
 class Mapping:
     """A run of blocks in one state, contiguous in the image: the kernel's struct iomap.
 
-    physical is 0 for HOLE and DELALLOC.  new says that the blocks were allocated for
-    this very write, so that what it does not write must be zeroed (IOMAP_F_NEW).
+    end is block + count; physical is 0 for HOLE and DELALLOC.
     """
 
-    state: State
-    block: BlockIndex
-    count: int
-    physical: PhysicalBlock
-    new: bool = False
+    __slots__ = ("block", "count", "end", "physical", "state")
 
-    @property
-    def end(self) -> int:
-        return self.block + self.count
+    def __init__(
+        self, state: State, block: BlockIndex, count: int, physical: PhysicalBlock
+    ) -> None:
+        self.state = state
+        self.block = block
+        self.count = count
+        self.end = block + count
+        self.physical = physical
 
 
 class ExtentMap:

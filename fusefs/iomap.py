@@ -9,7 +9,6 @@ Errors: FsError(ENOSPC).
 """
 
 import errno
-from dataclasses import replace
 
 from fusefs.errors import FsError
 from fusefs.extents import CHUNK_BLOCKS, Mapping, State
@@ -116,13 +115,7 @@ def _allocate(
     physical, count = fs.space.allocate(count, goal, reserved=reserved)
     inode.extents.allocate(block, count, physical)
     inode.changed = True
-    return replace(
-        mapping,
-        state=State.UNWRITTEN,
-        count=count,
-        physical=PhysicalBlock(physical),
-        new=True,
-    )
+    return Mapping(State.UNWRITTEN, block, count, PhysicalBlock(physical))
 
 
 async def freed_space_committed(fs: Filesystem) -> bool:

@@ -17,9 +17,7 @@ Units: pos and length are bytes in the file; addr is bytes in the image.
 Names appear in saved schedules: never reuse one.  NAMES lists them all.
 """
 
-import types
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Generator
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -105,54 +103,70 @@ class Waiter:
             self.notify()
 
 
-@dataclass(slots=True)
 class Step:
-    """One request to the driver.  Only the fields that its kind names mean anything."""
+    """One request to the driver.  Only the fields that its kind names mean anything.
 
-    kind: Kind
-    name: str
-    pos: int = 0
-    length: int = 0
-    addr: int = 0
-    data: Buffer | None = None
-    inode: "Inode | None" = None
-    waiter: Waiter | None = None
-    duration_s: float = 0.0
+    To await it is to hand it to the driver; the result is what the driver answers, or its
+    FsError.
+    """
+
+    __slots__ = (
+        *("addr", "data", "duration_s", "inode", "kind"),
+        *("length", "name", "pos", "waiter"),
+    )
+
+    def __init__(
+        self,
+        kind: Kind,
+        name: str,
+        pos: int = 0,
+        length: int = 0,
+        addr: int = 0,
+        data: Buffer | None = None,
+        inode: "Inode | None" = None,
+        waiter: Waiter | None = None,
+        duration_s: float = 0.0,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.pos = pos
+        self.length = length
+        self.addr = addr
+        self.data = data
+        self.inode = inode
+        self.waiter = waiter
+        self.duration_s = duration_s
+
+    def __await__(self) -> Generator["Step", Any, Any]:
+        return (yield self)
 
 
-@types.coroutine
-def ask(step: Step) -> Generator[Step, Any, Any]:
-    """Hand a step to the driver; returns what the driver answers, or raises its FsError."""
-    return (yield step)
+def reach(name: str, pos: int, length: int) -> Awaitable[None]:
+    return Step(Kind.PASS, name, pos, length)
 
 
-async def reach(name: str, pos: int, length: int) -> None:
-    await ask(Step(Kind.PASS, name, pos, length))
-
-
-async def load_map(name: str, inode: "Inode", pos: int, length: int) -> None:
+def load_map(name: str, inode: "Inode", pos: int, length: int) -> Awaitable[None]:
     """The map of the range is looked at next; what of it is not in memory is read here or then."""
-    await ask(Step(Kind.LOAD_MAP, name, pos, length, inode=inode))
+    return Step(Kind.LOAD_MAP, name, pos, length, inode=inode)
 
 
-async def read_image(name: str, addr: int, pos: int, length: int) -> Buffer:
+def read_image(name: str, addr: int, pos: int, length: int) -> Awaitable[Buffer]:
     """Exactly length bytes; FsError(EIO) if the image cannot give them."""
-    data: Buffer = await ask(Step(Kind.READ_IMAGE, name, pos, length, addr))
-    return data
+    return Step(Kind.READ_IMAGE, name, pos, length, addr)
 
 
-async def write_image(name: str, addr: int, data: Buffer, pos: int, length: int) -> None:
+def write_image(name: str, addr: int, data: Buffer, pos: int, length: int) -> Awaitable[None]:
     """All of data, or FsError(EIO) or FsError(ENOSPC) of the image's host."""
-    await ask(Step(Kind.WRITE_IMAGE, name, pos, length, addr, data))
+    return Step(Kind.WRITE_IMAGE, name, pos, length, addr, data)
 
 
-async def commit(name: str, inode: "Inode | None") -> None:
-    await ask(Step(Kind.COMMIT, name, inode=inode))
+def commit(name: str, inode: "Inode | None") -> Awaitable[None]:
+    return Step(Kind.COMMIT, name, inode=inode)
 
 
-async def wait(name: str, waiter: Waiter) -> None:
-    await ask(Step(Kind.WAIT, name, waiter=waiter))
+def wait(name: str, waiter: Waiter) -> Awaitable[None]:
+    return Step(Kind.WAIT, name, waiter=waiter)
 
 
-async def delay(name: str, pos: int, length: int, duration_s: float) -> None:
-    await ask(Step(Kind.DELAY, name, pos, length, duration_s=duration_s))
+def delay(name: str, pos: int, length: int, duration_s: float) -> Awaitable[None]:
+    return Step(Kind.DELAY, name, pos, length, duration_s=duration_s)
