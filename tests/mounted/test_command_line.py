@@ -29,6 +29,8 @@ from mounted.clients import (
 from mounted.commands import FAILED, USAGE, nothing_changes, refused, tool
 from mounted.mounting import ROOT, Mount, is_mounted
 
+from fusefs import compiled
+
 pytestmark = pytest.mark.mounted
 
 
@@ -402,6 +404,7 @@ def test_status_is_json_for_scripts_and_lines_for_people(mounted: Mount):
     status = json.loads(as_json.stdout)
     assert status["options"]["invalidate"] == "after"
     assert status["image"] == str(mounted.image)
+    assert status["compiled"] is compiled.CURRENT
     assert set(status["counters"]) >= {"conversions", "pages_stale_possible", "invalidations_busy"}
     lines = tool("status", mounted.path).stdout
     assert "pages_stale_possible" in lines
