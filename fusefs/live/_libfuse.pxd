@@ -15,6 +15,7 @@ cdef extern from *:
     #endif
     #include <dlfcn.h>
     #include <poll.h>
+    #include <sched.h>
     #include <time.h>
     #include <sys/uio.h>
     #include <fuse_lowlevel.h>
@@ -86,7 +87,8 @@ cdef extern from *:
         short events, revents
     int ppoll(pollfd *, unsigned long, const timespec *, const void *) nogil
     const short POLLIN
-    int clock_gettime(int, timespec *)
+    int clock_gettime(int, timespec *) nogil
+    int sched_yield() nogil
     const int CLOCK_MONOTONIC
     void *dlsym(void *, const char *)
     void *RTLD_NEXT
