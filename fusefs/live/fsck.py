@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fusefs.errors import FsError
@@ -27,7 +28,7 @@ from fusefs.live.fsck_names import Finding
 from fusefs.live.fsck_sums import wrong_sums
 from fusefs.live.image_file import ImageError, ImageFile, Superblock
 from fusefs.live.metadata import Metadata, MetadataError
-from fusefs.live.metadata_file import CONTENT_ERRORS
+from fusefs.live.metadata_file import CONTENT_ERRORS, primary_code
 
 CLEAN, REPAIRED, LEFT, NOT_CHECKED = 0, 1, 4, 8
 """Exit statuses."""
@@ -39,18 +40,28 @@ REPAIRS_MAX = 3
 def repair(
     metadata: Metadata, superblock: Superblock, found: list[Finding]
 ) -> tuple[list[Finding], list[Finding]]:
-    """Repair what can be, and commit it; returns all that was found, and what is left."""
+    """Repair what can be, and commit it; returns all that was found, and what is left.
+
+    That is everything if a repair meets a page that SQLite cannot read: it has undone the rest.
+    """
     everything, left = {f.key: f for f in found}, found
-    for _ in range(REPAIRS_MAX):
-        statements = [statement for finding in left for statement in finding.repairs]
-        if not statements:
-            break
-        for statement in dict.fromkeys(statements):
-            metadata.change_if_allowed(*statement)  # else it is found again
-        for _, statement in list(wrong_sums(metadata, superblock.block_count)):
-            metadata.change_if_allowed(*statement)
-        left = check(metadata, superblock)
-        everything = {f.key: f for f in left} | everything
+    try:
+        for _ in range(REPAIRS_MAX):
+            statements = [statement for finding in left for statement in finding.repairs]
+            if not statements:
+                break
+            for statement in dict.fromkeys(statements):
+                metadata.change_if_allowed(*statement)  # else it is found again
+            for _, statement in list(wrong_sums(metadata, superblock.block_count)):
+                metadata.change_if_allowed(*statement)
+            left = check(metadata, superblock)
+            everything = {f.key: f for f in left} | everything
+    except FsError as error:
+        cause = error.__cause__
+        if isinstance(cause, sqlite3.Error) and primary_code(cause) == sqlite3.SQLITE_CORRUPT:
+            left = [replace(finding, repairs=()) for finding in found]
+            return left, left
+        raise
     if left is not found:
         metadata.commit()
     return list(everything.values()), left
