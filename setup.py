@@ -19,8 +19,7 @@ from fusefs import compiled
 UNCOMPILED = {"__init__.py", "cli.py", "compiled.py"}
 COMPILED = [
     *sorted(path.name for path in Path("fusefs").glob("*.py") if path.name not in UNCOMPILED),
-    "live/driver.py",
-    "live/trace.py",
+    *(f"live/{name}.py" for name in ("atime", "data", "driver", "health", "image_file", "trace")),
 ]
 """All that a data request runs through at each step, relative to fusefs; no such module may
 import another of fusefs that is not in here."""

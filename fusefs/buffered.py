@@ -22,8 +22,8 @@ Invariants:
 
 import contextlib
 
+from fusefs.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN
 from fusefs.errors import FsError
-from fusefs.extents import State
 from fusefs.filesystem import Filesystem
 from fusefs.inode import Inode, OpenFile
 from fusefs.iomap import begin_buffered, free_blocks
@@ -41,42 +41,38 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
     A piece may be the cached page itself: use it before the next step.
     Under the shared lock nobody writes into an uptodate block, so views stay good.
     """
-    inode = file.inode
-    fs.counters.buffered_reads += 1
-    await inode.lock.lock_shared()
-    try:
-        return await _read_pages(fs, file, pos, length)
-    finally:
-        inode.lock.unlock_shared()
-
-
-async def _read_pages(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Buffer]:
     inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
     pages = inode.mapping.pages
     pieces: list[Buffer] = []
     end = pos + length
-    while pos < end and pos < inode.size:
-        index, offset = divmod(pos, page_size)
-        page = pages.get(index)
-        if page is not None and page.blocks_uptodate == page_mask and not page.readahead:
-            fs.cache.touch(page)
-        else:
-            stop = min(offset + end - pos, page_size)
-            blocks = fs.geometry.block_bits(offset, stop)
-            try:
-                page = await _get_page(fs, file, index, -(-end // page_size) - index, blocks)
-            except FsError:
-                if pieces:
-                    break
-                raise
-        stop = min(end, inode.size) - index * page_size  # (B1)
-        if stop <= offset:
-            break
-        whole = not offset and stop >= page_size
-        pieces.append(page.data if whole else memoryview(page.data)[offset:stop])
-        pos = min(index * page_size + stop, (index + 1) * page_size)
-    file.readahead.previous = pos // page_size
-    return pieces
+    fs.counters.buffered_reads += 1
+    if not inode.lock.try_lock_shared():
+        await inode.lock.lock_shared()
+    try:
+        while pos < end and pos < inode.size:
+            index, offset = divmod(pos, page_size)
+            page = pages.get(index)
+            if page is not None and page.blocks_uptodate == page_mask and not page.readahead:
+                fs.cache.touch(page)
+            else:
+                stop = min(offset + end - pos, page_size)
+                blocks = fs.geometry.block_bits(offset, stop)
+                try:
+                    page = await _get_page(fs, file, index, -(-end // page_size) - index, blocks)
+                except FsError:
+                    if pieces:
+                        break
+                    raise
+            stop = min(end, inode.size) - index * page_size  # (B1)
+            if stop <= offset:
+                break
+            whole = not offset and stop >= page_size
+            pieces.append(page.data if whole else memoryview(page.data)[offset:stop])
+            pos = min(index * page_size + stop, (index + 1) * page_size)
+        file.readahead.previous = pos // page_size
+        return pieces
+    finally:
+        inode.lock.unlock_shared()
 
 
 async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, blocks: int) -> Page:
@@ -183,7 +179,7 @@ async def fill_pages(fs: Filesystem, inode: Inode, pages: list[Page]) -> None:
         readable_end = min(end, -(-inode.size // block_size))
         reads: list[tuple[int, int, int]] = []  # blocks, end exclusive, and where they are
         for mapping in inode.extents.mappings(block, max(block, readable_end)):
-            if mapping.state is State.MAPPED:
+            if mapping.state is MAPPED:
                 first, stop, physical = reads[-1] if reads else (0, -1, 0)
                 if stop == mapping.block and physical + stop - first == mapping.physical:
                     reads[-1] = first, mapping.end, physical
@@ -239,7 +235,8 @@ async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -
     They are dirty, and have room on the image.  FsError(ENOSPC) if the first has none.
     """
     fs.counters.buffered_writes += 1
-    await inode.lock.lock_exclusive()
+    if not inode.lock.try_lock_exclusive():
+        await inode.lock.lock_exclusive()
     try:
         if pos > inode.size:
             await zero_to_block_end(fs, inode, inode.size, pos)
@@ -322,7 +319,7 @@ def _release_unused(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, e
     """Give back the room of blocks that stay unwritten: xfs_buffered_write_iomap_end()."""
     per_page = fs.geometry.blocks_per_page
     for mapping in list(inode.extents.mappings(*fs.geometry.block_range(pos, end - pos))):
-        if mapping.state is not State.DELALLOC:
+        if mapping.state is not DELALLOC:
             continue
         for block in range(mapping.block, mapping.end):
             page = pages[block // per_page - pages[0].index]
@@ -348,7 +345,7 @@ async def fill_block(fs: Filesystem, inode: Inode, page: Page, block: int, name:
     if page.blocks_uptodate & bit:
         return
     mapping = inode.extents.find(block, block + 1)
-    if mapping.state is State.MAPPED and block * size < inode.size:
+    if mapping.state is MAPPED and block * size < inode.size:
         data = await read_image(name, mapping.physical * size, block * size, size)
     else:
         data = bytes(size)
@@ -387,7 +384,7 @@ async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> Non
         await page.wait_writeback()
     state = inode.extents.find(block, block + 1).state
     dirty = page is not None and page.blocks_dirty & bits
-    if state in (State.HOLE, State.UNWRITTEN) and not dirty:
+    if state in (HOLE, UNWRITTEN) and not dirty:
         return
     page = await _lock_or_insert(fs, inode, index)
     try:

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections import deque
 from enum import Enum
 from operator import add, lt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bitarray import bitarray, frozenbitarray
 
@@ -26,7 +26,7 @@ from fusefs.geometry import FILE_SIZE_MAX, SECTOR_SIZE
 if TYPE_CHECKING:
     from fusefs.extents import ExtentMap
 
-CHUNK_BLOCKS = 4096
+CHUNK_BLOCKS: Final = 4096
 
 CHUNK_END = FILE_SIZE_MAX // (SECTOR_SIZE * CHUNK_BLOCKS) + 1
 """No map, whatever the block size, has a chunk of this number or a later one."""
@@ -38,7 +38,7 @@ RUN_BYTES = 12
 CACHE_BYTES_MAX = 24 << 20
 """Enough for a file of 64 GiB in a million extents, in blocks of 1 KiB."""
 
-_NONE = frozenbitarray(CHUNK_BLOCKS)
+_NONE: Final = frozenbitarray(CHUNK_BLOCKS)
 """The bitmap of a chunk that has no such block; shared by all."""
 
 
@@ -49,6 +49,13 @@ class State(Enum):
     DELALLOC = "delalloc"
     UNWRITTEN = "unwritten"
     MAPPED = "mapped"
+
+
+HOLE: Final = State.HOLE
+DELALLOC: Final = State.DELALLOC
+UNWRITTEN: Final = State.UNWRITTEN
+MAPPED: Final = State.MAPPED
+"""An attribute of an Enum costs much more than one of these."""
 
 
 class Chunk:
@@ -87,18 +94,26 @@ class Chunk:
 
     def find(self, offset: int, limit: int) -> tuple[State, int, int]:
         """The state at offset, the end of its run (at most limit), its physical block."""
-        i = bisect_right(self.starts, offset) - 1
-        if i >= 0 and offset < self.starts[i] + self.counts[i]:
-            end = min(self.starts[i] + self.counts[i], limit)
-            physical = self.physicals[i] + offset - self.starts[i]
-            unwritten = self.blocks_unwritten[offset]
-            change = self.blocks_unwritten.find(not unwritten, offset, end)
-            state = State.UNWRITTEN if unwritten else State.MAPPED
-            return state, end if change < 0 else change, physical
-        end = min(self.starts[i + 1], limit) if i + 1 < len(self.starts) else limit
+        starts = self.starts
+        i = bisect_right(starts, offset) - 1
+        if i >= 0:
+            start: int = starts[i]
+            run_end: int = start + self.counts[i]
+            if offset < run_end:
+                end = min(run_end, limit)
+                physical = self.physicals[i] + offset - start
+                if self.blocks_unwritten is _NONE:
+                    return MAPPED, end, physical
+                unwritten = self.blocks_unwritten[offset]
+                change = self.blocks_unwritten.find(not unwritten, offset, end)
+                state = UNWRITTEN if unwritten else MAPPED
+                return state, end if change < 0 else change, physical
+        end = min(starts[i + 1], limit) if i + 1 < len(starts) else limit
+        if self.blocks_delalloc is _NONE:
+            return HOLE, end, 0
         delalloc = self.blocks_delalloc[offset]
         change = self.blocks_delalloc.find(not delalloc, offset, end)
-        state = State.DELALLOC if delalloc else State.HOLE
+        state = DELALLOC if delalloc else HOLE
         return state, end if change < 0 else change, 0
 
     def insert(self, offset: int, count: int, physical: int) -> None:

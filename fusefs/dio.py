@@ -24,16 +24,19 @@ Invariants:
 """
 
 import errno
+from collections.abc import Coroutine
+from typing import Any
 
 from fusefs.buffered import zero_to_block_end
+from fusefs.chunk import DELALLOC, MAPPED, UNWRITTEN
 from fusefs.errors import FsError
-from fusefs.extents import Mapping, State
+from fusefs.extents import Mapping
 from fusefs.filesystem import Filesystem
 from fusefs.geometry import SECTOR_SIZE
 from fusefs.inode import Inode
 from fusefs.iomap import begin_direct
 from fusefs.options import Invalidate
-from fusefs.steps import Buffer, delay, load_map, reach, read_image, write_image
+from fusefs.steps import Buffer, Step, delay, load_map, reach, read_image, write_image
 from fusefs.writeback import flush_disk_end, write_and_wait_range
 
 
@@ -70,14 +73,12 @@ class DirectWrite:
         self.unwritten = False
 
 
-async def direct_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:
+def direct_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> Coroutine[Step, Any, int]:
     """Write around the cache; returns the length written: xfs_file_dio_write()."""
-    check_alignment(pos, len(data))
-    fs.counters.direct_writes += 1
     write = DirectWrite(fs, inode, pos, data)
     if (pos | write.length) % fs.geometry.block_size == 0:
-        return await _write_aligned(write)
-    return await _write_unaligned(write)
+        return _write_aligned(write)
+    return _write_unaligned(write)
 
 
 def check_alignment(pos: int, length: int) -> None:
@@ -89,7 +90,9 @@ def check_alignment(pos: int, length: int) -> None:
 async def _write_aligned(write: DirectWrite) -> int:
     """Whole blocks: many writers and readers at a time: xfs_file_dio_write_aligned()."""
     inode = write.inode
-    await inode.lock.lock_shared()
+    write.fs.counters.direct_writes += 1
+    if not inode.lock.try_lock_shared():
+        await inode.lock.lock_shared()
     if write.pos > inode.size:
         inode.lock.unlock_shared()
         await inode.lock.lock_exclusive()
@@ -107,7 +110,9 @@ async def _write_aligned(write: DirectWrite) -> int:
 
 async def _write_unaligned(write: DirectWrite) -> int:
     """Parts of blocks (D4): xfs_file_dio_write_unaligned()."""
+    check_alignment(write.pos, write.length)
     inode = write.inode
+    write.fs.counters.direct_writes += 1
     if write.end < inode.size:
         await inode.lock.lock_shared()
         try:
@@ -127,12 +132,21 @@ async def _write_unaligned(write: DirectWrite) -> int:
 
 async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> int:
     """Flush, drop, submit, complete: __iomap_dio_rw()."""
-    await _flush_and_drop(write)
+    fs, inode = write.fs, write.inode
+    if inode.mapping.pages:
+        await _flush_and_drop(write)
+    else:
+        inode.mapping.check_errors()
     if overwrite_only:
         await _check_overwrite(write)
     pos = write.pos
     while pos < write.end:
-        pos = await _submit_mapping(write, pos)
+        mapping = await begin_direct(fs, inode, "dio.write.map", pos, write.end - pos)
+        end = min(write.end, mapping.end * fs.geometry.block_size)
+        addr, data = _submission(write, mapping, pos, end)
+        await write_image("dio.write.submit", addr, data, pos, end - pos)
+        inode.changed = True
+        pos = end
     return await complete_write(write)
 
 
@@ -158,33 +172,27 @@ async def _check_overwrite(write: DirectWrite) -> None:
     await load_map("dio.write.map", write.inode, write.pos, write.length)
     block, end = write.fs.geometry.block_range(write.pos, write.length)
     mapping = write.inode.extents.find(block, end)
-    if mapping.state is not State.MAPPED or mapping.end < end:
+    if mapping.state is not MAPPED or mapping.end < end:
         raise NeedsExclusive
 
 
-async def _submit_mapping(write: DirectWrite, pos: int) -> int:
-    """Map what begins at pos and write it; returns where the next mapping begins."""
-    fs, size = write.fs, write.fs.geometry.block_size
-    mapping = await begin_direct(fs, write.inode, "dio.write.map", pos, write.end - pos)
-    end = min(write.end, mapping.end * size)
-    data: Buffer = write.data[pos - write.pos : end - write.pos]
-    start = pos
-    if mapping.state is State.UNWRITTEN:
+def _submission(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> tuple[int, Buffer]:
+    """Where in the image the bytes pos to end go, and what: one bio, with its zero padding."""
+    size = write.fs.geometry.block_size
+    if mapping.state is UNWRITTEN:
         write.unwritten = True
+    addr = mapping.physical * size + pos - mapping.block * size
+    data: Buffer = write.data[pos - write.pos : end - write.pos]
     head, tail = _zero_padding(write, mapping, pos, end)
     if head or tail:
         data = b"".join((bytes(head), data, bytes(tail)))
-        start -= head
-    addr = mapping.physical * size + start - mapping.block * size
-    await write_image("dio.write.submit", addr, data, pos, end - pos)
-    write.inode.changed = True
-    return end
+    return addr - head, data
 
 
 def _zero_padding(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> tuple[int, int]:
     """Zeros to write before and after, in bytes: what else the conversion would expose."""
     size = write.fs.geometry.block_size
-    unwritten = mapping.state is State.UNWRITTEN
+    unwritten = mapping.state is UNWRITTEN
     head = pos % size if unwritten else 0
     tail = -end % size if unwritten or end >= write.inode.size else 0
     return head, tail
@@ -234,7 +242,7 @@ async def drop_written_pages(write: DirectWrite) -> None:
     fs, mapping = write.fs, write.inode.mapping
     await reach("dio.write.invalidate_post", write.pos, write.length)
     fs.counters.invalidations_post += 1
-    if await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
+    if mapping.pages and await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
         fs.counters.invalidations_busy += 1
         mapping.errors.set(errno.EIO)
 
@@ -252,36 +260,33 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> li
     At or beyond i_size there is nothing to read, aligned or not.
     """
     fs.counters.direct_reads += 1
-    await inode.lock.lock_shared()
+    pieces: list[Buffer] = []
+    if not inode.lock.try_lock_shared():
+        await inode.lock.lock_shared()
     try:
         if pos >= inode.size:
-            return []
+            return pieces
         check_alignment(pos, length)
-        first, end = fs.geometry.page_range(pos, length)
-        if inode.mapping.needs_flush(first, end):
-            await reach("dio.read.flush_dirty", pos, length)
-            await write_and_wait_range(fs, inode, first, end)
+        if inode.mapping.pages:
+            first, last = fs.geometry.page_range(pos, length)
+            if inode.mapping.needs_flush(first, last):
+                await reach("dio.read.flush_dirty", pos, length)
+                await write_and_wait_range(fs, inode, first, last)
         inode.mapping.check_errors()
-        length = min(length, inode.size - pos)
-        return await _read_mappings(fs, inode, pos, length)
+        size, end = fs.geometry.block_size, min(pos + length, inode.size)
+        block, block_end = fs.geometry.block_range(pos, end - pos)
+        while pos < end:
+            await load_map("dio.read.map", inode, pos, end - pos)
+            mapping = inode.extents.find(block, block_end)
+            stop = min(end, mapping.end * size)
+            if mapping.state is MAPPED:
+                addr = mapping.physical * size + pos - mapping.block * size
+                pieces.append(await read_image("dio.read.submit", addr, pos, stop - pos))
+            elif mapping.state is DELALLOC:
+                raise FsError(errno.EIO)  # dirty pages came between flush and map; as in Linux
+            else:
+                pieces.append(bytes(stop - pos))
+            pos, block = stop, mapping.end
+        return pieces
     finally:
         inode.lock.unlock_shared()
-
-
-async def _read_mappings(fs: Filesystem, inode: Inode, pos: int, length: int) -> list[Buffer]:
-    size, end = fs.geometry.block_size, pos + length
-    block, block_end = fs.geometry.block_range(pos, length)
-    pieces: list[Buffer] = []
-    while pos < end:
-        await load_map("dio.read.map", inode, pos, end - pos)
-        mapping = inode.extents.find(block, block_end)
-        stop = min(end, mapping.end * size)
-        if mapping.state is State.MAPPED:
-            addr = mapping.physical * size + pos - mapping.block * size
-            pieces.append(await read_image("dio.read.submit", addr, pos, stop - pos))
-        elif mapping.state is State.DELALLOC:
-            raise FsError(errno.EIO)  # dirty pages came between flush and map; as in Linux
-        else:
-            pieces.append(bytes(stop - pos))
-        pos, block = stop, mapping.end
-    return pieces

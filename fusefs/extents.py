@@ -20,7 +20,7 @@ Invariants:
 from collections.abc import Iterator
 from typing import Protocol
 
-from fusefs.chunk import CHUNK_BLOCKS, Chunk, ChunkCache, State
+from fusefs.chunk import CHUNK_BLOCKS, HOLE, Chunk, ChunkCache, State
 from fusefs.geometry import BlockIndex, PhysicalBlock
 
 __all__ = ["CHUNK_BLOCKS", "Chunk", "ExtentMap", "Mapping", "State", "StoredMap"]
@@ -118,11 +118,11 @@ class ExtentMap:
         limit = min(end - block + offset, CHUNK_BLOCKS)
         chunk = self._look(number)
         if chunk is None:
-            state, run_end, physical = State.HOLE, limit, 0
+            state, run_end, physical = HOLE, limit, 0
         else:
             state, run_end, physical = chunk.find(offset, limit)
         stop = block - offset + run_end
-        if state is State.HOLE and run_end == CHUNK_BLOCKS and stop < end:
+        if state is HOLE and run_end == CHUNK_BLOCKS and stop < end:
             stop = self._next_run(number + 1, end)
         return Mapping(state, BlockIndex(block), stop - block, PhysicalBlock(physical))
 

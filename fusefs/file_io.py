@@ -11,6 +11,8 @@ Errors: FsError.
 
 import contextlib
 import errno
+from collections.abc import Coroutine
+from typing import Any
 
 from fusefs.buffered import buffered_read, buffered_write
 from fusefs.dio import CannotInvalidate, direct_read, direct_write
@@ -18,7 +20,7 @@ from fusefs.errors import FsError
 from fusefs.filesystem import Filesystem
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.inode import Inode, OpenFile
-from fusefs.steps import Buffer, commit
+from fusefs.steps import Buffer, Step, commit
 from fusefs.writeback import balance_dirty_pages, writeback_range
 
 COPY_LENGTH_MAX = 16 << 20
@@ -32,13 +34,13 @@ async def read(fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct:
     return b"".join(await read_pieces(fs, file, pos, length, direct=direct))
 
 
-async def read_pieces(
+def read_pieces(
     fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct: bool
-) -> list[Buffer]:
+) -> Coroutine[Step, Any, list[Buffer]]:
     """For whoever can send pieces of any number and size, before the next step of anyone."""
     if direct:
-        return await direct_read(fs, file.inode, pos, length)
-    return await buffered_read(fs, file, pos, length)
+        return direct_read(fs, file.inode, pos, length)
+    return buffered_read(fs, file, pos, length)
 
 
 async def write(
@@ -57,7 +59,8 @@ async def write(
             written = await buffered_write(fs, inode, pos, data)
     else:
         written = await buffered_write(fs, inode, pos, data)
-        await balance_dirty_pages(fs)
+        if fs.cache.dirty_count > fs.cache.dirty_limit:
+            await balance_dirty_pages(fs)
     if sync:
         await fsync(fs, file)
     return written

@@ -10,8 +10,9 @@ Errors: FsError(ENOSPC).
 
 import errno
 
+from fusefs.chunk import DELALLOC, HOLE, UNWRITTEN
 from fusefs.errors import FsError
-from fusefs.extents import CHUNK_BLOCKS, Mapping, State
+from fusefs.extents import CHUNK_BLOCKS, Mapping
 from fusefs.filesystem import Filesystem
 from fusefs.geometry import PhysicalBlock
 from fusefs.inode import Inode
@@ -31,9 +32,9 @@ async def begin_direct(fs: Filesystem, inode: Inode, name: str, pos: int, length
     while True:
         await load_map(name, inode, pos, length)
         mapping = inode.extents.find(block, end)
-        if mapping.state is State.DELALLOC:
+        if mapping.state is DELALLOC:
             raise FsError(errno.EIO)  # dirty pages came between flush and map; as in Linux
-        if mapping.state is not State.HOLE:
+        if mapping.state is not HOLE:
             return mapping
         if fs.space.available_count > 0 or not await freed_space_committed(fs):
             limit = ALLOCATION_PAGES_MAX * fs.geometry.blocks_per_page
@@ -49,9 +50,9 @@ async def begin_buffered(fs: Filesystem, inode: Inode, pos: int, length: int) ->
     while True:
         await load_map("buffered.write.map", inode, pos, length)
         mapping = inode.extents.find(block, end)
-        if mapping.state is not State.HOLE and mapping.end >= end:
+        if mapping.state is not HOLE and mapping.end >= end:
             return length
-        holes = [m for m in inode.extents.mappings(block, end) if m.state is State.HOLE]
+        holes = [m for m in inode.extents.mappings(block, end) if m.state is HOLE]
         enough = sum(hole.count for hole in holes) <= fs.space.available_count
         if enough or not await freed_space_committed(fs):
             break
@@ -75,9 +76,9 @@ def begin_writeback(fs: Filesystem, inode: Inode, block: int, end: int) -> list[
     mappings = []
     while block < end:
         mapping = inode.extents.find(block, end)
-        if mapping.state is State.DELALLOC:
+        if mapping.state is DELALLOC:
             mapping = _allocate(fs, inode, mapping, mapping.count, reserved=True)
-        assert mapping.state is not State.HOLE, "a dirty block without a reservation"
+        assert mapping.state is not HOLE, "a dirty block without a reservation"
         mappings.append(mapping)
         block = mapping.end
     return mappings
@@ -115,7 +116,7 @@ def _allocate(
     physical, count = fs.space.allocate(count, goal, reserved=reserved)
     inode.extents.allocate(block, count, physical)
     inode.changed = True
-    return Mapping(State.UNWRITTEN, block, count, PhysicalBlock(physical))
+    return Mapping(UNWRITTEN, block, count, PhysicalBlock(physical))
 
 
 async def freed_space_committed(fs: Filesystem) -> bool:

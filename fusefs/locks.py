@@ -28,16 +28,29 @@ class RwLock:
         self._queue: deque[tuple[Waiter, bool]] = deque()
 
     async def lock_shared(self) -> None:
-        if self._exclusive or self._queue:
+        if not self.try_lock_shared():
             await self._wait(exclusive=False)
-        else:
-            self._shared += 1
 
     async def lock_exclusive(self) -> None:
-        if self._exclusive or self._shared or self._queue:
+        if not self.try_lock_exclusive():
             await self._wait(exclusive=True)
-        else:
-            self._exclusive = True
+
+    def try_lock_shared(self) -> bool:
+        """down_read_trylock(): if it is free, and nobody came first.
+
+        Who asks so first is spared a coroutine.
+        """
+        if self._exclusive or self._queue:
+            return False
+        self._shared += 1
+        return True
+
+    def try_lock_exclusive(self) -> bool:
+        """down_write_trylock()."""
+        if self._exclusive or self._shared or self._queue:
+            return False
+        self._exclusive = True
+        return True
 
     def unlock_shared(self) -> None:
         assert self._shared > 0, "unlock of a lock that is not shared"

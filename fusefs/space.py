@@ -41,10 +41,18 @@ class Space:
     groups_full has a bit for each group, set if no block of it is free.
     inactive_count is blocks of deleted files that commits to come will free.
     returned_count is how many blocks commits have made free since the mount.
+    alignment_blocks is a page of the image's host: a run that fills one begins where one does,
+    if there is room, so that overwriting a page of a file touches one page of the host.
     """
 
-    def __init__(self, block_count: int, load_group: LoadGroup = lambda number: None) -> None:
+    def __init__(
+        self,
+        block_count: int,
+        load_group: LoadGroup = lambda number: None,
+        alignment_blocks: int = 1,
+    ) -> None:
         self.block_count = block_count
+        self.alignment_blocks = alignment_blocks
         self.groups: dict[int, bitarray] = {}
         self.groups_dirty: set[int] = set()
         self.groups_committing: set[int] = set()
@@ -95,6 +103,10 @@ class Space:
         first = self._find_free(start)
         number, offset = divmod(first, GROUP_BLOCKS)
         bits = self._group(number)
+        if first != goal and count >= self.alignment_blocks:
+            aligned = offset + -offset % self.alignment_blocks
+            if aligned < self._size(number) and not bits[aligned]:
+                first, offset = number * GROUP_BLOCKS + aligned, aligned
         stop = min(offset + count, self._size(number))
         used = bits.find(1, offset, stop)
         end = stop if used < 0 else used

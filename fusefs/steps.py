@@ -19,7 +19,7 @@ Names appear in saved schedules: never reuse one.  NAMES lists them all.
 
 from collections.abc import Awaitable, Callable, Generator
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from fusefs.inode import Inode
@@ -85,6 +85,13 @@ class Kind(Enum):
     DELAY = "delay"
 
 
+PASS: Final = Kind.PASS
+LOAD_MAP: Final = Kind.LOAD_MAP
+READ_IMAGE: Final = Kind.READ_IMAGE
+WRITE_IMAGE: Final = Kind.WRITE_IMAGE
+"""The frequent ones: an attribute of an Enum costs much more than one of these."""
+
+
 class Waiter:
     """Someone who waits: woken once, by the one who makes the wait end.
 
@@ -142,22 +149,22 @@ class Step:
 
 
 def reach(name: str, pos: int, length: int) -> Awaitable[None]:
-    return Step(Kind.PASS, name, pos, length)
+    return Step(PASS, name, pos, length)
 
 
 def load_map(name: str, inode: "Inode", pos: int, length: int) -> Awaitable[None]:
     """The map of the range is looked at next; what of it is not in memory is read here or then."""
-    return Step(Kind.LOAD_MAP, name, pos, length, inode=inode)
+    return Step(LOAD_MAP, name, pos, length, inode=inode)
 
 
 def read_image(name: str, addr: int, pos: int, length: int) -> Awaitable[Buffer]:
     """Exactly length bytes; FsError(EIO) if the image cannot give them."""
-    return Step(Kind.READ_IMAGE, name, pos, length, addr)
+    return Step(READ_IMAGE, name, pos, length, addr)
 
 
 def write_image(name: str, addr: int, data: Buffer, pos: int, length: int) -> Awaitable[None]:
     """All of data, or FsError(EIO) or FsError(ENOSPC) of the image's host."""
-    return Step(Kind.WRITE_IMAGE, name, pos, length, addr, data)
+    return Step(WRITE_IMAGE, name, pos, length, addr, data)
 
 
 def commit(name: str, inode: "Inode | None") -> Awaitable[None]:

@@ -20,8 +20,9 @@ from enum import IntFlag
 from itertools import islice
 
 from fusefs.buffered import zero_in_block, zero_to_block_end
+from fusefs.chunk import DELALLOC, HOLE, MAPPED
 from fusefs.errors import FsError
-from fusefs.extents import CHUNK_BLOCKS, State
+from fusefs.extents import CHUNK_BLOCKS
 from fusefs.filesystem import Filesystem
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.inode import Inode
@@ -238,7 +239,7 @@ async def _preallocate(fs: Filesystem, inode: Inode, pos: int, length: int) -> N
     while block < block_end:
         await load_map("fallocate.allocate", inode, block * size, (block_end - block) * size)
         mapping = inode.extents.find(block, min(block_end, block + CHUNK_BLOCKS))
-        if mapping.state is not State.HOLE:
+        if mapping.state is not HOLE:
             block = mapping.end
             continue
         if fs.space.available_count <= 0 and await freed_space_committed(fs):
@@ -279,9 +280,9 @@ def _seek_in_map(fs: Filesystem, inode: Inode, pos: int, whence: int) -> tuple[i
     found = None
     for mapping in islice(inode.extents.mappings(block, end), SEEK_MAPPINGS):
         start = max(pos, mapping.block * size)
-        if mapping.state in (State.MAPPED, State.DELALLOC):
+        if mapping.state in (MAPPED, DELALLOC):
             found = start if whence == SEEK_DATA else None
-        elif mapping.state is State.HOLE:
+        elif mapping.state is HOLE:
             found = start if whence == SEEK_HOLE else None
         else:
             found = _seek_in_cache(fs, inode, mapping.block, mapping.end, start, whence)

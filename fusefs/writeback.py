@@ -24,8 +24,8 @@ Invariants:
 import contextlib
 import errno
 
+from fusefs.chunk import UNWRITTEN
 from fusefs.errors import FsError
-from fusefs.extents import State
 from fusefs.filesystem import Filesystem
 from fusefs.inode import Inode
 from fusefs.iomap import begin_writeback
@@ -203,7 +203,7 @@ async def _finish_io(
 ) -> None:
     """The end of the I/O: convert what was unwritten, and let a commit record the size."""
     unwritten = any(
-        mapping.state is State.UNWRITTEN
+        mapping.state is UNWRITTEN
         for first, end in blocks
         for mapping in inode.extents.mappings(first, end)
     )

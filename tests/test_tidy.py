@@ -18,7 +18,13 @@ MODEL = sorted(path for path in FUSEFS.glob("*.py") if path.name not in AROUND)
 EXPLORE = sorted(FUSEFS.glob("explore/*.py"))
 LIVE = sorted(FUSEFS.glob("live/*.py"))
 SOURCES = sorted(FUSEFS.rglob("*.py"))
-COMPILED = [*MODEL, FUSEFS / "live/driver.py", FUSEFS / "live/trace.py"]
+COMPILED = [
+    *MODEL,
+    *(
+        FUSEFS / f"live/{each}.py"
+        for each in ("atime", "data", "driver", "health", "image_file", "trace")
+    ),
+]
 """As in setup.py."""
 
 PERFORMS = {

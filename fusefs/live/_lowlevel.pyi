@@ -65,7 +65,7 @@ class Listing(Request):
 class DataHandler(Protocol):
     """Who carries out data requests.  pos, size and length are bytes; flags are open(2)'s.
 
-    An exception is logged, and the request gets EIO.
+    An FsError is answered with its errno; any other exception is logged, and answered with EIO.
     """
 
     def read(
@@ -98,7 +98,7 @@ class DataHandler(Protocol):
 class NameHandler(Protocol):
     """Who carries out requests for names and attributes; mode is open(2)'s or mknod(2)'s.
 
-    An exception is logged, and the request gets EIO.
+    An FsError is answered with its errno; any other exception is logged, and answered with EIO.
     """
 
     def lookup(self, request: Request, parent: int, name: bytes) -> None: ...

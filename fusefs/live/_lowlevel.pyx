@@ -7,12 +7,13 @@ with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and call
 
     fuse_session_new             widens the table: frequent operations go to the handlers
                                  and takes the umask from the kernel: a default ACL replaces it
-    fuse_session_mount           every reply then passes reply_writev()
+    fuse_session_mount           every reply then passes reply_writev(), which may hold it
     fuse_session_process_buf     takes further requests while there are some, and O_TMPFILE
                                  for a create() of the name '/', which it is but for its number
 
 No policy: each operation calls one method of a handler, data or names.  A Request is answered
-exactly once; one that nobody answered is answered with EIO when it is dropped.
+exactly once: an FsError that the method raises is answered with its errno, any other exception
+is logged, and what nobody answered is answered with EIO when it is dropped.
 """
 
 cimport cython
@@ -25,10 +26,12 @@ from libc.string cimport memcpy, memset
 from fusefs.live._libfuse cimport *
 from posix.fcntl cimport F_GETFL, F_SETFL, O_NONBLOCK, fcntl
 from posix.types cimport dev_t, off_t
-from posix.unistd cimport read
+from posix.unistd cimport read, write
 
 import logging
 import time
+
+from fusefs.errors import FsError
 
 cdef int DRAIN_MAX = 64  # requests taken in one go,
 cdef int64_t DRAIN_NS = 4_000_000  # and how long: then trio's tasks get their turn
@@ -36,6 +39,8 @@ cdef enum: PIECES_MAX = 1000  # of one reply; writev(2) takes 1024, and one is t
 cdef int64_t SECOND_NS = 1_000_000_000
 cdef int64_t NEXT_WAIT_NS = 1_000_000  # for the next request, while nobody waits for trio,
 cdef int64_t AWAKE_NS = 50_000  # and how long of that without sleep
+cdef enum: HELD_MAX = 8, HELD_BYTES_MAX = 1 << 16  # replies that are held, and their bytes,
+cdef int64_t HELD_NS = 200_000  # and how long
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
 cdef object log = logging.getLogger(__name__)
@@ -46,6 +51,9 @@ cdef process_t real_process = NULL
 cdef fuse_buf drain_buf
 cdef bint session_made = False, session_mounted = False, init_patched = False
 cdef bint parallel_wanted = False, taken_here = False
+cdef char held_bytes[HELD_BYTES_MAX]
+cdef size_t held_ends[HELD_MAX]
+cdef int held_count = 0, hold_limit = 0  # replies held, and how many may be
 
 
 @cython.freelist(64)
@@ -188,21 +196,40 @@ cdef Request begun(fuse_req_t req):
 
 
 cdef void call(method, tuple args) noexcept:
-    """One method of a handler for one request; whatever it raises, the mount goes on."""
+    """One method of a handler for one request, which comes first."""
     try:
         method(*args)
-    except BaseException:
-        log.exception("a request failed: %s%s", method.__name__, args[1:4])  # not the data
+    except BaseException as error:
+        refuse(args[0], method, error)
+
+
+cdef void refuse(Request request, method, error) noexcept:
+    """What a handler raises is its answer, if nothing was answered; the mount goes on."""
+    try:
+        if request is not None and isinstance(error, FsError):
+            request.reply_err(error.errno)
+            return
+    except BaseException as second:
+        error = second
+    log.error("a request failed: %s", method.__name__, exc_info=error)
 
 
 cdef void op_read(fuse_req_t req, uint64_t ino, size_t size, off_t pos, fuse_file_info *fi) noexcept:
-    call(data.read, (begun(req), ino, fi.fh, pos, size, fi.flags))
+    request = begun(req)
+    try:
+        data.read(request, ino, fi.fh, pos, size, fi.flags)
+    except BaseException as error:
+        refuse(request, data.read, error)
 
 
 cdef void op_write(fuse_req_t req, uint64_t ino, const char *buf, size_t size, off_t pos,
                    fuse_file_info *fi) noexcept:
-    content = PyBytes_FromStringAndSize(buf, <Py_ssize_t> size)
-    call(data.write, (begun(req), ino, fi.fh, pos, content, fi.flags, is_writepage(fi)))
+    request = begun(req)
+    try:
+        content = PyBytes_FromStringAndSize(buf, <Py_ssize_t> size)
+        data.write(request, ino, fi.fh, pos, content, fi.flags, is_writepage(fi))
+    except BaseException as error:
+        refuse(request, data.write, error)
 
 
 cdef void op_fallocate(fuse_req_t req, uint64_t ino, int mode, off_t pos, off_t length,
@@ -233,7 +260,10 @@ cdef void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data *forget
     global taken_here
     taken_here = True
     for i in range(count):
-        call(names.forget, (forgets[i].ino, forgets[i].nlookup))
+        try:
+            names.forget(forgets[i].ino, forgets[i].nlookup)
+        except BaseException as error:
+            refuse(None, names.forget, error)
     fuse_reply_none(req)
 
 
@@ -349,7 +379,7 @@ cdef ssize_t device_read(int fd, void *buf, size_t size, void *userdata) noexcep
 
 
 cdef ssize_t reply_writev(int fd, iovec *iov, int count, void *userdata) noexcept:
-    """Send a reply, with the flags that libfuse cannot express."""
+    """Send or hold a reply, with the flags that libfuse cannot express."""
     global init_patched, parallel_wanted
     if count == 2 and not init_patched and iov[1].iov_len >= sizeof(fuse_init_out):
         init = <fuse_init_out *> iov[1].iov_base
@@ -360,7 +390,46 @@ cdef ssize_t reply_writev(int fd, iovec *iov, int count, void *userdata) noexcep
         end = <char *> iov[1].iov_base + iov[1].iov_len
         (<fuse_open_out *> (end - sizeof(fuse_open_out))).open_flags |= FOPEN_PARALLEL
     parallel_wanted = False
+    if hold_limit and (length := hold(iov, count)):
+        return length
     return writev(fd, iov, count)
+
+
+cdef ssize_t hold(const iovec *iov, int count) noexcept:
+    """Keep a copy of a reply until others go with it; 0 if it is too long to be copied.
+
+    The first of them wakes the client, and the others find it awake: a wakeup for each costs
+    more than the copies.
+    """
+    global held_count
+    cdef size_t start = held_ends[held_count - 1] if held_count else 0
+    cdef size_t end = start
+    if held_count == HELD_MAX:
+        return 0
+    for i in range(count):
+        if iov[i].iov_len > HELD_BYTES_MAX // HELD_MAX:
+            return 0
+        end += iov[i].iov_len
+    if end > HELD_BYTES_MAX:
+        return 0
+    end = start
+    for i in range(count):
+        memcpy(held_bytes + end, iov[i].iov_base, iov[i].iov_len)
+        end += iov[i].iov_len
+    held_ends[held_count] = end
+    held_count += 1
+    return <ssize_t> (end - start)
+
+
+cdef void send_held(fuse_session *se) noexcept:
+    """An error is of a request that is gone, or of a mount that is."""
+    global held_count
+    cdef size_t start = 0
+    fd = fuse_session_fd(se)
+    for i in range(held_count):
+        write(fd, held_bytes + start, held_ends[i] - start)
+        start = held_ends[i]
+    held_count = 0
 
 
 cdef public fuse_session *our_new(fuse_args *args, const void *ops, size_t size, void *data) noexcept:
@@ -399,29 +468,49 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
 
     pyfuse3 holds one coroutine at a time: the first request that goes to it ends this.
     """
+    global hold_limit
+    cdef const fuse_buf *taken = buf
+    cdef int64_t now_ns = monotonic_ns(), end_ns = now_ns + DRAIN_NS, send_ns = now_ns
+    cdef int ready = 0  # requests that were there already when the one before was done
+    for left in range(DRAIN_MAX, 0, -1):
+        idle = process(se, taken)
+        now_ns = monotonic_ns()
+        if held_count >= hold_limit or now_ns > send_ns:
+            send_held(se)
+        if left == 1 or not taken_here or fuse_session_exited(se) or now_ns > end_ns:
+            break
+        if fuse_session_receive_buf(se, &drain_buf) > 0:
+            ready += 1
+        else:
+            ready = 0
+            send_held(se)
+            if not idle or not readable_soon(fuse_session_fd(se)):
+                break
+            if fuse_session_receive_buf(se, &drain_buf) <= 0:
+                break
+        taken = &drain_buf
+        hold_limit = min(ready // 2, HELD_MAX)
+        if not held_count:
+            send_ns = now_ns + HELD_NS
+        elif taken.size > HELD_BYTES_MAX:  # a write that takes its time
+            send_held(se)
+    hold_limit = 0
+    send_held(se)
+
+
+cdef bint process(fuse_session *se, const fuse_buf *buf) noexcept:
+    """One request, and whoever is ready after it; true if nobody is under way then."""
     global taken_here, real_process
-    cdef int64_t end_ns = monotonic_ns() + DRAIN_NS
     if real_process is NULL:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
     taken_here = False
     take_tmpfile(buf)
     real_process(se, buf)
-    for _ in range(DRAIN_MAX):
-        idle = False
-        try:
-            idle = data.run_ready()
-        except BaseException:
-            log.exception("the driver failed between two requests")
-        if not taken_here or fuse_session_exited(se) or monotonic_ns() > end_ns:
-            return
-        if fuse_session_receive_buf(se, &drain_buf) <= 0:
-            if not idle or not readable_soon(fuse_session_fd(se)):
-                return
-            if fuse_session_receive_buf(se, &drain_buf) <= 0:
-                return
-        taken_here = False
-        take_tmpfile(&drain_buf)
-        real_process(se, &drain_buf)
+    try:
+        return data.run_ready()
+    except BaseException:
+        log.exception("the driver failed between two requests")
+        return False
 
 
 cdef int64_t monotonic_ns() noexcept nogil:

@@ -9,8 +9,10 @@ Units: times are nanoseconds since 1970.
 """
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from fusefs.live.nodes import Node, NodeTable
+if TYPE_CHECKING:  # not compiled: see setup.py
+    from fusefs.live.nodes import Node, NodeTable
 
 ATIME_OPTIONS = frozenset(("nodiratime", "strictatime"))
 """Mount options of which libfuse knows nothing; the others go on to it as well."""
@@ -21,23 +23,22 @@ RELATIME_AGE_NS = 24 * 3600 * 1_000_000_000
 class Atime:
     """The rule of one mount."""
 
-    def __init__(self, nodes: NodeTable, mount_options: Collection[str]) -> None:
+    def __init__(self, nodes: "NodeTable", mount_options: Collection[str]) -> None:
         self._nodes = nodes
         self._never = bool({"ro", "noatime"}.intersection(mount_options))
         self._never_of_directories = "nodiratime" in mount_options
         self._always = "strictatime" in mount_options
 
-    def touch(self, node: Node, now_ns: int) -> None:
+    def touch(self, node: "Node", now_ns: int) -> None:
         """Somebody reads it: touch_atime()."""
         if self._never or (self._never_of_directories and node.is_directory):
-            return
-        if self._nodes.metadata.health.failure:  # nothing can be stored any more
             return
         atime = node.atime_ns
         if (
             self._always
-            or atime <= max(node.mtime_ns, node.ctime_ns)
+            or atime <= node.mtime_ns
+            or atime <= node.ctime_ns
             or now_ns - atime > RELATIME_AGE_NS
-        ):
+        ) and not self._nodes.metadata.health.failure:  # else nothing can be stored any more
             node.atime_ns = now_ns
             self._nodes.mark_changed(node)

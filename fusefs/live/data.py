@@ -11,19 +11,24 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fusefs.errors import FsError
 from fusefs.file_io import copy_range, read_pieces, write
 from fusefs.inode import Inode, OpenFile
-from fusefs.live._lowlevel import Request
-from fusefs.live.answer import refused
 from fusefs.live.atime import Atime
-from fusefs.live.control import Control
 from fusefs.live.driver import Driver, ModelCoroutine
-from fusefs.live.namespace import Node
-from fusefs.live.volume import Volume
 from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
+
+if TYPE_CHECKING:  # not compiled: see setup.py
+    from fusefs.live._lowlevel import Request
+    from fusefs.live.control import Control
+    from fusefs.live.namespace import Node
+    from fusefs.live.volume import Volume
+
+O_DIRECT: Final = os.O_DIRECT
+O_DSYNC: Final = os.O_DSYNC
+O_NOATIME: Final = os.O_NOATIME
 
 
 class Handle:
@@ -31,7 +36,7 @@ class Handle:
 
     __slots__ = ("content", "file", "node")
 
-    def __init__(self, node: Node | None, content: bytes = b"") -> None:
+    def __init__(self, node: "Node | None", content: bytes = b"") -> None:
         self.node = node
         self.content = content
         inode = node.inode if node is not None else None
@@ -44,8 +49,10 @@ class DataRequests:
     atime says what reading does to it.
     """
 
-    def __init__(self, volume: Volume, driver: Driver, control: Control, atime: Atime) -> None:
-        self.volume = volume
+    def __init__(self, volume: "Volume", driver: Driver, control: "Control", atime: Atime) -> None:
+        self.fs = volume.fs
+        self.names = volume.namespace
+        self.health = volume.health
         self.driver = driver
         self.control = control
         self.atime = atime
@@ -66,23 +73,21 @@ class DataRequests:
         self.control.release(handle.content)
         return handle
 
-    @refused
-    def read(self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int) -> None:
+    def read(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
         handle = self.handles[fh]
-        if handle.file is None:
+        file, node = handle.file, handle.node
+        if file is None or node is None:
             request.reply_buf(handle.content[pos : pos + size])
             return
-        assert handle.node is not None
-        if not flags & os.O_NOATIME:
-            self.atime.touch(handle.node, time.time_ns())
-        direct = bool(flags & os.O_DIRECT)
-        coroutine = read_pieces(self.volume.fs, handle.file, pos, size, direct=direct)
-        self._start(request, handle.node, "read", coroutine, request.reply_pieces)
+        if not flags & O_NOATIME:
+            self.atime.touch(node, time.time_ns())
+        direct = bool(flags & O_DIRECT)
+        coroutine = read_pieces(self.fs, file, pos, size, direct=direct)
+        self._start(request, ino, "read", coroutine, request.reply_pieces)
 
-    @refused
     def write(
         self,
-        request: Request,
+        request: "Request",
         ino: int,
         fh: int,
         pos: int,
@@ -90,68 +95,72 @@ class DataRequests:
         flags: int,
         writepage: bool,
     ) -> None:
-        if self.control.owns(ino):
+        if writepage:
+            self._write_page(request, ino, pos, data)
+            return
+        handle = self.handles[fh]
+        file, node = handle.file, handle.node
+        if file is None or node is None:
             self.control.write(ino, data)
             request.reply_write(len(data))
             return
-        self.volume.health.check_writable()
-        node = self.volume.namespace.node(ino)
-        file = None if writepage else self.handles[fh].file
-        if file is None:  # the kernel's own writeback of a mapped page: any handle or none
-            assert node.inode is not None
-            file = OpenFile(node.inode)
-        if writepage:  # page_mkwrite() takes no privileges in Linux either
-            node.mtime_ns = node.ctime_ns = time.time_ns()
-            self.volume.namespace.mark_changed(node)
-        else:
-            self.volume.namespace.modified(node, request, time.time_ns())
-        direct = bool(flags & os.O_DIRECT) and not writepage
-        sync = bool(flags & os.O_DSYNC) and not writepage
-        coroutine = write(self.volume.fs, file, pos, data, direct=direct, sync=sync)
-        self._start(request, node, "write", coroutine, request.reply_write)
+        self.health.check_writable()
+        self.names.modified(node, request, time.time_ns())
+        direct, sync = bool(flags & O_DIRECT), bool(flags & O_DSYNC)
+        coroutine = write(self.fs, file, pos, data, direct=direct, sync=sync)
+        self._start(request, ino, "write", coroutine, request.reply_write)
 
-    @refused
-    def fallocate(self, request: Request, ino: int, mode: int, pos: int, length: int) -> None:
-        node, inode = self._regular(ino)
-        self.volume.health.check_writable()
-        self.volume.namespace.modified(node, request, time.time_ns())
-        coroutine = fallocate(self.volume.fs, inode, mode, pos, length)
-        self._start(request, node, "fallocate", coroutine, lambda _: request.reply_err(0))
+    def _write_page(self, request: "Request", ino: int, pos: int, data: bytes) -> None:
+        """The kernel's own writeback of a mapped page: through any handle or none.
 
-    @refused
-    def lseek(self, request: Request, ino: int, pos: int, whence: int) -> None:
+        page_mkwrite() takes no privileges in Linux either.
+        """
         node, inode = self._regular(ino)
+        self.health.check_writable()
+        node.mtime_ns = node.ctime_ns = time.time_ns()
+        self.names.mark_changed(node)
+        coroutine = write(self.fs, OpenFile(inode), pos, data, direct=False, sync=False)
+        self._start(request, ino, "write", coroutine, request.reply_write)
+
+    def fallocate(self, request: "Request", ino: int, mode: int, pos: int, length: int) -> None:
+        node, inode = self._regular(ino)
+        self.health.check_writable()
+        self.names.modified(node, request, time.time_ns())
+        coroutine = fallocate(self.fs, inode, mode, pos, length)
+        self._start(request, ino, "fallocate", coroutine, lambda _: request.reply_err(0))
+
+    def lseek(self, request: "Request", ino: int, pos: int, whence: int) -> None:
+        _, inode = self._regular(ino)
         if whence not in (SEEK_DATA, SEEK_HOLE):
             raise FsError(errno.EINVAL)
-        coroutine = seek(self.volume.fs, inode, pos, whence)
-        self._start(request, node, "lseek", coroutine, request.reply_lseek)
+        coroutine = seek(self.fs, inode, pos, whence)
+        self._start(request, ino, "lseek", coroutine, request.reply_lseek)
 
-    @refused
     def copy_file_range(
-        self, request: Request, fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
+        self, request: "Request", fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
     ) -> None:
         source, target = self.handles[fh_in], self.handles[fh_out]
         if source.file is None or target.file is None or target.node is None:
             raise FsError(errno.EINVAL)
-        self.volume.health.check_writable()
+        self.health.check_writable()
         now = time.time_ns()
         if source.node is not None:
             self.atime.touch(source.node, now)
-        self.volume.namespace.modified(target.node, request, now)
-        coroutine = copy_range(self.volume.fs, source.file, pos_in, target.file, pos_out, length)
-        self._start(request, target.node, "copy_file_range", coroutine, request.reply_write)
+        self.names.modified(target.node, request, now)
+        coroutine = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
+        self._start(request, target.node.ino, "copy_file_range", coroutine, request.reply_write)
 
-    def _regular(self, ino: int) -> tuple[Node, Inode]:
+    def _regular(self, ino: int) -> "tuple[Node, Inode]":
         """The node of a regular file; FsError(EINVAL) for anything else."""
-        node = None if self.control.owns(ino) else self.volume.namespace.node(ino)
+        node = None if self.control.owns(ino) else self.names.node(ino)
         if node is None or node.inode is None:
             raise FsError(errno.EINVAL)
         return node, node.inode
 
     def _start(
         self,
-        request: Request,
-        node: Node,
+        request: "Request",
+        ino: int,
         operation: str,
         coroutine: ModelCoroutine[Any],
         reply: Callable[[Any], None],
@@ -162,4 +171,4 @@ class DataRequests:
             else:
                 request.reply_err(error.errno)
 
-        self.driver.start(coroutine, done, operation, node.ino, request.pid)
+        self.driver.start(coroutine, done, operation, ino, request.pid)

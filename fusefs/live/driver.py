@@ -24,7 +24,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -32,19 +32,15 @@ from fusefs.errors import FsError
 from fusefs.filesystem import Filesystem
 from fusefs.inode import Inode
 from fusefs.live.trace import Trace, now_ns
-from fusefs.steps import Buffer, Kind, Step
+from fusefs.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step
 
 log = logging.getLogger(__name__)
 
 LOG_FILES_MAX = 1024
 """Files whose last conversion is remembered before those long done are forgotten."""
 
-JITTERED = frozenset({"buffered.read.page_lock"})
+JITTERED: Final = frozenset({"buffered.read.page_lock"})
 """PASS steps before which a task pauses for a random time: the jitter option."""
-
-PASS, LOAD_MAP = Kind.PASS, Kind.LOAD_MAP
-READ_IMAGE, WRITE_IMAGE = Kind.READ_IMAGE, Kind.WRITE_IMAGE
-"""What is done in place; an attribute of an Enum costs more than a global."""
 
 ERRORS_LOGGED_MAX = 10
 ERRORS_PERIOD_S = 5.0

@@ -7,7 +7,7 @@
 Open files are in open_files.py, data in data.py, and what is rare in operations.py.  None of
 these waits, but for a truncate and for the pause of a direct writer's create.
 
-Errors: every request is answered; FsError becomes its errno in refused().
+Errors: every request is answered; FsError becomes its errno in the extension.
 """
 
 import errno
@@ -16,7 +16,6 @@ import time
 
 from fusefs.errors import FsError
 from fusefs.live._lowlevel import Request
-from fusefs.live.answer import refused
 from fusefs.live.attributes import control_attributes
 from fusefs.live.callers import drop_privileges
 from fusefs.live.control import CONTROL_INO, CONTROL_NAME
@@ -32,7 +31,6 @@ TMPFILE_NAME = b"/"
 class NameRequests(OpenFiles):
     """The handler of the extension for names and attributes."""
 
-    @refused
     def lookup(self, request: Request, parent: int, name: bytes) -> None:
         if parent == ROOT_INO and name == CONTROL_NAME:
             request.reply_entry(control_attributes(self.control, CONTROL_INO))
@@ -48,14 +46,12 @@ class NameRequests(OpenFiles):
 
     # -- attributes ------------------------------------------------------------------
 
-    @refused
     def getattr(self, request: Request, ino: int) -> None:
         if self.control.owns(ino):
             request.reply_attr(control_attributes(self.control, ino))
         else:
             request.reply_attr(self.attributes(self.names.node(ino)))
 
-    @refused
     def setattr(
         self,
         request: Request,
@@ -127,28 +123,23 @@ class NameRequests(OpenFiles):
                 parent, name, mode, request.uid, request.gid, rdev, now, target, umask=umask
             )
 
-    @refused
     def mknod(self, request: Request, parent: int, name: bytes, mode: int, rdev: int) -> None:
         request.reply_entry(self.looked_up(self._make(request, parent, name, mode, rdev)))
 
-    @refused
     def create(self, request: Request, parent: int, name: bytes, mode: int, flags: int) -> None:
         mode = stat.S_IFREG | stat.S_IMODE(mode)
         node = self._make(request, parent, None if name == TMPFILE_NAME else name, mode)
         fh, shown = self.opened(node), self.looked_up(node)
         self.out_of_step(flags, lambda: request.reply_create(shown, fh))
 
-    @refused
     def mkdir(self, request: Request, parent: int, name: bytes, mode: int) -> None:
         mode = stat.S_IFDIR | stat.S_IMODE(mode)
         request.reply_entry(self.looked_up(self._make(request, parent, name, mode)))
 
-    @refused
     def symlink(self, request: Request, parent: int, name: bytes, target: bytes) -> None:
         node = self._make(request, parent, name, stat.S_IFLNK | 0o777, target=target)
         request.reply_entry(self.looked_up(node))
 
-    @refused
     def link(self, request: Request, ino: int, parent: int, name: bytes) -> None:
         if self.control.owns(ino) or self.control.owns(parent):
             raise FsError(errno.EPERM)
@@ -158,7 +149,6 @@ class NameRequests(OpenFiles):
 
     # -- names that go -----------------------------------------------------------------
 
-    @refused
     def unlink(self, request: Request, parent: int, name: bytes) -> None:
         if self.control.owns(parent):
             raise FsError(errno.EPERM)
@@ -166,7 +156,6 @@ class NameRequests(OpenFiles):
             self.released(self.names.unlink(parent, name, time.time_ns()))
         request.reply_err(0)
 
-    @refused
     def rmdir(self, request: Request, parent: int, name: bytes) -> None:
         if self.control.owns(parent) or (name == CONTROL_NAME and parent == ROOT_INO):
             raise FsError(errno.EPERM)

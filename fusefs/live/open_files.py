@@ -3,7 +3,7 @@
     open, create's end, release          a handle is a number in DataRequests.handles
     opendir, readdir, releasedir         a directory's handle is its inode
 
-Errors: every request is answered; FsError becomes its errno in refused().
+Errors: every request is answered; FsError becomes its errno in the extension.
 """
 
 import errno
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from fusefs.errors import FsError
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.live._lowlevel import Listing, Request
-from fusefs.live.answer import refused
 from fusefs.live.attributes import Shown, control_attributes, node_attributes
 from fusefs.live.control import Control
 from fusefs.live.data import DataRequests, Handle
@@ -86,7 +85,6 @@ class OpenFiles:
 
     # -- open files ------------------------------------------------------------------
 
-    @refused
     def open(self, request: Request, ino: int, flags: int) -> None:
         if self.control.owns(ino):
             request.reply_open(self.data.open_control(ino, flags), True)
@@ -122,7 +120,6 @@ class OpenFiles:
         else:
             reply()
 
-    @refused
     def release(self, request: Request, fh: int) -> None:
         node = self.data.close(fh).node
         if node is not None:
@@ -133,7 +130,6 @@ class OpenFiles:
 
     # -- directories -----------------------------------------------------------------
 
-    @refused
     def opendir(self, request: Request, ino: int) -> None:
         if not self.control.owns(ino):
             node = self.names.node(ino)
@@ -142,7 +138,6 @@ class OpenFiles:
             node.opens += 1
         request.reply_open(ino, False)
 
-    @refused
     def readdir(self, request: Listing, fh: int, cookie: int, size: int) -> None:
         """readdirplus: names with attributes, each of which is a lookup for the kernel."""
         if self.control.owns(fh):
@@ -183,7 +178,6 @@ class OpenFiles:
                 break
         request.reply_entries()
 
-    @refused
     def releasedir(self, request: Request, fh: int) -> None:
         if not self.control.owns(fh):
             node = self.names.node(fh)

@@ -84,6 +84,9 @@ def save_map(metadata: Metadata, ino: int, extents: ExtentMap) -> None:
 
 # -- free space ------------------------------------------------------------------------
 
+HOST_PAGE_SIZE = 4096
+"""Bytes; of the page cache that the image is in.  A larger one only costs time."""
+
 
 def load_space(metadata: Metadata) -> Space:
     """The free space as the last commit left it; its groups are read when they are needed."""
@@ -95,7 +98,8 @@ def load_space(metadata: Metadata) -> Space:
         except CONTENT_ERRORS as error:
             raise metadata.damaged(f"allocation group {number}") from error
 
-    space = Space(metadata.block_count, load_group)
+    alignment_blocks = max(1, HOST_PAGE_SIZE // metadata.block_size)
+    space = Space(metadata.block_count, load_group, alignment_blocks)
     try:
         [[free_count]] = metadata.query("SELECT value FROM meta WHERE key = 'free_count'")
         if not isinstance(free_count, int) or not 0 <= free_count < metadata.block_count:

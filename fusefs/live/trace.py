@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 TRACE_LENGTH = 10_000
 
@@ -60,4 +60,4 @@ def parse(lines: Iterable[str]) -> list[Record]:
     return records
 
 
-now_ns = time.monotonic_ns
+now_ns: Final = time.monotonic_ns

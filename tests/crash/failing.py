@@ -22,6 +22,7 @@ from typing import Any
 import pyfuse3
 import trio
 
+from fusefs.errors import FsError
 from fusefs.geometry import SECTOR_SIZE
 from fusefs.live.atime import Atime
 from fusefs.live.attributes import Shown
@@ -279,7 +280,10 @@ class Daemon:
         return await self._answer(Reply(), handler, *arguments)
 
     async def _answer(self, reply: Reply, handler: Callable[..., None], *arguments: Any) -> Any:
-        handler(reply, *arguments)
+        try:
+            handler(reply, *arguments)
+        except FsError as error:  # as the extension does
+            reply.reply_err(error.errno)
         self.driver.run_ready()
         await reply.came.wait()
         [(error, value)] = reply.answers

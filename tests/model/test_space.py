@@ -130,6 +130,24 @@ def test_goal_that_is_used_or_none_is_passed_over():
     assert space.allocate(1, goal=99) == (6, 1)
 
 
+def test_run_of_a_host_page_begins_on_one_if_there_is_room():
+    space = Space(32, alignment_blocks=4)
+    assert space.allocate(4) == (4, 4)
+    assert space.allocate(9) == (8, 9)
+    assert space.allocate(3) == (17, 3)  # fills no page
+    assert space.allocate(4) == (20, 4)
+    assert space.allocate(4, goal=25) == (25, 4)  # goes on where a file ends
+    assert space.allocate(4) == (29, 3)  # no page begins there any more
+    assert space.allocate(4) == (1, 3)
+
+
+def test_run_is_not_cut_short_for_a_page_that_is_used():
+    space = Space(32, alignment_blocks=4)
+    space.allocate(1, goal=8)
+    space.allocate(1, goal=4)
+    assert space.allocate(4) == (5, 3)
+
+
 def test_search_comes_round_the_end():
     space = Space(8)
     space.allocate(7)

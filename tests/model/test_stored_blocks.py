@@ -160,6 +160,7 @@ def test_free_space_is_read_back(path: Path) -> None:
     metadata = create(path)
     space = load_space(metadata)
     assert space.free_count == BLOCK_COUNT - 1
+    space.allocate(3)
     space.allocate(GROUP_BLOCKS)
     space.allocate(4, goal=2 * GROUP_BLOCKS + 50)
     space.free([(2 * GROUP_BLOCKS + 50, 1)])
