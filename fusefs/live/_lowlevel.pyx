@@ -39,7 +39,7 @@ cdef enum: PIECES_MAX = 1000  # of one reply; writev(2) takes 1024, and one is t
 cdef int64_t SECOND_NS = 1_000_000_000
 cdef int64_t NEXT_WAIT_NS = 1_000_000  # for the next request, while nobody waits for trio,
 cdef int64_t AWAKE_NS = 50_000  # and how long of that without sleep
-cdef enum: HELD_MAX = 8, HELD_BYTES_MAX = 1 << 16  # replies that are held, and their bytes,
+cdef enum: HELD_MAX = 12, HELD_BYTES_MAX = 1 << 17  # replies that are held, and their bytes,
 cdef int64_t HELD_NS = 200_000  # and how long
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
@@ -489,7 +489,7 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
             if fuse_session_receive_buf(se, &drain_buf) <= 0:
                 break
         taken = &drain_buf
-        hold_limit = min(ready // 2, HELD_MAX)
+        hold_limit = min(ready * 3 // 4, HELD_MAX)  # all of them would leave the client idle
         if not held_count:
             send_ns = now_ns + HELD_NS
         elif taken.size > HELD_BYTES_MAX:  # a write that takes its time
