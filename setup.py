@@ -6,6 +6,7 @@ fusefs/compiled.py says where the compiled modules lie, and why they cannot be s
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from fusefs import compiled
 UNCOMPILED = {"__init__.py", "cli.py", "compiled.py"}
 COMPILED = [
     *sorted(path.name for path in Path("fusefs").glob("*.py") if path.name not in UNCOMPILED),
-    *(f"live/{name}.py" for name in ("atime", "data", "driver", "health", "image_file", "trace")),
+    *(f"live/{name}.py" for name in ("atime", "data", "driver", "image_file", "trace")),
 ]
 """All that a data request runs through at each step, relative to fusefs; no such module may
 import another of fusefs that is not in here."""
@@ -55,9 +56,9 @@ class BuildExtensions(build_ext):
 
     def run(self) -> None:
         top = Path("" if self.inplace else self.build_lib, "fusefs", "_compiled")
-        (top / "live").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(top, ignore_errors=True)  # a module that is not compiled any more counts, too
+        (top / "live").mkdir(parents=True)
         stamp = top / "stamp"
-        stamp.unlink(missing_ok=True)
         before = compiled.stamp(COMPILED)
         modules = self.add_compiled()
         super().run()

@@ -20,10 +20,7 @@ LIVE = sorted(FUSEFS.glob("live/*.py"))
 SOURCES = sorted(FUSEFS.rglob("*.py"))
 COMPILED = [
     *MODEL,
-    *(
-        FUSEFS / f"live/{each}.py"
-        for each in ("atime", "data", "driver", "health", "image_file", "trace")
-    ),
+    *(FUSEFS / f"live/{each}.py" for each in ("atime", "data", "driver", "image_file", "trace")),
 ]
 """As in setup.py."""
 
