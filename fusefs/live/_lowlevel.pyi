@@ -77,11 +77,13 @@ class DataHandler(Protocol):
         ino: int,
         fh: int,
         pos: int,
-        data: bytes,
+        data: Buffer,
         flags: int,
         writepage: bool,
     ) -> None:
-        """writepage: the kernel writes back a mapped page; the handle may be anyone's."""
+        """data stays as it is for as long as somebody has it.
+
+        writepage: the kernel writes back a mapped page; the handle may be anyone's."""
 
     def fallocate(self, request: Request, ino: int, mode: int, pos: int, length: int) -> None: ...
     def lseek(self, request: Request, ino: int, pos: int, whence: int) -> None: ...

@@ -17,11 +17,14 @@ is logged, and what nobody answered is answered with EIO when it is dropped.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EAGAIN, EINTR, EIO, errno
 from libc.stdint cimport int64_t, uint64_t
+from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.ref cimport Py_REFCNT
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from fusefs.live._libfuse cimport *
 from posix.fcntl cimport F_GETFL, F_SETFL, O_NONBLOCK, fcntl
@@ -33,6 +36,7 @@ import time
 
 from fusefs.errors import FsError
 
+cdef size_t LENT_MIN = 1 << 16  # bytes of a write that are not copied
 cdef int DRAIN_MAX = 64  # requests taken in one go,
 cdef int64_t DRAIN_NS = 4_000_000  # and how long: then trio's tasks get their turn
 cdef enum: PIECES_MAX = 1000  # of one reply; writev(2) takes 1024, and one is the header
@@ -138,6 +142,23 @@ cdef class Request:
             fuse_reply_err(self.req, EIO)
 
 
+cdef class Payload:
+    """What a large write brings, in the buffer that it was received in: not copied.
+
+    Whoever still has it when the next request is received keeps the buffer.
+    """
+
+    cdef char *buf
+    cdef Py_ssize_t size
+    cdef void *owned
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.buf, self.size, True, flags)
+
+    def __dealloc__(self):
+        free(self.owned)
+
+
 cdef class Listing(Request):
     """A request for a directory's entries: they are added while there is room, then sent."""
 
@@ -224,12 +245,21 @@ cdef void op_read(fuse_req_t req, uint64_t ino, size_t size, off_t pos, fuse_fil
 
 cdef void op_write(fuse_req_t req, uint64_t ino, const char *buf, size_t size, off_t pos,
                    fuse_file_info *fi) noexcept:
+    cdef Payload payload = None
     request = begun(req)
     try:
-        content = PyBytes_FromStringAndSize(buf, <Py_ssize_t> size)
+        if size >= LENT_MIN and drain_buf.mem <= <void *> buf < drain_buf.mem + drain_buf.size:
+            payload = Payload.__new__(Payload)
+            payload.buf, payload.size = <char *> buf, <Py_ssize_t> size
+            content = PyMemoryView_FromObject(payload)
+        else:
+            content = PyBytes_FromStringAndSize(buf, <Py_ssize_t> size)
         data.write(request, ino, fi.fh, pos, content, fi.flags, is_writepage(fi))
     except BaseException as error:
         refuse(request, data.write, error)
+    content = None
+    if payload is not None and Py_REFCNT(payload) > 1:  # still in use: libfuse gets a new buffer
+        payload.owned, drain_buf.mem = drain_buf.mem, NULL
 
 
 cdef void op_fallocate(fuse_req_t req, uint64_t ino, int mode, off_t pos, off_t length,
@@ -475,7 +505,7 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
     for left in range(DRAIN_MAX, 0, -1):
         idle = process(se, taken)
         now_ns = monotonic_ns()
-        if held_count >= hold_limit or now_ns > send_ns:
+        if held_count >= hold_limit or not idle or now_ns > send_ns:
             send_held(se)
         if left == 1 or not taken_here or fuse_session_exited(se) or now_ns > end_ns:
             break
@@ -489,7 +519,9 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
             if fuse_session_receive_buf(se, &drain_buf) <= 0:
                 break
         taken = &drain_buf
-        hold_limit = min(ready * 3 // 4, HELD_MAX)  # all of them would leave the client idle
+        # All that are ready would leave the client idle.  While a conversion is under way none is
+        # held: who goes first then is what is studied.
+        hold_limit = min(ready * 3 // 4, HELD_MAX) if idle else 0
         if not held_count:
             send_ns = now_ns + HELD_NS
         elif taken.size > HELD_BYTES_MAX:  # a write that takes its time

@@ -18,6 +18,7 @@ from fusefs.file_io import copy_range, read_pieces, write
 from fusefs.inode import Inode, OpenFile
 from fusefs.live.atime import Atime
 from fusefs.live.driver import Driver, ModelCoroutine
+from fusefs.steps import Buffer
 from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
 
 if TYPE_CHECKING:  # not compiled: see setup.py
@@ -91,7 +92,7 @@ class DataRequests:
         ino: int,
         fh: int,
         pos: int,
-        data: bytes,
+        data: Buffer,
         flags: int,
         writepage: bool,
     ) -> None:
@@ -101,7 +102,7 @@ class DataRequests:
         handle = self.handles[fh]
         file, node = handle.file, handle.node
         if file is None or node is None:
-            self.control.write(ino, data)
+            self.control.write(ino, bytes(data))
             request.reply_write(len(data))
             return
         self.health.check_writable()
@@ -110,7 +111,7 @@ class DataRequests:
         coroutine = write(self.fs, file, pos, data, direct=direct, sync=sync)
         self._start(request, ino, "write", coroutine, request.reply_write)
 
-    def _write_page(self, request: "Request", ino: int, pos: int, data: bytes) -> None:
+    def _write_page(self, request: "Request", ino: int, pos: int, data: Buffer) -> None:
         """The kernel's own writeback of a mapped page: through any handle or none.
 
         page_mkwrite() takes no privileges in Linux either.
