@@ -7,6 +7,7 @@ import resource
 import select
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -34,6 +35,30 @@ from fusefs.options import Options
 from fusefs.steps import delay, reach, read_image
 
 pytestmark = pytest.mark.mounted
+
+
+# -- requests that wait --------------------------------------------------------------
+
+
+def test_large_writes_that_wait_keep_their_bytes_while_others_arrive(mount: Callable[..., Mount]):
+    """The buffered ones wait for the direct one's lock, in the buffers that they came in.
+
+    Only those are at risk that were in the queue together, so it is done again and again.
+    """
+    m = mount(size="64m", jitter=0, conversion_delay="100ms")
+    length, count, path = 256 << 10, 20, m.path / "file"
+    with opened(path, os.O_RDWR | os.O_CREAT) as fd, ThreadPoolExecutor(count + 1) as pool:
+        for colour in range(10):
+            os.ftruncate(fd, 0)
+            os.ftruncate(fd, (count + 1) * length)
+            m.clear_trace()
+            converting = pool.submit(direct_write, path, b"d" * 4096, count * length)
+            eventually(lambda: "dio.write.submit" in m.trace(), "its data is submitted")
+            contents = [bytes([colour * 20 + i]) * length for i in range(count)]
+            written = pool.map(os.pwrite, [fd] * count, contents, range(0, count * length, length))
+            assert list(written) == [length] * count
+            assert converting.result() == 4096
+            assert [os.pread(fd, length, i * length) for i in range(count)] == contents
 
 
 # -- clients that die ----------------------------------------------------------------
@@ -78,7 +103,7 @@ for thread in range(8):
 
 def test_killed_waiter_leaves_its_lock_to_others(mount: Callable[..., Mount]):
     """A client that is killed while it waits for a file's lock takes nothing with it."""
-    m = mount(conversion_delay="300ms")
+    m = mount(conversion_delay="500ms")
     (m.path / "file").write_bytes(bytes(65536))
     os.truncate(m.path / "file", 1 << 20)
     write_direct = """
