@@ -83,7 +83,8 @@ class DataHandler(Protocol):
     ) -> None:
         """data stays as it is for as long as somebody has it.
 
-        writepage: the kernel writes back a mapped page; the handle may be anyone's."""
+        writepage: the kernel writes back a mapped page; the handle may be anyone's.
+        """
 
     def fallocate(self, request: Request, ino: int, mode: int, pos: int, length: int) -> None: ...
     def lseek(self, request: Request, ino: int, pos: int, whence: int) -> None: ...

@@ -20,10 +20,10 @@ cimport cython
 from cpython.buffer cimport PyBUF_CONTIG_RO, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.errno cimport EAGAIN, EINTR, EIO, errno
-from libc.stdint cimport int64_t, uint64_t
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport Py_REFCNT
+from libc.errno cimport EAGAIN, EINTR, EIO, errno
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from fusefs.live._libfuse cimport *
@@ -221,10 +221,10 @@ cdef void call(method, tuple args) noexcept:
     try:
         method(*args)
     except BaseException as error:
-        refuse(args[0], method, error)
+        refuse(args[0], method, error, args[1:])
 
 
-cdef void refuse(Request request, method, error) noexcept:
+cdef void refuse(Request request, method, error, tuple args) noexcept:
     """What a handler raises is its answer, if nothing was answered; the mount goes on."""
     try:
         if request is not None and isinstance(error, FsError):
@@ -232,7 +232,7 @@ cdef void refuse(Request request, method, error) noexcept:
             return
     except BaseException as second:
         error = second
-    log.error("a request failed: %s", method.__name__, exc_info=error)
+    log.error("a request failed: %s%s", method.__name__, args, exc_info=error)
 
 
 cdef void op_read(fuse_req_t req, uint64_t ino, size_t size, off_t pos, fuse_file_info *fi) noexcept:
@@ -240,7 +240,7 @@ cdef void op_read(fuse_req_t req, uint64_t ino, size_t size, off_t pos, fuse_fil
     try:
         data.read(request, ino, fi.fh, pos, size, fi.flags)
     except BaseException as error:
-        refuse(request, data.read, error)
+        refuse(request, data.read, error, (ino, fi.fh, pos, size))
 
 
 cdef void op_write(fuse_req_t req, uint64_t ino, const char *buf, size_t size, off_t pos,
@@ -256,7 +256,7 @@ cdef void op_write(fuse_req_t req, uint64_t ino, const char *buf, size_t size, o
             content = PyBytes_FromStringAndSize(buf, <Py_ssize_t> size)
         data.write(request, ino, fi.fh, pos, content, fi.flags, is_writepage(fi))
     except BaseException as error:
-        refuse(request, data.write, error)
+        refuse(request, data.write, error, (ino, fi.fh, pos, size))
     content = None
     if payload is not None and Py_REFCNT(payload) > 1:  # still in use: libfuse gets a new buffer
         payload.owned, drain_buf.mem = drain_buf.mem, NULL
@@ -293,7 +293,7 @@ cdef void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data *forget
         try:
             names.forget(forgets[i].ino, forgets[i].nlookup)
         except BaseException as error:
-            refuse(None, names.forget, error)
+            refuse(None, names.forget, error, (forgets[i].ino, forgets[i].nlookup))
     fuse_reply_none(req)
 
 

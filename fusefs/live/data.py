@@ -4,7 +4,8 @@
     fallocate, lseek, copy    what pyfuse3 does not have
 
 Units: pos, size and length are bytes in the file.
-Errors: every request is answered; FsError becomes its errno here.
+Errors: every request is answered: FsError with its errno, by the extension if it is raised here,
+by _start() if it is the model's.
 """
 
 import errno
