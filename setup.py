@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fusefs import compiled
 
-UNCOMPILED = {"__init__.py", "cli.py", "compiled.py"}
+UNCOMPILED = {"__init__.py", "compiled.py"}
 COMPILED = [
     *sorted(path.name for path in Path("fusefs").glob("*.py") if path.name not in UNCOMPILED),
     *(f"live/{name}.py" for name in ("atime", "data", "driver", "image_file", "trace")),

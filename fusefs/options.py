@@ -28,6 +28,9 @@ class Invalidate(Enum):
     BEFORE = "before"
 
 
+ATIME_OPTIONS = frozenset(("nodiratime", "strictatime"))
+"""When reading moves atime: the daemon's own, of which libfuse knows nothing."""
+
 SHOWN_LENGTH_MAX = 80
 """Of a value that is refused: it may be 4 KiB of anything, and goes into a log line."""
 

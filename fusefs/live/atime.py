@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # not compiled: see setup.py
     from fusefs.live.nodes import Node, NodeTable
 
-ATIME_OPTIONS = frozenset(("nodiratime", "strictatime"))
-"""Mount options of which libfuse knows nothing; the others go on to it as well."""
-
 RELATIME_AGE_NS = 24 * 3600 * 1_000_000_000
 
 

@@ -24,15 +24,15 @@ import trio
 from fusefs.errors import FsError
 from fusefs.file_io import commit_names, writeback_inode
 from fusefs.live import _lowlevel
-from fusefs.live.atime import ATIME_OPTIONS, Atime
+from fusefs.live.atime import Atime
 from fusefs.live.control import Control, LogRing
 from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
 from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
 from fusefs.live.trace import Trace
-from fusefs.live.volume import Volume, VolumeError, make_image, metadata_path
-from fusefs.options import Options
+from fusefs.live.volume import LOCK_WAIT_S, Volume, VolumeError, make_image, metadata_path
+from fusefs.options import ATIME_OPTIONS, Options
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +41,6 @@ MOUNTED = "mounted"
 
 COMMIT_LOOK_S = 1.0
 """How often the flusher looks at the commit interval."""
-
-LOCK_WAIT_S = 2.0
-"""How long a mount waits for the lock of an image whose daemon is just ending."""
 
 GC_THRESHOLDS = 10_000, 20, 20
 """Inodes and pages are many objects that live long, and few of ours are ever in a cycle."""

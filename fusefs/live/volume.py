@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 DEFAULT_SIZE = 1 << 30
 DEFAULT_BLOCK_SIZE = 1024
 
+LOCK_WAIT_S = 2.0
+"""How long a command waits for the lock of an image whose daemon is just ending."""
+
 FORGET_WAIT_S = 0.1
 """How long a write on a full image waits until the kernel has forgotten what was unlinked."""
 

@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusefs.chunk import CHUNK_BLOCKS, Chunk
-from fusefs.cli import UsageError, split_options
+from fusefs.commands.errors import UsageError
+from fusefs.commands.mount_options import split_options
 from fusefs.live.fsck import CLEAN, LEFT, NOT_CHECKED, REPAIRED, fsck
 from fusefs.live.image_file import MAGIC, ImageError, ImageFile, Superblock
 from fusefs.live.metadata import Attributes

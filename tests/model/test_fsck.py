@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fusefs.cli import main
+from fusefs.commands.main import main
 from fusefs.extents import CHUNK_BLOCKS, ExtentMap
 from fusefs.geometry import Geometry
 from fusefs.live.fsck import CLEAN, LEFT, NOT_CHECKED, REPAIRED
@@ -466,7 +466,7 @@ def test_what_cannot_be_checked_is_one_line(
     case: str,
     saying: str,
 ) -> None:
-    monkeypatch.setattr("fusefs.cli.LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr("fusefs.live.volume.LOCK_WAIT_S", 0.0)
     volume = None
     match case:
         case "mounted":

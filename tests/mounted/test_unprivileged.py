@@ -57,7 +57,8 @@ def run_as(user: int, *words: object) -> tuple[int, str]:
 BECOME = """
 import ctypes, os, sys
 sys.path.insert(0, sys.argv[1])
-import fusefs.cli
+import fusefs.live.daemon  # what commands import when they run
+from fusefs.commands.main import main
 user, umask = int(sys.argv[2]), int(sys.argv[3])
 os.setgroups([])
 os.setresgid(user, user, user)
@@ -65,7 +66,7 @@ os.setresuid(user, user, user)
 ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE, as after an exec
 if umask >= 0:
     os.umask(umask)
-sys.exit(fusefs.cli.main(sys.argv[4:]))
+sys.exit(main(sys.argv[4:]))
 """
 """mount_tool.py as a user who could not read this Python, or these files."""
 

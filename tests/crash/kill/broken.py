@@ -11,7 +11,8 @@ freed-too-early     a freed block may be used again before the commit that freed
 import sys
 from collections.abc import Callable
 
-from fusefs import cli, file_io
+from fusefs import file_io
+from fusefs.commands.main import main
 from fusefs.live.metadata import Metadata
 from fusefs.live.nodes import NodeTable
 from fusefs.space import Space, mark_free
@@ -62,4 +63,4 @@ def freed_too_early() -> None:
 
 if __name__ == "__main__":
     FAULTS[sys.argv[1]]()
-    sys.exit(cli.main(sys.argv[2:]))
+    sys.exit(main(sys.argv[2:]))

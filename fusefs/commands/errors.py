@@ -1,0 +1,9 @@
+"""What ends a command: one line on stderr, and an exit status."""
+
+
+class UsageError(Exception):
+    """The command line is wrong; exit status 2."""
+
+
+class CommandError(Exception):
+    """The command failed; exit status 1."""

@@ -1,0 +1,34 @@
+"""explore: a few model tasks in every order, and which of them break a rule."""
+
+import argparse
+
+from fusefs.commands.mount_options import split_options
+from fusefs.options import OptionError, Options
+
+NAME = "explore"
+HELP = "try every order of a few tasks on one page"
+EPILOG = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "tasks",
+        nargs="*",
+        default=["write0", "write1", "read0"],
+        help="writeN, readN, dreadN, storeN, punchN or cut (write0 write1 read0)",
+    )
+    parser.add_argument("-o", action="append", default=[], metavar="invalidate=...", dest="options")
+    parser.add_argument(
+        "--replay", metavar="SCHEDULE", help="run one schedule, as a failure printed it"
+    )
+    parser.add_argument("--json", action="store_true")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from fusefs.explore.command import explore
+
+    ours, _, _ = split_options(arguments.options)
+    if set(ours) - {"invalidate"}:
+        raise OptionError("explore takes -o invalidate=before or after")
+    orders = [Options().with_all(ours).invalidate] if ours else None
+    return explore(arguments.tasks, orders, arguments.replay, as_json=arguments.json)
