@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "tasks",
         nargs="*",
-        default=["write0", "write1", "read0"],
-        help="writeN, readN, dreadN, storeN, punchN or cut (write0 write1 read0)",
+        default=["write0", "read0", "read1"],
+        help="writeN, readN, dreadN, storeN, punchN or cut (write0 read0 read1)",
     )
     parser.add_argument("-o", action="append", default=[], metavar="invalidate=...", dest="options")
     parser.add_argument(

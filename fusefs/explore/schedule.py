@@ -1,7 +1,9 @@
 """One run under a schedule, and all runs under every schedule.
 
-A schedule is a list of task numbers: which task's pending step is granted next.  Written
-as text, "0 0 1 0 2", it replays a failure exactly; see replay().
+A schedule is a list of task numbers: who goes next.  A task's first turn is its start, which
+is a choice like any other: a lock that is taken before the first step would else always be
+taken in the order of the tasks.  Each further turn grants its pending step, and runs it to the
+next one.  Written as text, "0 0 1 0 2", a schedule replays a failure exactly; see replay().
 
 The search is depth first and stateless: each run starts from a new world and replays the
 choices that lead to the next branch.  What a pass means: within the scenario, its tasks
@@ -49,7 +51,7 @@ class _Task:
 
     @property
     def enabled(self) -> bool:
-        """It can be granted its step: it has one, and does not wait for another task."""
+        """It can have a turn: it is to start, or has a step that waits for no other task."""
         if not self.started:
             return True
         step = self.step
@@ -62,7 +64,7 @@ class _Task:
 class Run:
     """What happened under one schedule.
 
-    choices has, for each grant, the tasks that could have gone and the one that did;
+    choices has, for each turn, the tasks that could have gone and the one that did;
     ladder the step names as (task, name); failure what check() said.
     """
 
@@ -82,18 +84,14 @@ class Run:
         return "\n".join(rows + ([self.failure] if self.failure else []))
 
 
-def run(scenario: Scenario, schedule: Sequence[int] = (), *, lazy_start: bool = False) -> Run:
+def run(scenario: Scenario, schedule: Sequence[int] = ()) -> Run:
     """Run a scenario under a schedule; where it ends, the lowest task goes first.
 
-    lazy_start makes the start of each task a choice too; else all are started in order,
-    up to their first step.  Deadlock if nobody can go on.
+    Deadlock if nobody can go on; ValueError if the schedule names a task that cannot.
     """
     tasks = [_Task(coroutine) for coroutine in scenario.tasks()]
     result = Run()
     try:
-        if not lazy_start:
-            for number, task in enumerate(tasks):
-                _grant(scenario.world, result, number, task)
         while not all(task.ended for task in tasks):
             enabled = [number for number, task in enumerate(tasks) if task.enabled]
             if not enabled:
@@ -114,7 +112,7 @@ def run(scenario: Scenario, schedule: Sequence[int] = (), *, lazy_start: bool = 
 
 
 def _grant(world: World, result: Run, number: int, task: _Task) -> None:
-    """Carry out a task's pending step, and let it run to the next."""
+    """A task's turn: start it, or carry out its pending step; then it runs to the next."""
     value: Any = None
     error: FsError | None = None
     if task.step is not None:
@@ -162,7 +160,6 @@ def search(
     *,
     schedules_max: int = SCHEDULES_MAX,
     stop_at_failure: bool = False,
-    lazy_start: bool = False,
 ) -> Search:
     """Run every schedule of a scenario, depth first."""
     found = Search()
@@ -171,7 +168,7 @@ def search(
         if found.schedule_count == schedules_max:
             found.complete = False
             break
-        result = run(make(), schedule, lazy_start=lazy_start)
+        result = run(make(), schedule)
         found.schedule_count += 1
         if result.failure is not None:
             found.failure_count += 1
@@ -193,6 +190,6 @@ def _next_schedule(result: Run) -> list[int] | None:
     return None
 
 
-def replay(make: Callable[[], Scenario], text: str, *, lazy_start: bool = False) -> Run:
+def replay(make: Callable[[], Scenario], text: str) -> Run:
     """Run the schedule that a failure printed."""
-    return run(make(), [int(word) for word in text.split()], lazy_start=lazy_start)
+    return run(make(), [int(word) for word in text.split()])

@@ -70,7 +70,7 @@ def test_compiled_and_interpreted_model_have_the_same_interleavings(package):
     interpreted_run = run(package, FUSEFS_PURE="1")
     assert (compiled_run[0], interpreted_run[0]) == (COMPILED, INTERPRETED)
     assert compiled_run[1] == interpreted_run[1]
-    assert compiled_run[1]["before"]["failures"] == 2
+    assert compiled_run[1]["before"]["failures"] == 10
 
 
 def test_edited_source_counts_at_once(package):
