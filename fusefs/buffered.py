@@ -277,9 +277,12 @@ async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview)
                 page = await _lock_or_insert(fs, inode, index)
             pages.append(page)
         length = await begin_buffered(fs, inode, pos, len(data))
-        if (pos | length) % geometry.block_size:
+        if (pos | length) % geometry.block_size and (
+            missing := _missing_edges(fs, pages, pos, pos + length)
+        ):
             try:
-                await _fill_edges(fs, inode, pages, pos, pos + length)
+                for page, block in missing:
+                    await fill_block(fs, inode, page, block, "buffered.write.fill")
             except FsError:
                 _release_unused(fs, inode, pages, pos, pos + length)
                 raise
@@ -327,14 +330,20 @@ def _release_unused(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, e
                 free_blocks(fs, inode, block, block + 1)
 
 
-async def _fill_edges(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, end: int) -> None:
-    """Have the partly covered first and last block uptodate before they are written into."""
-    size = fs.geometry.block_size
-    edges = {edge // size for edge in (pos, end) if edge % size}
-    first_index = pages[0].index
-    for block in sorted(edges):
-        page = pages[block * size // fs.geometry.page_size - first_index]
-        await fill_block(fs, inode, page, block, "buffered.write.fill")
+def _missing_edges(fs: Filesystem, pages: list[Page], pos: int, end: int) -> list[tuple[Page, int]]:
+    """The partly covered first and last block, unless they are uptodate: to be filled first.
+
+    Of a small write both may be one, which is uptodate but for the first write into it.
+    """
+    size, per_page = fs.geometry.block_size, fs.geometry.blocks_per_page
+    missing: list[tuple[Page, int]] = []
+    for edge in (pos, end):
+        block, inside = divmod(edge, size)
+        if inside and not (missing and missing[0][1] == block):
+            page = pages[block // per_page - pages[0].index]
+            if not page.blocks_uptodate >> block % per_page & 1:
+                missing.append((page, block))
+    return missing
 
 
 async def fill_block(fs: Filesystem, inode: Inode, page: Page, block: int, name: str) -> None:

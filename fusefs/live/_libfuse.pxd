@@ -48,7 +48,7 @@ cdef extern from *:
         uint32_t opcode
     cdef struct fuse_file_info:
         int flags
-        unsigned direct_io
+        unsigned direct_io, keep_cache, cache_readdir
         uint64_t fh
     cdef struct fuse_forget_data:
         uint64_t ino, nlookup

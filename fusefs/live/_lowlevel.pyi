@@ -47,6 +47,9 @@ class Request:
     def reply_open(self, fh: int, direct_io: bool) -> None:
         """Answer with a handle; direct_io: the kernel's page cache stays out of the way."""
 
+    def reply_opendir(self, fh: int, cached: bool) -> None:
+        """Answer with a directory's handle; cached: the kernel may list it by itself next time."""
+
     def reply_create(self, shown: Shown, fh: int) -> None:
         """Both: reply_entry() and reply_open(), with direct_io."""
 

@@ -121,6 +121,12 @@ cdef class Request:
         req, parallel_wanted = self.taken(), direct_io
         fuse_reply_open(req, &fi)
 
+    def reply_opendir(self, uint64_t fh, bint cached):
+        cdef fuse_file_info fi
+        fill_open(&fi, fh, False)
+        fi.cache_readdir = fi.keep_cache = cached
+        fuse_reply_open(self.taken(), &fi)
+
     def reply_create(self, tuple shown, uint64_t fh):
         global parallel_wanted
         cdef fuse_entry_param entry

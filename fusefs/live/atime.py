@@ -28,14 +28,18 @@ class Atime:
 
     def touch(self, node: "Node", now_ns: int) -> None:
         """Somebody reads it: touch_atime()."""
+        if self.moves(node, now_ns):
+            node.atime_ns = now_ns
+            self._nodes.mark_changed(node)
+
+    def moves(self, node: "Node", now_ns: int) -> bool:
+        """Whether a read now would move it: atime_needs_update()."""
         if self._never or (self._never_of_directories and node.is_directory):
-            return
+            return False
         atime = node.atime_ns
-        if (
+        return (
             self._always
             or atime <= node.mtime_ns
             or atime <= node.ctime_ns
             or now_ns - atime > RELATIME_AGE_NS
-        ) and not self._nodes.metadata.health.failure:  # else nothing can be stored any more
-            node.atime_ns = now_ns
-            self._nodes.mark_changed(node)
+        ) and not self._nodes.metadata.health.failure  # else nothing can be stored any more

@@ -22,6 +22,7 @@ CONTROL_PREFERRED_SIZE = 4096
 
 
 def node_attributes(node: Node, page_size: int) -> Shown:
+    inode = node.inode
     return (
         node.ino,
         node.mode,
@@ -29,13 +30,13 @@ def node_attributes(node: Node, page_size: int) -> Shown:
         node.uid,
         node.gid,
         node.rdev,
-        node.size,
-        node.blocks_512,
+        node.size if inode is None else inode.size,
+        0 if inode is None else node.blocks_512,
         page_size,
         node.atime_ns,
         node.mtime_ns,
         node.ctime_ns,
-        NAME_TIMEOUT_S if node.inode is None else 0.0,
+        NAME_TIMEOUT_S if inode is None else 0.0,
         NAME_TIMEOUT_S,
     )
 

@@ -84,7 +84,7 @@ class Namespace(XattrTable):
 
     def load(self, parent: int, entries: list[Entry]) -> None:
         """Take into memory what all these names lead to, with one query; FsError(EIO)."""
-        if all(entry.ino in self.nodes for entry in entries):
+        if {entry.ino for entry in entries} <= self.nodes.keys():
             return
         for attributes in self.metadata.load_named(parent, entries[0].cookie, entries[-1].cookie):
             if attributes.nlink and attributes.ino not in self.nodes:

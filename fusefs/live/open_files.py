@@ -18,6 +18,7 @@ from fusefs.live.attributes import Shown, control_attributes, node_attributes
 from fusefs.live.control import Control
 from fusefs.live.data import DataRequests, Handle
 from fusefs.live.driver import Driver
+from fusefs.live.metadata_file import DOT_COOKIES
 from fusefs.live.namespace import Node
 from fusefs.live.volume import Volume
 from fusefs.truncate import truncate
@@ -131,12 +132,17 @@ class OpenFiles:
     # -- directories -----------------------------------------------------------------
 
     def opendir(self, request: Request, ino: int) -> None:
-        if not self.control.owns(ino):
-            node = self.names.node(ino)
-            if not node.is_directory:
-                raise FsError(errno.ENOTDIR)
-            node.opens += 1
-        request.reply_open(ino, False)
+        """The kernel keeps a listing until a name changes, and then asks again; only it changes
+        names.  A reader whose atime moves is seen here, so its listing is not the kept one.
+        """
+        if self.control.owns(ino):
+            request.reply_opendir(ino, False)
+            return
+        node = self.names.node(ino)
+        if not node.is_directory:
+            raise FsError(errno.ENOTDIR)
+        node.opens += 1
+        request.reply_opendir(ino, not self.data.atime.moves(node, time.time_ns()))
 
     def readdir(self, request: Listing, fh: int, cookie: int, size: int) -> None:
         """readdirplus: names with attributes, each of which is a lookup for the kernel."""
@@ -156,17 +162,17 @@ class OpenFiles:
 
     def _fill(self, request: Listing, ino: int, cookie: int, limit: int, given: list[Node]) -> None:
         """Add entries, limit at a time, until there is no more room or no more entry."""
-        there_is_more = True
+        nodes, there_is_more = self.names.nodes, True
         while there_is_more:
             entries = self.names.entries(ino, cookie, limit)
             self.names.load(ino, entries)
             for position, (cookie, name, entry_ino) in enumerate(entries):
-                node = self.names.node(entry_ino)
-                if not request.add(name, self.attributes(node), cookie):
+                node = nodes.get(entry_ino) or self.names.node(entry_ino)
+                if not request.add(name, node_attributes(node, self._page_size), cookie):
                     for entry in entries[position:]:
                         self.released(self.names.node(entry.ino))
                     return
-                if name not in (b".", b".."):
+                if cookie > DOT_COOKIES:
                     node.lookups += 1  # at once: another of its names may find no room
                     given.append(node)
             there_is_more = len(entries) == limit

@@ -6,6 +6,7 @@ Errors: FsError(EIO) for a value that cannot be right.
 
 import errno
 import stat
+from operator import lt
 from typing import Any, NamedTuple
 
 from fusefs.errors import FsError
@@ -18,6 +19,8 @@ ID_MAX = (1 << 32) - 1
 """The largest uid, gid, device number and link count that struct stat holds."""
 
 NAME_LENGTH_MAX = 255
+
+DOTS = frozenset([b".", b".."])
 
 FILE_TYPES = frozenset(
     [
@@ -102,12 +105,20 @@ def as_bytes(value: object) -> bytes:
 
 def as_entries(rows: list[tuple[Any, ...]], after_cookie: int) -> list[Entry]:
     """Names in a directory: the kernel takes no other, and a reader must come to an end."""
-    for cookie, name, ino in rows:
-        if type(cookie) is not int or type(name) is not bytes or type(ino) is not int:
-            raise FsError(errno.EIO)
-        if cookie <= after_cookie or not 0 < len(name) <= NAME_LENGTH_MAX:
-            raise FsError(errno.EIO)
-        if name in (b".", b"..") or b"/" in name or b"\0" in name:
-            raise FsError(errno.EIO)
-        after_cookie = cookie
+    if not rows:
+        return []
+    cookies, names, inos = zip(*rows, strict=True)
+    if set(map(type, cookies + inos)) != {int} or set(map(type, names)) != {bytes}:
+        raise FsError(errno.EIO)
+    if not all(map(lt, (after_cookie, *cookies), cookies)):
+        raise FsError(errno.EIO)
+    lengths = set(map(len, names))
+    together = b"/".join(names)
+    if (
+        not 0 < min(lengths) <= max(lengths) <= NAME_LENGTH_MAX
+        or together.count(b"/") >= len(names)
+        or together.count(b"\0")
+        or not DOTS.isdisjoint(names)
+    ):
+        raise FsError(errno.EIO)
     return [Entry._make(row) for row in rows]

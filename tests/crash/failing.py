@@ -208,6 +208,9 @@ class Reply:
     def reply_open(self, fh: int, direct_io: bool) -> None:
         self._answer(0, fh)
 
+    def reply_opendir(self, fh: int, cached: bool) -> None:
+        self._answer(0, cached)
+
     def reply_create(self, shown: Shown, fh: int) -> None:
         self._answer(0, (shown, fh))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from crash.failing import Daemon
 
+from fusefs.live.atime import Atime
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.volume import make_image
 from fusefs.options import Options
@@ -108,3 +109,19 @@ async def test_attributes_that_are_none_stay(tmp_path: Path):
         assert changed[3:5] == (5, 6)
         assert changed[6] == 7
         assert changed[9:11] == (-(10**18), (1 << 63) - 1)
+
+
+async def test_kernel_keeps_a_listing_unless_reading_it_moves_atime(tmp_path: Path):
+    """Nobody sees who reads a listing that is kept, so relatime decides when it is opened."""
+    async with daemon_on(tmp_path) as daemon:
+        daemon.data.atime = Atime(daemon.volume.namespace, [])
+        kept = []
+        for _ in range(2):
+            await made(daemon, b"%d" % len(kept))
+            for _ in range(3):
+                kept.append(await daemon.ask_here(daemon.names.opendir, ROOT_INO))
+                await daemon.list(0, 100)
+                root = daemon.volume.namespace.node(ROOT_INO)
+                assert root.atime_ns > root.mtime_ns
+                await daemon.ask_here(daemon.names.releasedir, ROOT_INO)
+        assert kept == [False, True, True] * 2

@@ -3,7 +3,7 @@
     run, as_nobody, python     a process with a timeout; its output
     need                       skip (fail in CI) when a program is missing
     direct_write, direct_read  through an O_DIRECT descriptor, with an aligned buffer
-    fallocate, renameat2       by their system calls
+    fallocate, renameat2, give_name       by their system calls
     fails_with                 the errno that a call must give
     eventually                 for what the kernel tells the daemon later: FORGET, RELEASE
     has_ended                  is a daemon gone?
@@ -39,6 +39,7 @@ RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
 
 AT_FDCWD = -100
+AT_SYMLINK_FOLLOW = 0x400
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
 
@@ -195,6 +196,13 @@ def fallocate(path: Path, mode: int, pos: int, length: int) -> None:
 def renameat2(source: Path, target: Path, flags: int) -> None:
     if _libc.renameat2(AT_FDCWD, bytes(source), AT_FDCWD, bytes(target), flags):
         raise os_error(source)
+
+
+def give_name(fd: int, path: Path) -> None:
+    """linkat(2), as open(2) describes it for O_TMPFILE."""
+    source = f"/proc/self/fd/{fd}".encode()
+    if _libc.linkat(AT_FDCWD, source, AT_FDCWD, bytes(path), AT_SYMLINK_FOLLOW):
+        raise os_error(path)
 
 
 def os_error(path: Path) -> OSError:

@@ -5,13 +5,22 @@ import errno
 import fcntl
 import os
 import random
+import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from mounted.clients import all_succeed, fails_with, opened, python
+from mounted.clients import (
+    RENAME_EXCHANGE,
+    all_succeed,
+    fails_with,
+    give_name,
+    opened,
+    python,
+    renameat2,
+)
 
 pytestmark = pytest.mark.mounted
 
@@ -141,6 +150,63 @@ for number in range(600):
         assert set(names) == stable
         listings += 1
     all_succeed(clients)
+
+
+def listed(directory: Path) -> set[tuple[str, int, bool]]:
+    """Names, inodes and kinds, as the listing has them: no name is asked for."""
+    with os.scandir(directory) as entries:
+        return {(each.name, each.inode(), each.is_dir(follow_symlinks=False)) for each in entries}
+
+
+def make_without_a_name_first(top: Path) -> None:
+    with opened(top, os.O_TMPFILE | os.O_RDWR) as fd:
+        give_name(fd, top / "new")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "create": lambda top: (top / "new").touch(),
+    "mkdir": lambda top: (top / "new").mkdir(),
+    "mknod": lambda top: os.mkfifo(top / "new"),
+    "symlink": lambda top: (top / "new").symlink_to("file"),
+    "link": lambda top: (top / "new").hardlink_to(top / "file"),
+    "O_TMPFILE": make_without_a_name_first,
+    "unlink": lambda top: (top / "file").unlink(),
+    "rmdir": lambda top: (top / "empty").rmdir(),
+    "rename": lambda top: (top / "file").rename(top / "new"),
+    "rename-over": lambda top: (top / "file").rename(top / "other"),
+    "rename-in": lambda top: (top / "dir/inner").rename(top / "new"),
+    "rename-out": lambda top: (top / "file").rename(top / "dir/new"),
+    "exchange": lambda top: renameat2(top / "file", top / "empty", RENAME_EXCHANGE),
+    "exchange-across": lambda top: renameat2(top / "file", top / "dir/deep", RENAME_EXCHANGE),
+}
+
+
+def found(directory: Path) -> set[tuple[str, int, bool]]:
+    """The same, asked for name by name."""
+    names = ("file", "other", "empty", "dir", "new", "inner", "deep")
+    there = [path for path in map(directory.joinpath, names) if os.path.lexists(path)]
+    return {(path.name, path.lstat().st_ino, stat.S_ISDIR(path.lstat().st_mode)) for path in there}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_change_of_names_ends_the_listing_that_the_kernel_keeps(top: Path, change: str):
+    """For whoever lists anew, and for whoever rewinds."""
+    for name in ("file", "other"):
+        (top / name).touch()
+    for name in ("empty", "dir", "dir/deep"):
+        (top / name).mkdir()
+    (top / "dir/inner").touch()
+    with listing(top) as stream:
+        for directory in (top, top / "dir") * 3:
+            assert listed(directory) == found(directory)
+        assert len(list(stream)) == 6  # with '.' and '..'
+        before = listed(top)
+        CHANGES[change](top)
+        for directory in (top, top / "dir"):
+            assert listed(directory) == found(directory)
+        assert listed(top) != before
+        stream.rewind()
+        assert {*stream} - {".", ".."} == {name for name, *_ in found(top)}
 
 
 # -- locks ---------------------------------------------------------------------------

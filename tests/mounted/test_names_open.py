@@ -7,12 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounted.clients import AT_FDCWD, eventually, fails_with, needs_root, opened, os_error
+from mounted.clients import (
+    AT_FDCWD,
+    eventually,
+    fails_with,
+    give_name,
+    needs_root,
+    opened,
+    os_error,
+)
 from mounted.mounting import Mount
 
 pytestmark = pytest.mark.mounted
 
-AT_SYMLINK_FOLLOW = 0x400
 HANDLE_BYTES_MAX = 128
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -26,13 +33,6 @@ class Handle(ctypes.Structure):
         ("kind", ctypes.c_int),
         ("bytes", ctypes.c_ubyte * HANDLE_BYTES_MAX),
     ]
-
-
-def give_name(fd: int, path: Path) -> None:
-    """linkat(2), as open(2) describes it for O_TMPFILE."""
-    source = f"/proc/self/fd/{fd}".encode()
-    if _libc.linkat(AT_FDCWD, source, AT_FDCWD, bytes(path), AT_SYMLINK_FOLLOW):
-        raise os_error(path)
 
 
 def handle_of(path: Path) -> Handle:
