@@ -281,7 +281,7 @@ async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview)
             missing := _missing_edges(fs, pages, pos, pos + length)
         ):
             try:
-                for page, block in missing:
+                for block, page in missing.items():
                     await fill_block(fs, inode, page, block, "buffered.write.fill")
             except FsError:
                 _release_unused(fs, inode, pages, pos, pos + length)
@@ -330,19 +330,16 @@ def _release_unused(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, e
                 free_blocks(fs, inode, block, block + 1)
 
 
-def _missing_edges(fs: Filesystem, pages: list[Page], pos: int, end: int) -> list[tuple[Page, int]]:
-    """The partly covered first and last block, unless they are uptodate: to be filled first.
-
-    Of a small write both may be one, which is uptodate but for the first write into it.
-    """
+def _missing_edges(fs: Filesystem, pages: list[Page], pos: int, end: int) -> dict[int, Page]:
+    """The partly covered first and last block, if they must be filled first, and their pages."""
     size, per_page = fs.geometry.block_size, fs.geometry.blocks_per_page
-    missing: list[tuple[Page, int]] = []
+    missing = {}
     for edge in (pos, end):
-        block, inside = divmod(edge, size)
-        if inside and not (missing and missing[0][1] == block):
+        block = edge // size
+        if edge % size:
             page = pages[block // per_page - pages[0].index]
             if not page.blocks_uptodate >> block % per_page & 1:
-                missing.append((page, block))
+                missing[block] = page
     return missing
 
 
