@@ -277,15 +277,12 @@ async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview)
                 page = await _lock_or_insert(fs, inode, index)
             pages.append(page)
         length = await begin_buffered(fs, inode, pos, len(data))
-        if (pos | length) % geometry.block_size and (
-            missing := _missing_edges(fs, pages, pos, pos + length)
-        ):
-            try:
-                for block, page in missing.items():
-                    await fill_block(fs, inode, page, block, "buffered.write.fill")
-            except FsError:
-                _release_unused(fs, inode, pages, pos, pos + length)
-                raise
+        try:
+            for block, page in _missing_edges(fs, pages, pos, pos + length).items():
+                await fill_block(fs, inode, page, block, "buffered.write.fill")
+        except FsError:
+            _release_unused(fs, inode, pages, pos, pos + length)
+            raise
         await reach("buffered.write.copy", pos, length)
         at = 0
         for page in pages[: -(-(pos + length) // page_size) - first]:
