@@ -21,7 +21,7 @@ from fusefs.steps import commit, load_map
 ALLOCATION_PAGES_MAX = 1024
 """Pages that one direct allocation may cover, as in xfs_direct_write_iomap_begin()."""
 
-FREE_COST_MAX = 4096
+FREE_COST_MAX = 2048
 FREE_COST_CHUNK = 64
 """Runs that are freed in one piece, and how many of them a chunk costs: a few milliseconds."""
 

@@ -18,6 +18,7 @@ Invariants:
 """
 
 import errno
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 
 from bitarray import bitarray
@@ -128,8 +129,12 @@ class Space:
     # -- the commit --------------------------------------------------------------------
 
     def begin_commit(self) -> None:
-        """What was freed until now is part of the commit that starts here."""
-        self.committing += self.freed
+        """What was freed until now is part of the commit that starts here.
+
+        Neighbours become one run, as whoever marks them, or punches them out of the image,
+        takes time for each run: of a file in many pieces most lie side by side.
+        """
+        self.committing = _merged(self.committing + self.freed)
         self.freed = []
         for first, count in self.committing:
             self.groups_committing.update(
@@ -142,8 +147,14 @@ class Space:
         """A group as stored by the commit under way: used, less what the commit frees."""
         bits = self._group(number).copy()
         if number in self.groups_committing:
-            mark_free(self.committing, {number: bits})
+            mark_free(self._committing_in(number), {number: bits})
         return bits.tobytes()
+
+    def _committing_in(self, number: int) -> list[tuple[int, int]]:
+        """The runs of the commit under way that lie in a group, at least in part."""
+        first = bisect_right(self.committing, (number * GROUP_BLOCKS, 0))
+        end = bisect_left(self.committing, ((number + 1) * GROUP_BLOCKS, 0))
+        return self.committing[max(first - 1, 0) : end]
 
     def encode_full(self, row: int) -> bytes:
         """GROUP_BLOCKS bits of groups_full as stored by the commit under way."""
@@ -234,6 +245,20 @@ def decode_group(number: int, used: bytes, block_count: int) -> bitarray:
     if len(bits) != GROUP_BLOCKS or size <= 0 or bits.find(1, size) >= 0:
         raise ValueError(f"allocation group {number} is damaged")
     return bits
+
+
+def _merged(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Disjoint runs in ascending order, those that touch as one."""
+    merged: list[tuple[int, int]] = []
+    start, end = 0, -1
+    for first, count in sorted(runs):
+        if first == end:
+            merged.pop()
+        else:
+            start = first
+        end = first + count
+        merged.append((start, end - start))
+    return merged
 
 
 def mark_free(runs: Iterable[tuple[int, int]], groups: dict[int, bitarray]) -> None:

@@ -24,6 +24,9 @@ MAGIC = b"fusefs image\n\0\0\0"
 FORMAT_VERSION = 1
 _LAYOUT = struct.Struct("<16sII16sIQ")  # magic, version, length, uuid, block_size, block_count
 
+PUNCH_LENGTH_MAX = 16 << 20
+"""Bytes that are punched out of the image at a time: a millisecond, if they are cached."""
+
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -194,11 +197,17 @@ class ImageFile:
         os.fdatasync(self._fd)
 
     def punch(self, runs: Iterable[tuple[int, int]]) -> None:
-        """Give freed runs (first block, count) back to the host, where it can take them."""
+        """Give freed runs (first block, count) back to the host, where it can take them.
+
+        The host lets nobody read or write its file meanwhile, so a long run goes in pieces.
+        """
         size = self.superblock.block_size
         for first, count in runs:
-            if _libc.fallocate(self._fd, _PUNCH_HOLE_KEEP_SIZE, first * size, count * size):
-                return  # only a sparser image is lost
+            end = (first + count) * size
+            for addr in range(first * size, end, PUNCH_LENGTH_MAX):
+                length = min(end - addr, PUNCH_LENGTH_MAX)
+                if _libc.fallocate(self._fd, _PUNCH_HOLE_KEEP_SIZE, addr, length):
+                    return  # only a sparser image is lost
 
     def close(self) -> None:
         os.close(self._fd)

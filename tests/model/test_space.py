@@ -113,6 +113,29 @@ def test_commit_stores_as_free_what_it_frees_and_only_that():
     assert again.allocate(1) == (1, 1)
 
 
+def test_commit_frees_neighbours_as_one_run():
+    """A file in many pieces, freed from its end, is punched out of the image in few calls."""
+    space = Space(64)
+    space.allocate(60)
+    space.free([(40, 2), (7, 1)])
+    space.begin_commit()
+    space.free((block, 1) for block in (39, 5, 8, 6, 50))
+    space.begin_commit()
+    assert space.end_commit() == [(5, 4), (39, 3), (50, 1)]
+
+
+def test_commit_stores_a_freed_run_in_both_groups_that_it_lies_in():
+    """(S2)"""
+    space = Space(3 * GROUP_BLOCKS)
+    for first in (GROUP_BLOCKS - 4, GROUP_BLOCKS):
+        space.allocate(4, goal=first)
+    space.free([(GROUP_BLOCKS, 3), (GROUP_BLOCKS - 3, 3), (GROUP_BLOCKS - 4, 1)])
+    space.begin_commit()
+    assert space.committing == [(GROUP_BLOCKS - 4, 7)]
+    groups = [decode_group(n, space.encode(n), 3 * GROUP_BLOCKS) for n in range(3)]
+    assert [list(group.search(1)) for group in groups] == [[0], [3], []]
+
+
 # -- where -------------------------------------------------------------------------------
 
 
@@ -375,7 +398,8 @@ def test_every_sequence_keeps_both_rules(steps):
             space.begin_commit()
             committing, freed = committing | freed, set()
         elif kind == "end":
-            assert {block for block, _ in space.end_commit()} == committing
+            runs = space.end_commit()
+            assert {b for first, count in runs for b in range(first, first + count)} == committing
             free, committing = free | committing, set()
         assert (space.free_count, space.reserved_count) == (len(free), reserved)
         assert space.reserved_count <= space.free_count, "(S1)"

@@ -130,8 +130,8 @@ def shortage(world: World) -> None:
 
 def long_changes(_: World) -> None:
     """Of more runs than are freed in one piece."""
-    world = World(block_size=BLOCK, page_size=PAGE, block_count=4 * FREE_COST_MAX)
-    file = file_in_pieces(world, 3 * FREE_COST_MAX)
+    world = World(block_size=BLOCK, page_size=PAGE, block_count=8 * FREE_COST_MAX)
+    file = file_in_pieces(world, 6 * FREE_COST_MAX)
     size = file.inode.size
     run(world, fallocate(world.fs, file.inode, 0x3, size // 2, size // 2))
     run(world, truncate(world.fs, file.inode, 0))
