@@ -90,6 +90,7 @@ setup(
         Extension(
             "fusefs.live._lowlevel",
             ["fusefs/live/_lowlevel.pyx"],
+            depends=["fusefs/live/_libfuse.pxd", "fusefs/live/_replies.pxi"],
             extra_compile_args=[
                 *pkg_config("--cflags"),
                 "-O2",

@@ -20,11 +20,22 @@ cdef extern from *:
     #include <sys/uio.h>
     #include <fuse_lowlevel.h>
     #include <linux/fuse.h>
-    #define FOPEN_PARALLEL (1u << 6)           /* four names that older headers lack */
-    #define DIRECT_IO_ALLOW_MMAP_2 (1u << 4)   /* bit 36: bit 4 of flags2 */
+    /* Names that older headers of the kernel or of libfuse lack. */
+    #define OPEN_DIRECT (1u << 0 | 1u << 6)    /* FOPEN_DIRECT_IO, _PARALLEL_DIRECT_WRITES:
+        without the latter the kernel holds the inode's lock over each direct write */
+    #define OPEN_CACHED_DIR (1u << 1 | 1u << 3)    /* FOPEN_KEEP_CACHE, _CACHE_DIR */
+    #define DIRECT_IO_ALLOW_MMAP (1u << 28)    /* libfuse's flag for it, from 3.17 on */
+    #define VERSION_WITH_MMAP 317
+    #define DIRECT_IO_ALLOW_MMAP_2 (1u << 4)   /* the kernel's: bit 36, bit 4 of flags2 */
     #define INIT_EXT (1u << 30)
     #define OPCODE_TMPFILE 51
+    #define ERROR_END 512                      /* the kernel takes no larger errno */
     typedef void *op;
+    struct device_io {                         /* how struct fuse_custom_io begins */
+        ssize_t (*writev)(int, struct iovec *, int, void *);
+        ssize_t (*read)(int, void *, size_t, void *);
+        void *splice_receive, *splice_send, *clone_fd;
+    };
     typedef struct stat stat_t;
     /* The symbols are libfuse's; the C names are not, as headers may define those inline. */
     struct fuse_session *our_new(struct fuse_args *, const void *, size_t, void *)
@@ -32,10 +43,11 @@ cdef extern from *:
     struct fuse_session *our_new_versioned(struct fuse_args *, const void *, size_t, void *, void *)
         __asm__("fuse_session_new_versioned");
     int our_mount(struct fuse_session *, const char *) __asm__("fuse_session_mount");
+    int our_receive(struct fuse_session *, struct fuse_buf *)
+        __asm__("fuse_session_receive_buf");
     void our_process(struct fuse_session *, const struct fuse_buf *)
         __asm__("fuse_session_process_buf");
     static int is_writepage(const struct fuse_file_info *fi) { return fi->writepage != 0; }
-    static void set_errno(int error) { errno = error; }
     """
     ctypedef void *fuse_req_t
     ctypedef void *op
@@ -46,9 +58,28 @@ cdef extern from *:
         void *mem
     cdef struct fuse_in_header:
         uint32_t opcode
+        uint64_t unique
+    cdef struct fuse_out_header:
+        uint32_t len
+        int error
+        uint64_t unique
+    cdef struct fuse_attr:
+        uint64_t ino, size, blocks, atime, mtime, ctime
+        uint32_t atimensec, mtimensec, ctimensec, mode, nlink, uid, gid, rdev, blksize
+    cdef struct fuse_attr_out:
+        uint64_t attr_valid
+        uint32_t attr_valid_nsec
+        fuse_attr attr
+    cdef struct fuse_entry_out:
+        uint64_t nodeid, entry_valid, attr_valid
+        uint32_t entry_valid_nsec, attr_valid_nsec
+        fuse_attr attr
+    cdef struct fuse_write_out:
+        uint32_t size
+    cdef struct fuse_lseek_out:
+        uint64_t offset
     cdef struct fuse_file_info:
         int flags
-        unsigned direct_io, keep_cache, cache_readdir
         uint64_t fh
     cdef struct fuse_forget_data:
         uint64_t ino, nlookup
@@ -64,19 +95,20 @@ cdef extern from *:
         stat_t attr
         double attr_timeout, entry_timeout
     cdef struct fuse_conn_info:
-        unsigned max_background, congestion_threshold, want
+        unsigned max_background, congestion_threshold, capable, want
     cdef struct fuse_ctx:
         int pid
         unsigned uid, gid, umask
     cdef struct iovec:
         void *iov_base
         size_t iov_len
-    cdef struct fuse_custom_io:
+    cdef struct device_io:
         ssize_t (*writev)(int, iovec *, int, void *)
         ssize_t (*read)(int, void *, size_t, void *)
     cdef struct fuse_init_out:
         uint32_t flags, flags2
     cdef struct fuse_open_out:
+        uint64_t fh
         uint32_t open_flags
     cdef struct fuse_lowlevel_ops:
         op init, read, write, write_buf, fallocate, lseek, copy_file_range
@@ -94,32 +126,27 @@ cdef extern from *:
     void *RTLD_NEXT
     ssize_t writev(int, const iovec *, int)
     bint is_writepage(const fuse_file_info *)
-    void set_errno(int)
     const unsigned FUSE_CAP_DONT_MASK
     const uint32_t FUSE_CREATE, OPCODE_TMPFILE
     const int FUSE_SET_ATTR_MODE, FUSE_SET_ATTR_UID, FUSE_SET_ATTR_GID, FUSE_SET_ATTR_SIZE
     const int FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW
     const int FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW
-    const uint32_t FOPEN_PARALLEL, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT
+    const uint32_t OPEN_DIRECT, OPEN_CACHED_DIR
+    const uint32_t DIRECT_IO_ALLOW_MMAP, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT
+    const int VERSION_WITH_MMAP, ERROR_END
     const fuse_ctx *fuse_req_ctx(fuse_req_t)
-    int fuse_reply_err(fuse_req_t, int)
-    int fuse_reply_buf(fuse_req_t, const char *, size_t)
-    int fuse_reply_iov(fuse_req_t, const iovec *, int)
-    int fuse_reply_write(fuse_req_t, size_t)
-    int fuse_reply_lseek(fuse_req_t, off_t)
     void fuse_reply_none(fuse_req_t)
-    int fuse_reply_attr(fuse_req_t, const stat_t *, double)
-    int fuse_reply_entry(fuse_req_t, const fuse_entry_param *)
-    int fuse_reply_open(fuse_req_t, const fuse_file_info *)
-    int fuse_reply_create(fuse_req_t, const fuse_entry_param *, const fuse_file_info *)
     size_t fuse_add_direntry_plus(fuse_req_t, char *, size_t, const char *, const fuse_entry_param *, off_t)
     int fuse_session_fd(fuse_session *)
     int fuse_session_exited(fuse_session *)
-    int fuse_session_receive_buf(fuse_session *, fuse_buf *)
-    int fuse_session_custom_io(fuse_session *, const fuse_custom_io *, int)
+    void fuse_session_unmount(fuse_session *)
+    int fuse_version()
+    const char *fuse_pkgversion()
 
 ctypedef fuse_session *(*new_t)(fuse_args *, const void *, size_t, void *)
 ctypedef fuse_session *(*new_v_t)(fuse_args *, const void *, size_t, void *, void *)
 ctypedef int (*mount_t)(fuse_session *, const char *)
+ctypedef int (*custom_io_t)(fuse_session *, const device_io *, int)
+ctypedef int (*receive_t)(fuse_session *, fuse_buf *)
 ctypedef void (*process_t)(fuse_session *, const fuse_buf *)
 ctypedef void (*init_t)(void *, fuse_conn_info *)

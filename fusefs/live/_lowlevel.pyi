@@ -141,5 +141,11 @@ class NameHandler(Protocol):
 def install(data_handler: DataHandler, name_handler: NameHandler) -> None:
     """Send requests to these, from the next session on."""
 
+def missing() -> list[str]:
+    """Functions of the libfuse at hand that the extension calls and cannot find."""
+
+def libfuse_version() -> str:
+    """Of the library that is loaded, whatever the extension was built with."""
+
 def interposed() -> tuple[bool, bool]:
     """Whether fuse_session_new and fuse_session_mount were called through this module."""

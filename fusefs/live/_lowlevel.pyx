@@ -7,9 +7,12 @@ with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and call
 
     fuse_session_new             widens the table: frequent operations go to the handlers
                                  and takes the umask from the kernel: a default ACL replaces it
-    fuse_session_mount           every reply then passes reply_writev(), which may hold it
+    fuse_session_mount           makes /dev/fuse non-blocking, and leaves no mount if it fails
+    fuse_session_receive_buf     "nothing there" is then "try later" for pyfuse3, and no error
     fuse_session_process_buf     takes further requests while there are some, and O_TMPFILE
                                  for a create() of the name '/', which it is but for its number
+
+Replies to what comes to the handlers are written here, in the kernel's own form (_replies.pxi).
 
 No policy: each operation calls one method of a handler, data or names.  A Request is answered
 exactly once: an FsError that the method raises is answered with its errno, any other exception
@@ -47,14 +50,23 @@ cdef enum: HELD_MAX = 12, HELD_BYTES_MAX = 1 << 17  # replies that are held, and
 cdef int64_t HELD_NS = 200_000  # and how long
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
+cdef tuple NEEDED = (
+    b"fuse_session_mount", b"fuse_session_unmount", b"fuse_session_receive_buf",
+    b"fuse_session_process_buf", b"fuse_session_fd", b"fuse_session_exited", b"fuse_reply_none",
+    b"fuse_req_ctx", b"fuse_add_direntry_plus", b"fuse_version",
+)
+
 cdef object log = logging.getLogger(__name__)
 cdef object data = None, names = None  # the handlers
 cdef fuse_lowlevel_ops table
 cdef init_t pyfuse3_init
 cdef process_t real_process = NULL
+cdef receive_t real_receive = NULL
 cdef fuse_buf drain_buf
 cdef bint session_made = False, session_mounted = False, init_patched = False
-cdef bint parallel_wanted = False, taken_here = False
+cdef bint taken_here = False
+cdef int device = -1  # the session's /dev/fuse
+cdef uint64_t unique_now = 0  # the kernel's number of the request that is being processed
 cdef char held_bytes[HELD_BYTES_MAX]
 cdef size_t held_ends[HELD_MAX]
 cdef int held_count = 0, hold_limit = 0  # replies held, and how many may be
@@ -65,23 +77,24 @@ cdef class Request:
     """One request of the kernel, to be answered once by one of its methods."""
 
     cdef fuse_req_t req
+    cdef uint64_t unique
     cdef readonly int pid
     cdef readonly unsigned uid, gid, umask
 
     def reply_err(self, int error):
-        fuse_reply_err(self.taken(), error)
+        send(self, -error, NULL, 0)
 
     def reply_buf(self, data):
         cdef Py_buffer view
         PyObject_GetBuffer(data, &view, PyBUF_CONTIG_RO)
         try:
-            fuse_reply_buf(self.taken(), <const char *> view.buf, <size_t> view.len)
+            send(self, 0, view.buf, <size_t> view.len)
         finally:
             PyBuffer_Release(&view)
 
     def reply_pieces(self, list pieces):
         cdef Py_buffer views[PIECES_MAX]
-        cdef iovec iov[PIECES_MAX]
+        cdef iovec iov[PIECES_MAX + 1]
         cdef int count = 0
         if len(pieces) == 1:
             self.reply_buf(pieces[0])
@@ -91,50 +104,61 @@ cdef class Request:
         try:
             for piece in pieces:
                 PyObject_GetBuffer(piece, &views[count], PyBUF_CONTIG_RO)
-                iov[count] = iovec(views[count].buf, <size_t> views[count].len)
+                iov[count + 1] = iovec(views[count].buf, <size_t> views[count].len)
                 count += 1
-            fuse_reply_iov(self.taken(), iov, count)
+            send_iov(self, 0, iov, count + 1)
         finally:
             for i in range(count):
                 PyBuffer_Release(&views[i])
 
     def reply_write(self, size_t count):
-        fuse_reply_write(self.taken(), count)
+        cdef fuse_write_out out
+        memset(&out, 0, sizeof(out))
+        out.size = <uint32_t> count
+        send(self, 0, &out, sizeof(out))
 
     def reply_lseek(self, off_t pos):
-        fuse_reply_lseek(self.taken(), pos)
+        cdef fuse_lseek_out out
+        out.offset = <uint64_t> pos
+        send(self, 0, &out, sizeof(out))
 
     def reply_attr(self, tuple shown):
         cdef fuse_entry_param entry
+        cdef fuse_attr_out out
         fill(&entry, shown)
-        fuse_reply_attr(self.taken(), &entry.attr, entry.attr_timeout)
+        memset(&out, 0, sizeof(out))
+        out.attr_valid, out.attr_valid_nsec = whole(entry.attr_timeout), rest_ns(entry.attr_timeout)
+        show_attr(&out.attr, &entry.attr)
+        send(self, 0, &out, sizeof(out))
 
     def reply_entry(self, tuple shown):
         cdef fuse_entry_param entry
+        cdef fuse_entry_out out
         fill(&entry, shown)
-        fuse_reply_entry(self.taken(), &entry)
+        show_entry(&out, &entry)
+        send(self, 0, &out, sizeof(out))
 
     def reply_open(self, uint64_t fh, bint direct_io):
-        global parallel_wanted
-        cdef fuse_file_info fi
-        fill_open(&fi, fh, direct_io)
-        req, parallel_wanted = self.taken(), direct_io
-        fuse_reply_open(req, &fi)
+        cdef fuse_open_out out
+        show_open(&out, fh, OPEN_DIRECT if direct_io else 0)
+        send(self, 0, &out, sizeof(out))
 
     def reply_opendir(self, uint64_t fh, bint cached):
-        cdef fuse_file_info fi
-        fill_open(&fi, fh, False)
-        fi.cache_readdir = fi.keep_cache = cached
-        fuse_reply_open(self.taken(), &fi)
+        cdef fuse_open_out out
+        show_open(&out, fh, OPEN_CACHED_DIR if cached else 0)
+        send(self, 0, &out, sizeof(out))
 
     def reply_create(self, tuple shown, uint64_t fh):
-        global parallel_wanted
         cdef fuse_entry_param entry
-        cdef fuse_file_info fi
+        cdef fuse_entry_out entry_out
+        cdef fuse_open_out open_out
+        cdef iovec iov[3]
         fill(&entry, shown)
-        fill_open(&fi, fh, True)
-        req, parallel_wanted = self.taken(), True
-        fuse_reply_create(req, &entry, &fi)
+        show_entry(&entry_out, &entry)
+        show_open(&open_out, fh, OPEN_DIRECT)
+        iov[1] = iovec(&entry_out, sizeof(entry_out))
+        iov[2] = iovec(&open_out, sizeof(open_out))
+        send_iov(self, 0, iov, 3)
 
     cdef fuse_req_t taken(self) except NULL:
         req = self.req
@@ -145,7 +169,7 @@ cdef class Request:
 
     def __dealloc__(self):
         if self.req is not NULL:
-            fuse_reply_err(self.req, EIO)
+            send(self, -EIO, NULL, 0)
 
 
 cdef class Payload:
@@ -182,7 +206,7 @@ cdef class Listing(Request):
         return True
 
     def reply_entries(self):
-        fuse_reply_buf(self.taken(), self.buf, self.used)
+        send(self, 0, self.buf, self.used)
 
     def __dealloc__(self):
         PyMem_Free(self.buf)
@@ -203,16 +227,14 @@ cdef int fill(fuse_entry_param *entry, tuple shown) except -1:
     return 0
 
 
-cdef void fill_open(fuse_file_info *fi, uint64_t fh, bint direct_io) noexcept:
-    memset(fi, 0, sizeof(fi[0]))
-    fi.fh, fi.direct_io = fh, direct_io
+include "_replies.pxi"
 
 
 cdef Request accept(Request request, fuse_req_t req):
     """From here on the object owes the kernel an answer."""
     global taken_here
     taken_here = True
-    request.req = req
+    request.req, request.unique = req, unique_now
     ctx = fuse_req_ctx(req)
     request.pid, request.uid, request.gid, request.umask = ctx.pid, ctx.uid, ctx.gid, ctx.umask
     return request
@@ -382,7 +404,7 @@ cdef void op_releasedir(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexce
 
 cdef void op_init(void *userdata, fuse_conn_info *conn) noexcept:
     conn.max_background = conn.congestion_threshold = BACKGROUND_MAX
-    conn.want |= FUSE_CAP_DONT_MASK
+    conn.want |= (FUSE_CAP_DONT_MASK | DIRECT_IO_ALLOW_MMAP) & conn.capable
     pyfuse3_init(userdata, conn)
 
 
@@ -407,65 +429,18 @@ cdef const void *widen(const void *ops, size_t size) noexcept:
 
 
 cdef ssize_t device_read(int fd, void *buf, size_t size, void *userdata) noexcept:
-    """pyfuse3 takes EINTR for "try later", and any other error for the end."""
-    cdef ssize_t count = read(fd, buf, size)
-    if count < 0 and errno == EAGAIN:
-        set_errno(EINTR)
-    return count
+    return read(fd, buf, size)
 
 
-cdef ssize_t reply_writev(int fd, iovec *iov, int count, void *userdata) noexcept:
-    """Send or hold a reply, with the flags that libfuse cannot express."""
-    global init_patched, parallel_wanted
+cdef ssize_t device_writev(int fd, iovec *iov, int count, void *userdata) noexcept:
+    """Adds to the INIT reply, the first of all, what a libfuse before 3.17 cannot express."""
+    global init_patched
     if count == 2 and not init_patched and iov[1].iov_len >= sizeof(fuse_init_out):
         init = <fuse_init_out *> iov[1].iov_base
         init.flags |= INIT_EXT
         init.flags2 |= DIRECT_IO_ALLOW_MMAP_2
         init_patched = True
-    elif count == 2 and parallel_wanted and iov[1].iov_len >= sizeof(fuse_open_out):
-        end = <char *> iov[1].iov_base + iov[1].iov_len
-        (<fuse_open_out *> (end - sizeof(fuse_open_out))).open_flags |= FOPEN_PARALLEL
-    parallel_wanted = False
-    if hold_limit and (length := hold(iov, count)):
-        return length
     return writev(fd, iov, count)
-
-
-cdef ssize_t hold(const iovec *iov, int count) noexcept:
-    """Keep a copy of a reply until others go with it; 0 if it is too long to be copied.
-
-    The first of them wakes the client, and the others find it awake: a wakeup for each costs
-    more than the copies.
-    """
-    global held_count
-    cdef size_t start = held_ends[held_count - 1] if held_count else 0
-    cdef size_t end = start
-    if held_count == HELD_MAX:
-        return 0
-    for i in range(count):
-        if iov[i].iov_len > HELD_BYTES_MAX // HELD_MAX:
-            return 0
-        end += iov[i].iov_len
-    if end > HELD_BYTES_MAX:
-        return 0
-    end = start
-    for i in range(count):
-        memcpy(held_bytes + end, iov[i].iov_base, iov[i].iov_len)
-        end += iov[i].iov_len
-    held_ends[held_count] = end
-    held_count += 1
-    return <ssize_t> (end - start)
-
-
-cdef void send_held(fuse_session *se) noexcept:
-    """An error is of a request that is gone, or of a mount that is."""
-    global held_count
-    cdef size_t start = 0
-    fd = fuse_session_fd(se)
-    for i in range(held_count):
-        write(fd, held_bytes + start, held_ends[i] - start)
-        start = held_ends[i]
-    held_count = 0
 
 
 cdef public fuse_session *our_new(fuse_args *args, const void *ops, size_t size, void *data) noexcept:
@@ -480,16 +455,39 @@ cdef public fuse_session *our_new_versioned(
 
 
 cdef public int our_mount(fuse_session *se, const char *mountpoint) noexcept:
-    global session_mounted
-    cdef fuse_custom_io io
+    """pyfuse3 takes -1 for a mount that was not made: then there must be none."""
+    global session_mounted, device
     if (<mount_t> dlsym(RTLD_NEXT, "fuse_session_mount"))(se, mountpoint) != 0:
         return -1
+    device = fuse_session_fd(se)
+    if (fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK) != 0
+            or (fuse_version() < VERSION_WITH_MMAP and not add_device_io(se))):
+        fuse_session_unmount(se)
+        return -1
+    session_mounted = True
+    return 0
+
+
+cdef bint add_device_io(fuse_session *se) noexcept:
+    """The back door of an older libfuse; in a newer one it is shut, or turns io_uring off."""
+    cdef custom_io_t custom_io = <custom_io_t> dlsym(RTLD_NEXT, "fuse_session_custom_io")
+    cdef device_io io
     memset(&io, 0, sizeof(io))
-    io.writev, io.read = reply_writev, device_read
-    fd = fuse_session_fd(se)
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)
-    session_mounted = fuse_session_custom_io(se, &io, fd) == 0
-    return 0 if session_mounted else -1
+    io.writev, io.read = device_writev, device_read
+    return custom_io is not NULL and custom_io(se, &io, device) == 0
+
+
+cdef public int our_receive(fuse_session *se, fuse_buf *buf) noexcept:
+    """pyfuse3 takes EINTR for "try later", and any other error for the end."""
+    count = receive(se, buf)
+    return -EINTR if count == -EAGAIN else count
+
+
+cdef int receive(fuse_session *se, fuse_buf *buf) noexcept:
+    global real_receive
+    if real_receive is NULL:
+        real_receive = <receive_t> dlsym(RTLD_NEXT, "fuse_session_receive_buf")
+    return real_receive(se, buf)
 
 
 cdef void take_tmpfile(const fuse_buf *buf) noexcept:
@@ -512,17 +510,17 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
         idle = process(se, taken)
         now_ns = monotonic_ns()
         if held_count >= hold_limit or not idle or now_ns > send_ns:
-            send_held(se)
+            send_held()
         if left == 1 or not taken_here or fuse_session_exited(se) or now_ns > end_ns:
             break
-        if fuse_session_receive_buf(se, &drain_buf) > 0:
+        if receive(se, &drain_buf) > 0:
             ready += 1
         else:
             ready = 0
-            send_held(se)
-            if not idle or not readable_soon(fuse_session_fd(se)):
+            send_held()
+            if not idle or not readable_soon(device):
                 break
-            if fuse_session_receive_buf(se, &drain_buf) <= 0:
+            if receive(se, &drain_buf) <= 0:
                 break
         taken = &drain_buf
         # All that are ready would leave the client idle.  While a conversion is under way none is
@@ -531,17 +529,18 @@ cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
         if not held_count:
             send_ns = now_ns + HELD_NS
         elif taken.size > HELD_BYTES_MAX:  # a write that takes its time
-            send_held(se)
+            send_held()
     hold_limit = 0
-    send_held(se)
+    send_held()
 
 
 cdef bint process(fuse_session *se, const fuse_buf *buf) noexcept:
     """One request, and whoever is ready after it; true if nobody is under way then."""
-    global taken_here, real_process
+    global taken_here, real_process, unique_now
     if real_process is NULL:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
     taken_here = False
+    unique_now = (<fuse_in_header *> buf.mem).unique
     take_tmpfile(buf)
     real_process(se, buf)
     try:
@@ -581,5 +580,16 @@ def install(data_handler, name_handler):
     data, names = data_handler, name_handler
 
 
+def missing():
+    """Functions of the libfuse at hand that this module calls and cannot find."""
+    return [name.decode() for name in NEEDED if dlsym(RTLD_NEXT, name) is NULL]
+
+
+def libfuse_version():
+    """Of the library that is loaded, whatever this module was built with."""
+    return (<bytes> fuse_pkgversion()).decode()
+
+
 def interposed():
+    """Whether libfuse made its session, and its mount, through this module."""
     return session_made, session_mounted

@@ -7,12 +7,14 @@
 Errors: MountError, one line, with nothing mounted and nothing left behind.
 """
 
+import errno
 import gc
 import logging
 import logging.handlers
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -69,6 +71,7 @@ def mount(request: MountRequest, *, foreground: bool) -> None:
     """
     _check_mountpoint(request)
     _check_fuse()
+    _check_libfuse()
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         _run(request, lambda: None)
@@ -83,7 +86,18 @@ def mount(request: MountRequest, *, foreground: bool) -> None:
         message = os.fsdecode(answer.read())
     if message != MOUNTED:
         os.waitpid(pid, 0)
+        _remove_dead_mount(request.mountpoint)
         raise MountError(message or "the daemon ended before it was mounted")
+
+
+def _remove_dead_mount(mountpoint: str) -> None:
+    """Take away what a daemon that was killed while it mounted has left in the tree."""
+    try:
+        os.stat(mountpoint)
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            command = ["umount", "-l"] if os.getuid() == 0 else ["fusermount3", "-u", "-z"]
+            subprocess.run([*command, "--", mountpoint], capture_output=True, check=False)
 
 
 def _daemon(request: MountRequest, answer_fd: int) -> NoReturn:
@@ -130,6 +144,12 @@ def _check_fuse() -> None:
         raise MountError(
             f"/dev/fuse: {error.strerror}; is the fuse module loaded ('modprobe fuse')?"
         ) from None
+
+
+def _check_libfuse() -> None:
+    """It may be another than the one that the extension was built with."""
+    if lacking := _lowlevel.missing():
+        raise MountError(f"libfuse {_lowlevel.libfuse_version()} lacks {', '.join(lacking)}")
 
 
 def _open_volume(request: MountRequest) -> Volume:
@@ -198,8 +218,8 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     try:
         if not all(_lowlevel.interposed()):
             raise MountError(
-                "this libfuse cannot be interposed, so requests would be lost;"
-                " see docs/design.md, 'The extension'"
+                f"libfuse {_lowlevel.libfuse_version()} cannot be interposed, so requests would"
+                " be lost; see docs/design.md, 'The extension'"
             )
         mounted()
         gc.freeze()
