@@ -3,7 +3,8 @@
        clients DIR COMMAND ARGUMENTS       every other path is inside DIR
 
    Not measured:
-       fill FILE SIZE                      a file of SIZE bytes, written with O_DIRECT
+       fill FILE SIZE                      a file of SIZE bytes, written with O_DIRECT,
+                                           or without where that is refused
        warm FILE                           read it all through the page cache
        unwritten FILE SIZE                 a new file, preallocated, or sparse where that fails
        scatter FILE SIZE STRIDE            4 KiB every STRIDE bytes of an otherwise empty file
@@ -14,7 +15,9 @@
        stat PROCESSES SECONDS              one request each: the kernel may not answer by itself
        create PROCESSES SECONDS COUNT      each process in its own directory, at most COUNT
        unlink PROCESSES SECONDS COUNT
+       append PROCESSES SECONDS LENGTH     each process to its own file, which is emptied first
        readdir PROCESSES SECONDS DIRECTORY COUNT       whole listings, each of COUNT entries
+       relist PROCESSES SECONDS DIRECTORY COUNT        the same, each after a name came and went
        dio29 PROCESSES SECONDS BLOCK ITERATIONS
 
    dio29 has the shape of LTP's test of that name.  Each process owns one block of one file;
@@ -184,6 +187,8 @@ static void fill(void)
 	int fd = open_or_die(words[0], O_WRONLY | O_CREAT | O_DIRECT);
 	char *buffer = aligned_buffer();
 	long long size = number(words[1]);
+	if (pwrite(fd, buffer, PAGE, 0) < 0 && errno == EINVAL)
+		fd = open_or_die(words[0], O_WRONLY);
 	for (off_t pos = 0; pos < size; pos += CHUNK)
 		write_all(fd, buffer, size - pos < CHUNK ? (size_t)(size - pos) : CHUNK, pos);
 	if (fsync(fd))
@@ -351,20 +356,52 @@ static long remove_rest(long self)
 	return 0;
 }
 
+static void list_once(void)
+{
+	long entries = 0;
+	DIR *directory = opendir(words[2]);
+	if (!directory)
+		err(1, "opendir %s", words[2]);
+	for (struct dirent *entry; (entry = readdir(directory));)
+		entries += entry->d_name[0] != '.';
+	closedir(directory);
+	if (entries != number(words[3]))
+		errx(1, "%s: %ld entries, not %s", words[2], entries, words[3]);
+}
+
 static long list(long self)
 {
 	long count = 0;
+	for (; time_left(); count++)
+		list_once();
+	(void)self;
+	return count;
+}
+
+static long relist(long self)
+{
+	char path[256];
+	long count = 0;
+	snprintf(path, sizeof(path), "%s/comes-and-goes", words[2]);
 	for (; time_left(); count++) {
-		long entries = 0;
-		DIR *directory = opendir(words[2]);
-		if (!directory)
-			err(1, "opendir %s", words[2]);
-		for (struct dirent *entry; (entry = readdir(directory));)
-			entries += entry->d_name[0] != '.';
-		closedir(directory);
-		if (entries != number(words[3]))
-			errx(1, "%s: %ld entries, not %s", words[2], entries, words[3]);
+		close(open_or_die(path, O_WRONLY | O_CREAT | O_EXCL));
+		if (unlink(path))
+			err(1, "unlink %s", path);
+		list_once();
 	}
+	(void)self;
+	return count;
+}
+
+static long append_some(long self)
+{
+	long count = 0;
+	size_t length = (size_t)number(words[2]);
+	char *buffer = aligned_buffer();
+	int fd = open_or_die(own, O_WRONLY | O_TRUNC | O_APPEND);
+	for (; time_left(); count++)
+		if (write(fd, buffer, length) != (ssize_t)length)
+			err(1, "append to %s", own);
 	(void)self;
 	return count;
 }
@@ -447,6 +484,16 @@ static void measure_readdir(void)
 	measure((struct crew){NULL, list});
 }
 
+static void measure_relist(void)
+{
+	measure((struct crew){NULL, relist});
+}
+
+static void measure_append(void)
+{
+	measure((struct crew){own_file, append_some});
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -459,7 +506,8 @@ int main(int argc, char **argv)
 		{"files", 2, files},         {"settle", 1, settle},
 		{"open", 2, measure_open},   {"stat", 2, measure_stat},
 		{"create", 3, measure_create}, {"unlink", 3, measure_unlink},
-		{"readdir", 4, measure_readdir}, {"dio29", 4, dio29},
+		{"append", 3, measure_append}, {"readdir", 4, measure_readdir},
+		{"relist", 4, measure_relist}, {"dio29", 4, dio29},
 	};
 	if (argc < 4)
 		errx(1, "usage: clients DIR COMMAND ARGUMENTS");

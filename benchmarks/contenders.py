@@ -3,6 +3,7 @@
     fusefs          mount defaults, but that unwritten blocks and growth have mounts of their own
     pyfuse3-null    peers/pyfuse3_null.py
     c-null          peers/c_null.c
+    passthrough_ll  libfuse's example, on a directory beside the images: what one would pick instead
     host            the directory that holds the images
     others          --peer NAME='COMMAND that mounts on {mnt}'; {dir} is an empty directory
 
@@ -35,6 +36,10 @@ UNMOUNT_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 60.0
 
 FUSEFS, PYFUSE3_NULL, C_NULL, HOST = "fusefs", "pyfuse3-null", "c-null", "host"
+PASSTHROUGH_LL = "passthrough_ll"
+
+PASSTHROUGH_LL_SOURCE = Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c")
+"""Where Debian puts it; without it this contender is left out."""
 
 PLACE_OPTIONS = {
     Place.MAIN: "",
@@ -53,11 +58,13 @@ class Contender:
 
     has_places: fusefs alone is mounted once for each place; the others have nothing to
     set, and nothing that grows.
+    may_refuse: what it cannot do it is not measured at, and no failure of the run.
     """
 
     name: str
     command: Command | None
     has_places: bool = False
+    may_refuse: bool = False
 
     def place(self, wanted: Place) -> Place | None:
         """Where this contender does the work of a place; None if it does not."""
@@ -66,8 +73,8 @@ class Contender:
         return None if wanted.is_growth else Place.MAIN
 
 
-def built_in(c_null: Path) -> list[Contender]:
-    """The contenders of every run; c_null is the compiled program."""
+def built_in(c_null: Path, passthrough_ll: Path | None) -> list[Contender]:
+    """The contenders of every run, of the compiled programs that there are."""
 
     def fusefs(mnt: Path, scratch: Path, place: Place) -> list[str]:
         options = f"size={IMAGE_SIZE}{PLACE_OPTIONS[place]}"
@@ -81,8 +88,18 @@ def built_in(c_null: Path) -> list[Contender]:
             lambda mnt, *_: [sys.executable, str(PEERS / "pyfuse3_null.py"), str(mnt)],
         ),
         Contender(C_NULL, lambda mnt, *_: [str(c_null), str(mnt)]),
+        *([] if passthrough_ll is None else [_passthrough_ll(passthrough_ll)]),
         Contender(HOST, None),
     ]
+
+
+def _passthrough_ll(program: Path) -> Contender:
+    """With libfuse before 3.15 its O_DIRECT writes fail with EINVAL: buffers are not aligned."""
+    return Contender(
+        PASSTHROUGH_LL,
+        lambda mnt, scratch, _: [str(program), "-f", "-o", f"source={scratch}", str(mnt)],
+        may_refuse=True,
+    )
 
 
 def peer(text: str) -> Contender:
@@ -91,7 +108,7 @@ def peer(text: str) -> Contender:
     words = shlex.split(command)
     if not name or not equals or not any("{mnt}" in word for word in words):
         raise ValueError("say NAME='COMMAND that mounts on {mnt}'")
-    if name in (FUSEFS, PYFUSE3_NULL, C_NULL, HOST):
+    if name in (FUSEFS, PYFUSE3_NULL, C_NULL, PASSTHROUGH_LL, HOST):
         raise ValueError(f"'{name}' is measured anyway; choose another name")
     return Contender(
         name,
@@ -211,3 +228,18 @@ def compile_c(source: Path, program: Path, *, with_fuse: bool) -> None:
         except BenchmarkError:
             raise BenchmarkError("libfuse 3 is missing; 'apt-get install libfuse3-dev'") from None
     run(["gcc", "-O2", "-o", str(program), str(source), *flags], 120)
+
+
+def compile_passthrough_ll(folder: Path) -> Path | None:
+    """libfuse's example, or None after one line that says why it is left out."""
+    program = folder / PASSTHROUGH_LL
+    if not PASSTHROUGH_LL_SOURCE.exists():
+        reason = f"no {PASSTHROUGH_LL_SOURCE}"
+    else:
+        try:
+            compile_c(PASSTHROUGH_LL_SOURCE, program, with_fuse=True)
+            return program
+        except BenchmarkError as error:
+            reason = str(error)
+    print(f"benchmarks: {PASSTHROUGH_LL} is left out: {reason}", file=sys.stderr)
+    return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from benchmarks.contenders import C_NULL, FUSEFS, PYFUSE3_NULL
+from benchmarks.contenders import C_NULL, FUSEFS, PASSTHROUGH_LL, PYFUSE3_NULL
 from benchmarks.works import Work
 
 
@@ -26,7 +26,8 @@ class Cell:
 
     @property
     def median(self) -> float | None:
-        return median(self.values) if self.values and not self.failure else None
+        there = self.values and not self.failure and not self.absent
+        return median(self.values) if there else None
 
     @property
     def spread(self) -> float | None:
@@ -73,8 +74,12 @@ class Results:
         bars = work.bars
         found = [
             Verdict(name, bar, self.ratio(work, name))
-            for name, bar in ((C_NULL, bars.c_null), (PYFUSE3_NULL, bars.pyfuse3_null))
-            if bar is not None
+            for name, bar in (
+                (C_NULL, bars.c_null),
+                (PYFUSE3_NULL, bars.pyfuse3_null),
+                (PASSTHROUGH_LL, bars.passthrough_ll),
+            )
+            if bar is not None and name in self.contenders
         ]
         if bars.itself is not None and bars.baseline is not None:
             baseline = self.cells.get((bars.baseline, FUSEFS), Cell())

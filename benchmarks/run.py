@@ -129,7 +129,7 @@ def _benchmark(
         clients, c_null = folder / "clients", folder / "c_null"
         who.compile_c(Path(__file__).with_name("clients.c"), clients, with_fuse=False)
         who.compile_c(who.PEERS / "c_null.c", c_null, with_fuse=True)
-        contenders = [*who.built_in(c_null), *peers]
+        contenders = [*who.built_in(c_null, who.compile_passthrough_ll(folder)), *peers]
         results = Results(chosen, [each.name for each in contenders], smoke=smoke)
         bench = _Bench(contenders, results, clients)
         with bench.mounted(folder):
@@ -182,21 +182,32 @@ class _Bench:
         return self.contenders[shift:] + self.contenders[:shift]
 
     def set_up(self) -> None:
-        """Make the files that the work needs, each once per mount."""
-        made: set[tuple[Mount, Words]] = set()
+        """Make the files that the work needs, each once per mount; all that need one that
+        cannot be made fail.
+        """
+        made: dict[tuple[Mount, Words], BenchmarkError | None] = {}
         for work in self.results.works:
             for contender in self.contenders:
                 if mount := self._mount(work, contender):
                     for words in work.setup:
                         if (mount, words) not in made:
-                            made.add((mount, words))
-                            self._set_up(work, contender, mount, words)
+                            made[mount, words] = self._set_up(mount, words)
+                        if error := made[mount, words]:
+                            self._fail(work, contender, error)
 
-    def _set_up(self, work: Work, contender: Contender, mount: Mount, words: Words) -> None:
+    def _set_up(self, mount: Mount, words: Words) -> BenchmarkError | None:
         try:
             self._client(mount, words, SETUP_TIMEOUT_S)
         except BenchmarkError as error:
-            self.results.cell(work, contender.name).failure = str(error)
+            return error
+        return None
+
+    def _fail(self, work: Work, contender: Contender, error: BenchmarkError) -> None:
+        cell = self.results.cell(work, contender.name)
+        if contender.may_refuse:
+            cell.absent = str(error)
+        else:
+            cell.failure = str(error)
 
     def _mount(self, work: Work, contender: Contender) -> Mount | None:
         place = contender.place(work.place)
@@ -218,7 +229,7 @@ class _Bench:
     def _measure(self, work: Work, contender: Contender) -> None:
         cell = self.results.cell(work, contender.name)
         mount = self._mount(work, contender)
-        if mount is None or cell.failure:
+        if mount is None or cell.failure or cell.absent:
             return
         try:
             for words in work.before:
@@ -233,7 +244,7 @@ class _Bench:
                 )
             self._client(mount, ("settle", work.settle), MEASURE_TIMEOUT_S)  # (B2)
         except BenchmarkError as error:
-            cell.failure = str(error)
+            self._fail(work, contender, error)
 
     def _client(self, mount: Mount, words: Words, timeout_s: float) -> str:
         command = [str(self.clients), str(mount.path), *words]

@@ -7,7 +7,7 @@ Files are named for what is done with them; each is made once per mount.
     direct      64 MiB, never in a page cache
     buffered    32 MiB, fits into the page cache
     unwritten   new, preallocated, for each measurement; written once at most
-    names/N     what process N creates, opens, stats and unlinks
+    names/N     what process N creates, opens, stats, appends to and unlinks
     entries     a directory of 10,000 empty files
     others      as many empty files as the growth work says
 
@@ -24,6 +24,7 @@ from enum import Enum
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 BLOCK = 4 * KIB
+SMALL = 4
 
 Words = tuple[str, ...]
 
@@ -58,6 +59,7 @@ class Bars:
 
     c_null: float | None = None
     pyfuse3_null: float | None = None
+    passthrough_ll: float | None = None
     itself: float | None = None
     baseline: str | None = None
 
@@ -126,7 +128,14 @@ SMOKE = Size(
 
 def works(size: Size) -> list[Work]:
     """All work, in the order in which it is measured and printed."""
-    return [*_blocks(size), *_sequential(size), _dio29(size), *_names(size), *_growth(size)]
+    return [
+        *_blocks(size),
+        *_appends(size),
+        *_sequential(size),
+        _dio29(size),
+        *_names(size),
+        *_growth(size),
+    ]
 
 
 # -- 4 KiB at random -------------------------------------------------------------------
@@ -229,7 +238,7 @@ def _sequential(size: Size) -> Iterator[Work]:
             unit=Unit.BANDWIDTH,
             setup=(("fill", file, str(file_bytes)),),
             before=(("warm", file),) if file != "direct" else (),
-            bars=Bars(0.50, 0.9),
+            bars=Bars(0.50, 0.9, 1.0 if title.startswith("buffered") else None),
         )
 
 
@@ -276,6 +285,26 @@ def _names(size: Size) -> Iterator[Work]:
         words=("readdir", *_crew(size, 1), "entries", count),
         settle="entries",
         setup=(("files", "entries", count),),
+        bars=Bars(passthrough_ll=1.0),
+    )
+    yield Work(
+        name="readdir-changed",
+        title=f"readdir of {size.entry_count:,} entries, a name changed before each",
+        program="clients",
+        words=("relist", *_crew(size, 1), "entries", count),
+        settle="entries",
+        setup=(("files", "entries", count),),
+    )
+
+
+def _appends(size: Size) -> Iterator[Work]:
+    yield Work(
+        name="append-4",
+        title=f"buffered append of {SMALL} bytes",
+        program="clients",
+        words=("append", *_crew(size, 1), str(SMALL)),
+        settle="names",
+        bars=Bars(itself=0.5, baseline="buffered-write-1"),
     )
 
 
