@@ -338,6 +338,7 @@ cdef void op_setattr(fuse_req_t req, uint64_t ino, stat_t *attr, int to_set, fus
         attr.st_size if to_set & FUSE_SET_ATTR_SIZE else None,
         set_time(attr.st_atim, to_set & FUSE_SET_ATTR_ATIME, to_set & FUSE_SET_ATTR_ATIME_NOW),
         set_time(attr.st_mtim, to_set & FUSE_SET_ATTR_MTIME, to_set & FUSE_SET_ATTR_MTIME_NOW),
+        fi is not NULL,
     ))
 
 

@@ -1,15 +1,19 @@
 """Who sent a request, as far as rights depend on it.
 
-Capabilities are not in a request: root stands for CAP_FSETID.  Nor are supplementary
-groups; they are read from /proc, and a caller that cannot be found there has none.
+Capabilities are not in a request: root stands for CAP_FSETID, and must have CAP_SYS_ADMIN by
+/proc where that is asked for.  Nor are supplementary groups; they are read from /proc, and a
+caller that cannot be found there has none.
 """
 
+import re
 import stat
 from typing import Protocol
 
 import pyfuse3
 
 from fusefs.live.nodes import Node
+
+CAP_SYS_ADMIN = 21
 
 
 class Caller(Protocol):
@@ -28,6 +32,11 @@ def may_keep_setgid(caller: Caller, node: Node) -> bool:
     return caller.uid == 0 or caller.gid == node.gid or node.gid in _other_groups(caller.pid)
 
 
+def is_sys_admin(caller: Caller) -> bool:
+    """capable(CAP_SYS_ADMIN): in a container root may lack it, and who can set it is not seen."""
+    return caller.uid == 0 and bool(_capabilities(caller.pid) >> CAP_SYS_ADMIN & 1)
+
+
 def drop_privileges(caller: Caller, node: Node) -> None:
     """setattr_should_drop_suidgid(): nobody changes a program and inherits its rights.
 
@@ -38,6 +47,16 @@ def drop_privileges(caller: Caller, node: Node) -> None:
     node.mode &= ~stat.S_ISUID
     if node.mode & stat.S_IXGRP or (node.mode & stat.S_ISGID and not may_keep_setgid(caller, node)):
         node.mode &= ~stat.S_ISGID
+
+
+def _capabilities(pid: int) -> int:
+    """The effective ones, as a bitmap; all if the caller cannot be found."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            found = re.search(r"^CapEff:\s*([0-9a-f]+)$", file.read(), re.MULTILINE)
+    except OSError:
+        found = None
+    return int(found[1], 16) if found else -1
 
 
 def _other_groups(pid: int) -> set[int]:

@@ -62,21 +62,32 @@ class NameRequests(OpenFiles):
         size: int | None,
         atime_ns: int | None,
         mtime_ns: int | None,
+        by_handle: bool,
     ) -> None:
-        """None leaves something as it is."""
+        """None leaves something as it is.
+
+        To set the size that is there moves no times, unless it is set by_handle: truncate(2) and
+        ftruncate(2), for which do_truncate() brings times; the kernel's FUSE leaves them to us.
+        """
         if self.control.owns(ino):
             self._set_control_attributes(request, ino, mode, uid, gid)
             return
         self.volume.health.check_writable()
         node = self.names.node(ino)
         now = time.time_ns()
+        resized = size is not None and (by_handle or size != node.size)
+        others = (mode, uid, gid, atime_ns, mtime_ns)
+        changes = size is None or resized or any(other is not None for other in others)
+        mode_before = node.mode
         if mode is not None:
             with self.volume.changing():
                 self.names.set_mode(node, mode)
 
         def set_rest() -> None:
-            if size is not None:
+            if resized:
                 self.names.modified(node, request, now)
+            elif size is not None:
+                self.names.remove_privileges(node, request)
             if (uid is not None or gid is not None) and not node.is_directory:
                 drop_privileges(request, node)  # as a member of the old group
             if uid is not None:
@@ -87,7 +98,8 @@ class NameRequests(OpenFiles):
                 node.atime_ns = clamp_time(atime_ns)
             if mtime_ns is not None:
                 node.mtime_ns = clamp_time(mtime_ns)
-            node.ctime_ns = now
+            if changes or node.mode != mode_before:
+                node.ctime_ns = now
             self.names.mark_changed(node)
             request.reply_attr(self.attributes(node))
 

@@ -17,10 +17,11 @@ from pyfuse3 import FUSEError, RequestContext
 from fusefs.errors import FsError
 from fusefs.file_io import commit_names, fsync, make_durable
 from fusefs.live.answer import answered
-from fusefs.live.callers import may_keep_setgid
+from fusefs.live.callers import is_sys_admin, may_keep_setgid
 from fusefs.live.control import CONTROL_NAME
 from fusefs.live.names import NameRequests
 from fusefs.live.stored import NAME_LENGTH_MAX
+from fusefs.live.xattrs import TRUSTED
 
 
 class Operations(pyfuse3.Operations):
@@ -99,8 +100,7 @@ class Operations(pyfuse3.Operations):
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         space, stats = self.volume.fs.space, pyfuse3.StatvfsData()
         inode_count = self.volume.metadata.count_linked()
-        stats.f_bsize = self.volume.fs.geometry.page_size
-        stats.f_frsize = self.volume.fs.geometry.block_size
+        stats.f_bsize = stats.f_frsize = self.volume.fs.geometry.block_size
         stats.f_blocks = space.block_count - 1
         stats.f_bfree = stats.f_bavail = self.volume.available_count()
         stats.f_files = self.names.inodes_max
@@ -128,7 +128,12 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def listxattr(self, ino: int, ctx: RequestContext) -> Sequence[bytes]:
-        return [] if self.control.owns(ino) else self.names.list_xattrs(ino)
+        if self.control.owns(ino):
+            return []
+        names = self.names.list_xattrs(ino)
+        if any(name.startswith(TRUSTED) for name in names) and not is_sys_admin(ctx):
+            return [name for name in names if not name.startswith(TRUSTED)]
+        return names
 
     @answered
     async def removexattr(self, ino: int, name: bytes, ctx: RequestContext) -> None:

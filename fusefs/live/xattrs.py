@@ -26,7 +26,8 @@ XATTRS_SIZE_MAX = 1 << 20
 CAPABILITY = b"security.capability"
 """The rights that a program has: setcap(8)."""
 
-NAMESPACES = (b"user.", b"trusted.", b"security.")
+TRUSTED = b"trusted."
+NAMESPACES = (b"user.", TRUSTED, b"security.")
 ACLS = (acl.ACCESS, acl.DEFAULT)
 
 
@@ -169,6 +170,10 @@ class XattrTable(NodeTable):
     def modified(self, node: Node, caller: Caller, now_ns: int) -> None:
         """file_modified(): a caller changes the content, so times move and privileges go."""
         node.mtime_ns = node.ctime_ns = now_ns
+        self.remove_privileges(node, caller)
+
+    def remove_privileges(self, node: Node, caller: Caller) -> None:
+        """file_remove_privs(): set-id bits and capabilities."""
         drop_privileges(caller, node)
         if node.capability is None:
             node.capability = self._value(node.ino, CAPABILITY) is not None

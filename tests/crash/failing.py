@@ -315,7 +315,7 @@ class Daemon:
         await self.ask_here(self.data.fallocate, ino, mode, pos, length)
 
     async def truncate(self, ino: int, size: int) -> None:
-        await self.ask_here(self.names.setattr, ino, None, None, None, size, None, None)
+        await self.ask_here(self.names.setattr, ino, None, None, None, size, None, None, False)
 
     async def fsync(self, fh: int) -> None:
         try:

@@ -87,7 +87,7 @@ async def test_truncate_at_open_answers_what_it_fails_with(tmp_path: Path):
         opened = await daemon.open(ino, os.O_WRONLY | os.O_TRUNC)
         assert daemon.volume.namespace.node(ino).size == 0
         await daemon.close(opened)
-        await daemon.ask_here(daemon.names.setattr, ino, None, None, None, 5000, None, None)
+        await daemon.ask_here(daemon.names.setattr, ino, None, None, None, 5000, None, None, False)
         daemon.volume.health.fail("the disk is gone")
         with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
             await daemon.open(ino, os.O_WRONLY | os.O_TRUNC)
@@ -99,11 +99,11 @@ async def test_attributes_that_are_none_stay(tmp_path: Path):
         ino, _ = await daemon.create(b"file")
         before = await daemon.ask_here(daemon.names.getattr, ino)
         none = None, None, None, None, None, None
-        after = await daemon.ask_here(daemon.names.setattr, ino, *none)
+        after = await daemon.ask_here(daemon.names.setattr, ino, *none, False)
         assert after[:11] == before[:11]
         mode = stat.S_IFREG | 0o400
         changed = await daemon.ask_here(
-            daemon.names.setattr, ino, mode, 5, 6, 7, -(10**18), 1 << 70
+            daemon.names.setattr, ino, mode, 5, 6, 7, -(10**18), 1 << 70, False
         )
         assert changed[1] == mode
         assert changed[3:5] == (5, 6)

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from mounted.clients import (
     opened,
     python,
     renameat2,
+    run,
 )
 from mounted.mounting import Mount
 
@@ -277,6 +279,39 @@ def test_xattrs_are_set_listed_replaced_and_removed(top: Path):
             call(file, "user.a")
 
 
+LIST = "import os, sys; {become}; print(sorted(os.listxattr(sys.argv[1])))"
+WITHOUT_SYS_ADMIN = (
+    "import ctypes; ctypes.CDLL(None).prctl(24, 21)"  # PR_CAPBSET_DROP: from the next exec on
+    "; os.execv(sys.executable, [sys.executable, '-c', {again!r}, *sys.argv[1:]])"
+)
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("script", "seen"),
+    [
+        pytest.param(LIST.format(become="pass"), ["trusted.b", "user.a"], id="root"),
+        pytest.param(LIST.format(become=f"os.setuid({NOBODY})"), ["user.a"], id="user"),
+        pytest.param(
+            LIST.format(become=WITHOUT_SYS_ADMIN.format(again=LIST.format(become="pass"))),
+            ["user.a"],
+            id="root-without-CAP_SYS_ADMIN",
+        ),
+    ],
+)
+def test_trusted_names_are_listed_to_whom_they_can_be_read(
+    mount: Callable[..., Mount], script: str, seen: list[str]
+):
+    """simple_xattr_list(): else rsync -X and cp --preserve=xattr of a user fail."""
+    m = mount(size="16m", allow_other=True)
+    file = m.path / "file"
+    file.touch()
+    os.setxattr(file, "user.a", b"")
+    os.setxattr(file, "trusted.b", b"")
+    m.path.chmod(0o755)
+    assert run(sys.executable, "-c", script, "file", cwd=m.path).strip() == str(seen)
+
+
 def test_xattr_create_and_replace_look_first(top: Path):
     (top / "file").touch()
     with fails_with(errno.ENODATA):
@@ -288,6 +323,13 @@ def test_xattr_create_and_replace_look_first(top: Path):
 
 
 # -- attributes ----------------------------------------------------------------------
+
+
+def test_statfs_has_one_unit(mount: Callable[..., Mount]):
+    """As XFS: whoever multiplies by either of the two gets the same size."""
+    stats = os.statvfs(mount(size="16m", block_size="512").path)
+    assert stats.f_bsize == stats.f_frsize == 512
+    assert stats.f_blocks * stats.f_bsize == (16 << 20) - 512
 
 
 def test_statfs_counts_blocks_of_the_image(mount: Callable[..., Mount]):

@@ -29,6 +29,7 @@ CHANGES = {
     "append": "os.write(os.open('file', os.O_WRONLY | os.O_APPEND), b'x')",
     "splice": WITH_FD + "r, w = os.pipe(); os.write(w, b'x'); os.splice(r, fd, 1)",
     "truncate": "os.truncate('file', 10)",
+    "truncate to the same": "os.truncate('file', 5000)",
     "O_TRUNC": "os.open('file', os.O_WRONLY | os.O_TRUNC)",
     "fallocate": WITH_FD + "os.posix_fallocate(fd, 0, 100_000)",
     "copy": WITH_FD + "os.copy_file_range(fd, fd, 100, 0, 1000)",

@@ -45,6 +45,16 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "write": ("file mc", lambda d: direct_write(d / "file", bytes(512))),
     "write mapped": ("file amc", lambda d: mapped_write(d / "file")),
     "truncate": ("file mc", lambda d: os.truncate(d / "file", 10)),
+    "truncate to the same": ("", lambda d: os.truncate(d / "file", 5000)),
+    "truncate nothing to nothing": ("", lambda d: os.truncate(d / "other", 0)),
+    "ftruncate to the same": (
+        "file mc",
+        lambda d: sent(d / "other", d / "file", lambda _, fd: os.ftruncate(fd, 5000)),
+    ),
+    "ftruncate nothing to nothing": (
+        "other mc",
+        lambda d: sent(d / "file", d / "other", lambda _, fd: os.ftruncate(fd, 0)),
+    ),
     "O_TRUNC": ("file mc", lambda d: (d / "file").open("w").close()),
     "O_TRUNC of nothing": ("other mc", lambda d: (d / "other").open("w").close()),
     "open": ("", lambda d: (d / "file").open("a").close()),
