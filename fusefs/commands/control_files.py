@@ -1,6 +1,7 @@
 """MOUNTPOINT/.fusefs from outside: read and write a live mount's control files.
 
-Errors: CommandError if no fusefs is mounted there, or it refuses.
+Errors: CommandError if no fusefs is mounted there, or it refuses; DeadMountError if its daemon
+has ended and left the mount behind.
 """
 
 import errno
@@ -8,6 +9,11 @@ import json
 import os
 
 from fusefs.commands.errors import CommandError
+from fusefs.commands.owner import let_in
+
+
+class DeadMountError(CommandError):
+    """Nobody serves the mount any more."""
 
 
 def control_path(mountpoint: str, name: str) -> str:
@@ -17,21 +23,51 @@ def control_path(mountpoint: str, name: str) -> str:
 
 
 def read_control(mountpoint: str, name: str) -> str:
-    try:
+    def read() -> str:
         with open(control_path(mountpoint, name)) as file:
             return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        raise CommandError(f"{mountpoint}: no fusefs is mounted there") from None
+
+    try:
+        return let_in(mountpoint, read)
     except OSError as error:
-        raise CommandError(f"{mountpoint}: {error.strerror}") from None
+        raise _refused(mountpoint, error) from None
 
 
 def write_control(mountpoint: str, name: str, value: str) -> None:
-    try:
+    def write() -> str:
         with open(control_path(mountpoint, name), "w") as file:
             file.write(value)
+        return ""
+
+    try:
+        let_in(mountpoint, write)
     except OSError as error:
         raise CommandError(f"{mountpoint}: {name}: {error.strerror}") from None
+
+
+def sync_control(mountpoint: str) -> None:
+    """fsync(2) of the control directory: all of the mount is on the disk when it returns."""
+
+    def sync() -> str:
+        directory = os.open(control_path(mountpoint, ""), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return ""
+
+    try:
+        let_in(mountpoint, sync)
+    except OSError as error:
+        raise _refused(mountpoint, error) from None
+
+
+def _refused(mountpoint: str, error: OSError) -> CommandError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return CommandError(f"{mountpoint}: no fusefs is mounted there")
+    if error.errno == errno.ENOTCONN:
+        return DeadMountError(f"{mountpoint}: {error.strerror}")
+    return CommandError(f"{mountpoint}: {error.strerror}")
 
 
 def read_status(mountpoint: str) -> dict[str, object]:
@@ -42,11 +78,3 @@ def read_status(mountpoint: str) -> dict[str, object]:
     if not isinstance(status, dict) or not isinstance(status.get("pid"), int):
         raise CommandError(f"{mountpoint}: no fusefs is mounted there")
     return status
-
-
-def is_dead(mountpoint: str) -> bool:
-    try:
-        os.stat(control_path(mountpoint, ""))  # of the mountpoint itself the kernel knows all
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False

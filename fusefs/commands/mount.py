@@ -2,16 +2,31 @@
 
 import argparse
 import os
+import subprocess
+from collections.abc import Sequence
 
+from fusefs.commands import mounts
 from fusefs.commands.errors import CommandError
-from fusefs.commands.mount_options import FUSE_OPTIONS, options_help, split_options
+from fusefs.commands.mount_options import (
+    MOUNT_OPTIONS,
+    PASSED,
+    REMOUNT,
+    Word,
+    known_words,
+    options_help,
+    split_words,
+)
+from fusefs.commands.remount import remount
 from fusefs.options import OPTIONS, OptionError, Options
 
 NAME = "mount"
 HELP = "mount an image; with -o size=, a missing one is made"
 EPILOG = f"""{options_help([*OPTIONS])}
   {"metadata":17} file for names and maps, IMAGE.meta if not given
-  and {", ".join(sorted(FUSE_OPTIONS))}"""
+  {"remount":17} change a mount, as far as that is possible
+  and {", ".join(name for name, option in MOUNT_OPTIONS.items() if option.by in PASSED)}"""
+
+UMOUNT_HELPER = "/sbin/umount.fusefs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,25 +36,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", action="append", default=[], metavar="OPT[=VALUE],...", dest="options"
     )
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in front")
-    for flag in ("-n", "-s", "-v", "-w"):  # mount(8) may pass these to a helper
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check the command line, and mount nothing"
+    )
+    parser.add_argument("-s", action="store_true", dest="sloppy", help=argparse.SUPPRESS)
+    parser.add_argument("-n", action="store_true", dest="no_record", help=argparse.SUPPRESS)
+    for flag in ("-v", "-w"):  # habits from mount(8)
         parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("-t", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from fusefs.live.daemon import MountError, MountRequest, mount
+    words = known_words(arguments.options, sloppy=arguments.sloppy)
+    if REMOUNT in words:
+        remount(os.path.abspath(arguments.mountpoint), words, dry_run=arguments.dry_run)
+    else:
+        _mount(arguments, words)
+    return 0
 
-    ours, metadata, passed = split_options(arguments.options)
+
+def _mount(arguments: argparse.Namespace, words: Sequence[Word]) -> None:
+    from fusefs.live.daemon import MountError, MountRequest, check, mount
+
+    ours, metadata, passed = split_words(words)
     options = _checked(Options().with_all(ours))
     image, mountpoint = os.path.abspath(arguments.image), os.path.abspath(arguments.mountpoint)
     request = MountRequest(
         image, mountpoint, options, metadata and os.path.abspath(metadata), passed
     )
     try:
-        mount(request, foreground=arguments.foreground)
+        if arguments.dry_run:
+            check(request)
+        else:
+            mount(request, foreground=arguments.foreground)
     except MountError as error:
         raise CommandError(str(error)) from None
-    return 0
+    if not (arguments.dry_run or arguments.foreground or arguments.no_record):
+        _record(mountpoint)
 
 
 def _checked(options: Options) -> Options:
@@ -48,3 +81,19 @@ def _checked(options: Options) -> Options:
             f"block_size {options.block_size} is larger than page_size {options.page_size}"
         )
     return options
+
+
+def _record(mountpoint: str) -> None:
+    """Have umount(8) call our helper, which waits for the daemon.
+
+    umount(8) asks statfs(2) for the type, which is 'fuse' whatever the subtype, so it finds
+    no helper by itself; what is noted in its table, /run/mount/utab, it does find.  Without
+    it umount(8) unmounts all the same, so nothing is said if it cannot be noted.
+    """
+    mounted = mounts.find(mountpoint)
+    if os.getuid() or mounted is None or not os.path.exists(UMOUNT_HELPER):
+        return
+    command = ["mount", "-i", "-f", "-t", mounted.type, "-o", "helper=fusefs"]
+    subprocess.run(
+        [*command, "--", mounted.source, mounted.mountpoint], capture_output=True, check=False
+    )

@@ -1,46 +1,226 @@
-"""What -o may say: options of ours, of libfuse and the kernel, and of fstab(5).
+"""What -o may say: options of ours, of libfuse and the kernel, and of mount(8) and fstab(5).
+
+    OPTIONS          of fusefs itself; see fusefs/options.py
+    MOUNT_OPTIONS    all others: who deals with each of them, and which contradict each other
+
+Of options that contradict each other the last one counts, as in mount(8), whichever of them
+libfuse would take.
 
 Errors: OptionError with one line that lists what is allowed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
-from fusefs.options import ATIME_OPTIONS, OPTIONS, SHOWN_LENGTH_MAX, OptionError
+from fusefs.options import OPTIONS, SHOWN_LENGTH_MAX, OptionError, parse_size
 
-FUSE_OPTIONS = frozenset(
-    [
-        *("allow_other", "allow_root", "auto_unmount", "ro", "rw", "suid", "nosuid"),
-        *("dev", "nodev", "exec", "noexec", "atime", "noatime", "sync", "async", "dirsync"),
-        *ATIME_OPTIONS,
-    ]
-)
-"""What libfuse, the kernel or the daemon understand; passed on as it is."""
 
-IGNORED_OPTIONS = frozenset(
-    ("defaults", "auto", "noauto", "user", "nouser", "users", "_netdev", "nofail", "relatime")
-)
-"""What fstab(5) may say and mount(8) has dealt with."""
+class By(Enum):
+    """Who deals with an option."""
+
+    KERNEL = "passed on to the kernel, through libfuse"
+    LIBFUSE = "passed on to libfuse"
+    DAEMON = "handled by fusefs"
+    DEFAULT = "the default, so nothing is to be done"
+    REMOUNT = "only with remount"
+    NOBODY = "accepted, and without effect"
+
+
+@dataclass(frozen=True, slots=True)
+class MountOption:
+    """One row of MOUNT_OPTIONS.
+
+    Of those with the same topic the last one counts; one without a topic is its own.
+    implies are taken as if they had been written before it.  takes_value: =VALUE must follow;
+    None if it may.
+    """
+
+    by: By
+    help: str
+    topic: str = ""
+    implies: tuple[str, ...] = ()
+    takes_value: bool | None = False
+
+
+NO_PRIVILEGES = ("noexec", "nosuid", "nodev")
+NO_PRIVILEGES_OF_OTHERS = ("nosuid", "nodev")
+
+MOUNT_OPTIONS: dict[str, MountOption] = {
+    "ro": MountOption(By.KERNEL, "nothing can be changed", "ro"),
+    "rw": MountOption(By.DEFAULT, "undoes ro", "ro"),
+    "suid": MountOption(By.KERNEL, "set-user-ID bits count; root only", "suid"),
+    "nosuid": MountOption(By.KERNEL, "the default, unless root calls mount(8)", "suid"),
+    "dev": MountOption(By.KERNEL, "device files work; root only", "dev"),
+    "nodev": MountOption(By.KERNEL, "the default, unless root calls mount(8)", "dev"),
+    "exec": MountOption(By.DEFAULT, "undoes noexec", "exec"),
+    "noexec": MountOption(By.KERNEL, "no file can be executed", "exec"),
+    "async": MountOption(By.DEFAULT, "undoes sync", "sync"),
+    "sync": MountOption(By.KERNEL, "the flag is set; fusefs writes back as before", "sync"),
+    "dirsync": MountOption(By.KERNEL, "the flag is set; names are committed as before"),
+    "symfollow": MountOption(By.DEFAULT, "undoes nosymfollow", "symfollow"),
+    "nosymfollow": MountOption(By.KERNEL, "symlinks lead nowhere; libfuse 3.17", "symfollow"),
+    "relatime": MountOption(By.DEFAULT, "moves atime as Linux does", "atime"),
+    "atime": MountOption(By.DEFAULT, "relatime, that is", "atime"),
+    "norelatime": MountOption(By.DEFAULT, "relatime, that is", "atime"),
+    "nostrictatime": MountOption(By.DEFAULT, "relatime, that is", "atime"),
+    "strictatime": MountOption(By.DAEMON, "each reading moves atime", "atime"),
+    "noatime": MountOption(By.DAEMON, "no reading moves atime", "atime"),
+    "diratime": MountOption(By.DEFAULT, "undoes nodiratime", "diratime"),
+    "nodiratime": MountOption(By.DAEMON, "listing moves no atime", "diratime"),
+    "lazytime": MountOption(By.NOBODY, "times always wait for a commit", "lazytime"),
+    "nolazytime": MountOption(By.NOBODY, "times always wait for a commit", "lazytime"),
+    "fsname": MountOption(By.LIBFUSE, "the source that is shown", takes_value=True),
+    "subtype": MountOption(
+        By.LIBFUSE, "the type is fuse.VALUE, or fuse if it is empty", takes_value=True
+    ),
+    "allow_other": MountOption(By.LIBFUSE, "other users get in"),
+    "allow_root": MountOption(By.LIBFUSE, "root gets in"),
+    "auto_unmount": MountOption(By.LIBFUSE, "unmounted if the daemon dies"),
+    "default_permissions": MountOption(By.KERNEL, "the kernel checks modes; always set"),
+    "max_read": MountOption(By.LIBFUSE, "largest read request, in bytes", takes_value=True),
+    "context": MountOption(By.KERNEL, "of SELinux", takes_value=True),
+    "fscontext": MountOption(By.KERNEL, "of SELinux", takes_value=True),
+    "defcontext": MountOption(By.KERNEL, "of SELinux", takes_value=True),
+    "rootcontext": MountOption(By.KERNEL, "of SELinux", takes_value=True),
+    "user": MountOption(
+        By.NOBODY, "implies noexec,nosuid,nodev", implies=NO_PRIVILEGES, takes_value=None
+    ),
+    "users": MountOption(By.NOBODY, "implies noexec,nosuid,nodev", implies=NO_PRIVILEGES),
+    "owner": MountOption(By.NOBODY, "implies nosuid,nodev", implies=NO_PRIVILEGES_OF_OTHERS),
+    "group": MountOption(By.NOBODY, "implies nosuid,nodev", implies=NO_PRIVILEGES_OF_OTHERS),
+    **{
+        name: MountOption(By.NOBODY, "for mount(8)")
+        for name in (
+            *("defaults", "auto", "noauto", "nofail", "_netdev"),
+            *("nouser", "nousers", "noowner", "nogroup"),
+            *("silent", "loud", "iversion", "noiversion", "mand", "nomand"),
+        )
+    },
+    "remount": MountOption(By.REMOUNT, "changes the mount that is there"),
+    **{
+        name: MountOption(By.REMOUNT, "shown by /proc/mounts", takes_value=True)
+        for name in ("user_id", "group_id", "rootmode", "fd", "blksize")
+    },
+    "comment": MountOption(By.NOBODY, "for people", takes_value=True),
+    "helper": MountOption(By.NOBODY, "for umount(8)", takes_value=True),
+    "uhelper": MountOption(By.NOBODY, "for umount(8)", takes_value=True),
+}
+
+PASSED = By.KERNEL, By.LIBFUSE, By.DAEMON
+"""What a daemon is started with."""
+
+COMMENTS = "x-", "X-"
+"""How x-systemd.automount and the like begin."""
+
+_NAMES = {*OPTIONS, *MOUNT_OPTIONS, "metadata"}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One option as it was written; value is None if there was no '='."""
+
+    name: str
+    value: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.value is None else f"{self.name}={self.value}"
+
+
+REMOUNT = Word("remount")
+
+
+def known_words(texts: Sequence[str], *, sloppy: bool = False) -> list[Word]:
+    """-o arguments, cut at the commas that are not within quotation marks; OptionError.
+
+    sloppy: what is not known is left out, not refused.
+    """
+    known = []
+    for word in _words(texts):
+        if not sloppy or word.name in _NAMES:
+            _check(word)
+            known.append(word)
+    return [word for word in known if word.name[:2] not in COMMENTS]
+
+
+def _words(texts: Sequence[str]) -> Iterator[Word]:
+    for text in texts:
+        written, quoted = "", False
+        for character in f"{text},":
+            quoted ^= character == '"'
+            if character != "," or quoted:
+                written += character
+            elif written:
+                name, equals, value = written.partition("=")
+                yield Word(name, value if equals else None)
+                written = ""
+        if written:
+            raise OptionError(f"{text[:SHOWN_LENGTH_MAX]!r}: a quotation mark is missing")
+
+
+def _check(word: Word) -> None:
+    """OptionError if there is no such option, or its value is missing or too much."""
+    if word.name[:2] in COMMENTS:
+        return
+    if word.name == "metadata" and not word.value:
+        raise OptionError("metadata takes a value: a path")
+    if word.name in OPTIONS and word.value is None:
+        raise OptionError(f"{word.name} takes a value: {OPTIONS[word.name].help}")
+    if word.name not in _NAMES:
+        others = [name for name, each in MOUNT_OPTIONS.items() if each.by in PASSED]
+        known = ", ".join([*OPTIONS, "metadata", *others])
+        raise OptionError(f"unknown option {str(word)[:SHOWN_LENGTH_MAX]!r}; known: {known}")
+    option = MOUNT_OPTIONS.get(word.name)
+    if option is None:
+        return
+    if option.takes_value and not word.value and word != Word("subtype", ""):
+        raise OptionError(f"{word.name} takes a value: {option.help}")
+    if option.takes_value is False and word.value is not None:
+        shown = word.value[:SHOWN_LENGTH_MAX]
+        raise OptionError(f"{word.name} takes no value, but was given {shown!r}")
+
+
+def without_contradictions(given: Sequence[Word]) -> dict[str, Word]:
+    """By topic: the last word on each, what others imply included."""
+    last: dict[str, Word] = {}
+    for word in given:
+        option = MOUNT_OPTIONS.get(word.name)
+        for implied in option.implies if option else ():
+            last[MOUNT_OPTIONS[implied].topic] = Word(implied)
+        last[(option and option.topic) or word.name] = word
+    return last
 
 
 def split_options(texts: Sequence[str]) -> tuple[dict[str, str], str | None, list[str]]:
-    """-o arguments as (our options, metadata path, libfuse's options); OptionError."""
+    """-o arguments as (our options, metadata path, what goes to the daemon); OptionError."""
+    return split_words(known_words(texts))
+
+
+def split_words(given: Sequence[Word]) -> tuple[dict[str, str], str | None, list[str]]:
+    """As split_options(); no two of what goes to the daemon contradict each other."""
     ours: dict[str, str] = {}
     metadata: str | None = None
     passed: list[str] = []
-    for word in (word for text in texts for word in text.split(",") if word):
-        name, equals, value = word.partition("=")
-        if name == "metadata" and value:
-            metadata = value
-        elif name in OPTIONS and equals:
-            ours[name] = value
-        elif name in OPTIONS:
-            raise OptionError(f"{name} takes a value: {OPTIONS[name].help}")
-        elif name in FUSE_OPTIONS and not equals:
-            passed.append(name)
-        elif name not in IGNORED_OPTIONS and not name.startswith("x-"):
-            known = ", ".join([*OPTIONS, "metadata", *sorted(FUSE_OPTIONS)])
-            raise OptionError(f"unknown option {word[:SHOWN_LENGTH_MAX]!r}; known: {known}")
+    for word in without_contradictions(given).values():
+        if word.name == "metadata":
+            metadata = word.value
+        elif word.name in OPTIONS:
+            ours[word.name] = word.value or ""
+        elif word.name == "max_read":
+            passed.append(f"max_read={max_read(word.value or '')}")
+        elif MOUNT_OPTIONS[word.name].by is By.REMOUNT:
+            raise OptionError(f"{word.name} is of use with remount only")
+        elif MOUNT_OPTIONS[word.name].by in PASSED:
+            passed.append(str(word))
     return ours, metadata, passed
+
+
+def max_read(text: str) -> int:
+    """Bytes; OptionError."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise OptionError(f"bad value {text!r} for max_read: it takes {error}") from None
 
 
 def options_help(names: Sequence[str]) -> str:

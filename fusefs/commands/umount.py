@@ -2,10 +2,10 @@
 
 import argparse
 import os
+import select
 import subprocess
-import time
 
-from fusefs.commands.control_files import is_dead, read_status
+from fusefs.commands.control_files import DeadMountError, read_status
 from fusefs.commands.errors import CommandError
 
 NAME = "umount"
@@ -17,29 +17,51 @@ UMOUNT_WAIT_S = 60.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mountpoint")
+    parser.add_argument(
+        "-l", "--lazy", action="store_true", help="even if it is in use; nothing is waited for"
+    )
+    parser.add_argument(
+        "-f",
+        "--force",
+        action="store_true",
+        help="as umount(8) has it; nothing is waited for",
+    )
+    parser.add_argument("-r", "--read-only", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """A mount whose daemon has died is taken away, too: there is nothing to wait for."""
-    pid = None if is_dead(arguments.mountpoint) else read_status(arguments.mountpoint)["pid"]
-    command = ["umount"] if os.getuid() == 0 else ["fusermount3", "-u"]
+    daemon = None if arguments.lazy or arguments.force else _daemon(arguments.mountpoint)
+    _unmount(arguments)
+    if daemon is not None:
+        pid, ended = daemon
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        if not poll.poll(UMOUNT_WAIT_S * 1000):
+            raise CommandError(f"unmounted, but the daemon {pid} has not ended yet")
+    return 0
+
+
+def _daemon(mountpoint: str) -> tuple[int, int] | None:
+    """Its process, and a descriptor that can be read when it has ended."""
+    try:
+        pid = read_status(mountpoint)["pid"]
+        assert isinstance(pid, int)
+        return pid, os.pidfd_open(pid)
+    except (DeadMountError, ProcessLookupError):
+        return None
+
+
+def _unmount(arguments: argparse.Namespace) -> None:
+    """-i, as umount(8) would call us again."""
+    if os.getuid() == 0:
+        flags = {"-l": arguments.lazy, "-f": arguments.force, "-r": arguments.read_only}
+        command = ["umount", "-i", *(flag for flag, is_set in flags.items() if is_set)]
+    else:
+        command = ["fusermount3", "-u", *["-z"] * arguments.lazy]
     result = subprocess.run(
         [*command, "--", arguments.mountpoint], capture_output=True, text=True, check=False
     )
     if result.returncode:
         said = result.stderr.strip().splitlines() or [f"{command[0]} failed"]
         raise CommandError(said[-1])
-    deadline = time.monotonic() + UMOUNT_WAIT_S
-    while pid is not None and os.path.exists(f"/proc/{pid}") and not _is_zombie(pid):
-        if time.monotonic() > deadline:
-            raise CommandError(f"unmounted, but the daemon {pid} has not ended yet")
-        time.sleep(0.01)
-    return 0
-
-
-def _is_zombie(pid: object) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True

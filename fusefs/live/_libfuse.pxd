@@ -95,7 +95,7 @@ cdef extern from *:
         stat_t attr
         double attr_timeout, entry_timeout
     cdef struct fuse_conn_info:
-        unsigned max_background, congestion_threshold, capable, want
+        unsigned max_background, congestion_threshold, max_read, capable, want
     cdef struct fuse_ctx:
         int pid
         unsigned uid, gid, umask

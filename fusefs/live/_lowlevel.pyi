@@ -139,8 +139,11 @@ class NameHandler(Protocol):
 
     def releasedir(self, request: Request, fh: int) -> None: ...
 
-def install(data_handler: DataHandler, name_handler: NameHandler) -> None:
-    """Send requests to these, from the next session on."""
+def install(data_handler: DataHandler, name_handler: NameHandler, max_read: int = 0) -> None:
+    """Send requests to these, from the next session on.
+
+    max_read: bytes of one read request, as the mount option says; 0 without that option.
+    """
 
 def missing() -> list[str]:
     """Functions of the libfuse at hand that the extension calls and cannot find."""

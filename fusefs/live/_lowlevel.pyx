@@ -60,6 +60,7 @@ cdef object log = logging.getLogger(__name__)
 cdef object data = None, names = None  # the handlers
 cdef fuse_lowlevel_ops table
 cdef init_t pyfuse3_init
+cdef unsigned read_bytes_max = 0  # of one read request; 0 is the kernel's own limit
 cdef process_t real_process = NULL
 cdef receive_t real_receive = NULL
 cdef fuse_buf drain_buf
@@ -405,6 +406,7 @@ cdef void op_releasedir(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexce
 
 cdef void op_init(void *userdata, fuse_conn_info *conn) noexcept:
     conn.max_background = conn.congestion_threshold = BACKGROUND_MAX
+    conn.max_read = read_bytes_max  # libfuse ends the session if the mount option says otherwise
     conn.want |= (FUSE_CAP_DONT_MASK | DIRECT_IO_ALLOW_MMAP) & conn.capable
     pyfuse3_init(userdata, conn)
 
@@ -576,9 +578,9 @@ cdef bint readable_soon(int fd) noexcept:
     return count > 0
 
 
-def install(data_handler, name_handler):
-    global data, names
-    data, names = data_handler, name_handler
+def install(data_handler, name_handler, unsigned max_read=0):
+    global data, names, read_bytes_max
+    data, names, read_bytes_max = data_handler, name_handler, max_read
 
 
 def missing():

@@ -14,17 +14,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # not compiled: see setup.py
     from fusefs.live.nodes import Node, NodeTable
 
+FLAGS = ("ro", "noatime", "strictatime", "nodiratime")
+
 RELATIME_AGE_NS = 24 * 3600 * 1_000_000_000
 
 
 class Atime:
     """The rule of one mount."""
 
-    def __init__(self, nodes: "NodeTable", mount_options: Collection[str]) -> None:
+    def __init__(self, nodes: "NodeTable", flags: Collection[str]) -> None:
         self._nodes = nodes
-        self._never = bool({"ro", "noatime"}.intersection(mount_options))
-        self._never_of_directories = "nodiratime" in mount_options
-        self._always = "strictatime" in mount_options
+        self.set_flags(flags)
+
+    def set_flags(self, flags: Collection[str]) -> None:
+        """Mount options, of which those named above count; the others may be any."""
+        self.flags = [flag for flag in FLAGS if flag in flags]
+        self._never = bool({"ro", "noatime"}.intersection(flags))
+        self._never_of_directories = "nodiratime" in flags
+        self._always = "strictatime" in flags
 
     def touch(self, node: "Node", now_ns: int) -> None:
         """Somebody reads it: touch_atime()."""

@@ -3,8 +3,10 @@
     status       JSON: options, counters, cache, space; read_only says why, if it is
     trace        the last steps, one a line; writing anything clears it
     log          the daemon's last log lines
+    flags        ro, noatime, strictatime, nodiratime: which reads move atime; or rw
     NAME         one file for each option that may change live; reading gives its value
 
+fsync(2) of the directory itself is syncfs(2) of the mount.
 It is not listed by readdir of the root, and belongs to the mount's owner alone.
 Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES); FsError(ENFILE).
 """
@@ -19,6 +21,7 @@ from dataclasses import asdict
 
 from fusefs import compiled
 from fusefs.errors import FsError
+from fusefs.live.atime import FLAGS, Atime
 from fusefs.live.stored import INO_END
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
@@ -53,14 +56,17 @@ class LogRing(logging.Handler):
 class Control:
     """The files of .fusefs, by inode number."""
 
-    def __init__(self, volume: Volume, trace: Trace, log_ring: LogRing, mountpoint: str) -> None:
+    def __init__(
+        self, volume: Volume, trace: Trace, log_ring: LogRing, atime: Atime, mountpoint: str
+    ) -> None:
         self.volume = volume
         self.trace = trace
         self.log_ring = log_ring
+        self.atime = atime
         self.mountpoint = mountpoint
         self.uid, self.gid = os.getuid(), os.getgid()
         live = [name for name, option in OPTIONS.items() if option.live]
-        self.names = ["status", "trace", "log", *live]
+        self.names = ["status", "trace", "log", "flags", *live]
         self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
         self._content_bytes = 0
 
@@ -104,6 +110,8 @@ class Control:
             return self.trace.text().encode()
         if name == "log":
             return "".join(f"{line}\n" for line in self.log_ring.lines).encode(errors="replace")
+        if name == "flags":
+            return f"{','.join(self.atime.flags) or 'rw'}\n".encode()
         return f"{self.volume.fs.options.formatted()[name]}\n".encode()
 
     def write(self, ino: int, data: bytes) -> None:
@@ -111,6 +119,9 @@ class Control:
         name = self.name(ino)
         if name == "trace":
             self.trace.clear()
+            return
+        if name == "flags":
+            self._set_flags(data.decode("ascii", "replace").strip().split(","))
             return
         if name not in OPTIONS:
             raise FsError(errno.EACCES)
@@ -123,6 +134,12 @@ class Control:
             logging.getLogger(__name__).warning("%s", error)
             raise FsError(errno.EINVAL) from None
 
+    def _set_flags(self, flags: list[str]) -> None:
+        """mount -o remount: the kernel does not tell a FUSE daemon what has become of a mount."""
+        if not {*flags} <= {"rw", *FLAGS}:
+            raise FsError(errno.EINVAL)
+        self.atime.set_flags(flags)
+
     def status(self) -> dict[str, object]:
         """What .fusefs/status says, as one dictionary; sizes are bytes, space is blocks."""
         volume, fs = self.volume, self.volume.fs
@@ -132,8 +149,9 @@ class Control:
             "compiled": compiled.CURRENT,
             "mountpoint": self.mountpoint,
             "image": volume.image.path,
+            "metadata": volume.metadata.path,
             "uuid": str(block.uuid),
-            "read_only": volume.health.failure or False,
+            "read_only": volume.health.failure or ("ro" in self.atime.flags and "mounted ro"),
             "options": fs.options.formatted()
             | {
                 "block_size": str(block.block_size),

@@ -1,5 +1,6 @@
 """The mount's life: open the image, mount, serve, flush every few seconds, unmount.
 
+    check()        what can be known before: is there an image, a mountpoint, /dev/fuse?
     mount()        what the command does; returns once the mount is live, or stays in front
     _serve()       the trio program: pyfuse3's loop, the driver, the flusher, signals
     _finish()      after the last request: write everything back, commit, close
@@ -24,7 +25,7 @@ import pyfuse3
 import trio
 
 from fusefs.errors import FsError
-from fusefs.file_io import commit_names, writeback_inode
+from fusefs.file_io import commit_names
 from fusefs.live import _lowlevel
 from fusefs.live.atime import Atime
 from fusefs.live.control import Control, LogRing
@@ -32,6 +33,7 @@ from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
 from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
+from fusefs.live.sync import sync
 from fusefs.live.trace import Trace
 from fusefs.live.volume import LOCK_WAIT_S, Volume, VolumeError, make_image, metadata_path
 from fusefs.options import ATIME_OPTIONS, Options
@@ -54,7 +56,10 @@ class MountError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MountRequest:
-    """What to mount, where, and how.  fuse_options go to libfuse."""
+    """What to mount, where, and how.
+
+    fuse_options go to libfuse, but for ATIME_OPTIONS; no two of them contradict each other.
+    """
 
     image: str
     mountpoint: str
@@ -63,15 +68,22 @@ class MountRequest:
     fuse_options: Sequence[str] = field(default_factory=tuple)
 
 
+def check(request: MountRequest) -> None:
+    """MountError if it is clear already that the mount would fail; changes nothing."""
+    _check_mountpoint(request)
+    _check_fuse()
+    _check_libfuse()
+    if request.options.size is None and not os.path.exists(request.image):
+        raise MountError(f"{request.image}: no such image; -o size=1g makes one of that size")
+
+
 def mount(request: MountRequest, *, foreground: bool) -> None:
     """Mount; MountError if that fails.
 
     In the foreground it returns after the unmount; else as soon as the mount is live, and
     a daemon goes on.
     """
-    _check_mountpoint(request)
-    _check_fuse()
-    _check_libfuse()
+    check(request)
     if foreground:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         _run(request, lambda: None)
@@ -157,10 +169,6 @@ def _open_volume(request: MountRequest) -> Volume:
     meta = metadata_path(request.image, request.metadata)
     try:
         if not os.path.exists(request.image):
-            if request.options.size is None:
-                raise MountError(
-                    f"{request.image}: no such image; -o size=1g makes one of that size"
-                )
             make_image(request.image, meta, request.options)
         return Volume.open(request.image, meta, request.options, lock_wait_s=LOCK_WAIT_S)
     except VolumeError as error:
@@ -195,18 +203,18 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         trace,
         before_space=volume.wait_forgotten,
     )
-    control = Control(volume, trace, ring, os.path.abspath(request.mountpoint))
     atime = Atime(volume.namespace, request.fuse_options)
+    control = Control(volume, trace, ring, atime, os.path.abspath(request.mountpoint))
     data = DataRequests(volume, driver, control, atime)
     names = NameRequests(volume, driver, data, control)
-    _lowlevel.install(data, names)
-    fuse_options = {"default_permissions", f"fsname={_fsname(request.image)}", "subtype=fusefs"}
+    options = libfuse_options(request)
+    _lowlevel.install(data, names, int(options.get("max_read", 0)))
     try:
         with _stderr_caught() as said:
             pyfuse3.init(
                 Operations(names),
                 request.mountpoint,
-                fuse_options.union(request.fuse_options) - ATIME_OPTIONS,
+                {f"{name}={value}" if value else name for name, value in options.items()},
             )
     except RuntimeError as error:
         volume.close()
@@ -244,9 +252,23 @@ def _stderr_caught() -> Iterator[list[str]]:
             said += os.fsdecode(file.read()).splitlines()
 
 
-def _fsname(image: str) -> str:
-    """What mount(8) and df(1) show: pyfuse3 takes ASCII, and libfuse splits at commas."""
-    text = os.fsencode(image).decode("ascii", "backslashreplace")
+def libfuse_options(request: MountRequest) -> dict[str, str]:
+    """One of each name, as pyfuse3 makes a set of them: their order is a lottery.
+
+    An empty subtype is none: the mount's type is 'fuse' then, and not 'fuse.'.
+    """
+    options = {"default_permissions": "", "fsname": request.image, "subtype": "fusefs"}
+    for word in request.fuse_options:
+        name, _, value = word.partition("=")
+        options[name] = value
+    if not options["subtype"]:
+        del options["subtype"]
+    return {name: _escaped(value) for name, value in options.items() if name not in ATIME_OPTIONS}
+
+
+def _escaped(value: str) -> str:
+    """pyfuse3 takes ASCII, and libfuse splits at commas."""
+    text = os.fsencode(value).decode("ascii", "backslashreplace")
     return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
@@ -286,7 +308,7 @@ async def _flush_regularly(volume: Volume, driver: Driver) -> None:
         last = trio.current_time()
         while (left := last + volume.fs.options.commit - trio.current_time()) > 0:
             await trio.sleep(min(left, COMMIT_LOOK_S))
-        await _sync(volume, driver)
+        await sync(volume, driver)
 
 
 async def _inactivate(volume: Volume, driver: Driver) -> None:
@@ -297,29 +319,12 @@ async def _inactivate(volume: Volume, driver: Driver) -> None:
             await driver.call(commit_names(), "inactivate")
 
 
-async def _sync(volume: Volume, driver: Driver) -> None:
-    """Write back and commit everything, unless nothing can be committed any more.
-
-    What a writeback fails with stays with the mapping, and the driver has logged it.
-    """
-    if volume.health.failure:
-        return
-    for ino, inode in list(volume.fs.inodes_dirty.items()):
-        with suppress(FsError):
-            await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
-        node = volume.namespace.nodes.get(ino)
-        if node is not None and node.is_idle:
-            volume.namespace.mark_changed(node)  # so that the commit lets it go
-    with suppress(FsError):  # the volume has logged it
-        await driver.call(commit_names(), "commit")
-
-
 async def _finish(volume: Volume, driver: Driver) -> None:
     """The mount is gone; what requests began is ended, and everything is made durable."""
     with trio.CancelScope(shield=True):
         while driver.tasks_running:
             await trio.sleep(0.001)
-        await _sync(volume, driver)
+        await sync(volume, driver)
         with suppress(FsError):
             while volume.has_inactive.is_set():
                 await driver.call(commit_names(), "inactivate")

@@ -21,6 +21,7 @@ from fusefs.live.callers import is_sys_admin, may_keep_setgid
 from fusefs.live.control import CONTROL_NAME
 from fusefs.live.names import NameRequests
 from fusefs.live.stored import NAME_LENGTH_MAX
+from fusefs.live.sync import sync
 from fusefs.live.xattrs import TRUSTED
 
 
@@ -55,7 +56,10 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        await self.driver.call(commit_names(), "fsyncdir", fh)
+        if not self.control.owns(fh):
+            await self.driver.call(commit_names(), "fsyncdir", fh)
+        elif not await sync(self.volume, self.driver):
+            raise FsError(errno.EIO)
 
     # -- names -----------------------------------------------------------------------
 

@@ -27,13 +27,13 @@ from fusefs.geometry import SECTOR_SIZE
 from fusefs.live.atime import Atime
 from fusefs.live.attributes import Shown
 from fusefs.live.control import Control, LogRing
-from fusefs.live.daemon import _sync
 from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
 from fusefs.live.image_file import ImageFile
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
+from fusefs.live.sync import sync
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
 from fusefs.options import Options
@@ -250,8 +250,8 @@ class Daemon:
             trace,
             before_space=volume.wait_forgotten,
         )
-        control = Control(volume, trace, LogRing(), "/mnt")
         atime = Atime(volume.namespace, ["noatime"])
+        control = Control(volume, trace, LogRing(), atime, "/mnt")
         self.data = DataRequests(volume, self.driver, control, atime)
         self.names = NameRequests(volume, self.driver, self.data, control)
         self.operations = Operations(self.names)
@@ -352,4 +352,4 @@ class Daemon:
 
     async def sync(self) -> None:
         """What the flusher does every few seconds, and the unmount once."""
-        await _sync(self.volume, self.driver)
+        await sync(self.volume, self.driver)

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import pytest
 from mounted.clients import (
     NOBODY,
     PROGRAM_TIMEOUT_S,
+    eventually,
     has_ended,
     need,
     needs_root,
@@ -166,6 +168,44 @@ def test_image_and_metadata_belong_to_their_maker_alone(home: Path, umask: int):
     for name in files:
         found = (home / name).stat()
         assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o600, OWNER), name
+
+
+# -- what root can do to it --------------------------------------------------------------
+
+
+def test_root_unmounts_a_users_mount_and_waits(home: Path):
+    """Root is not let in, so it cannot ask in the mount which daemon it is to wait for."""
+    mnt = mounted_by_owner(home, "size=4m,commit=3600s")
+    run_as(OWNER, "sh", "-c", f"echo text > {mnt}/file")
+    pid = json.loads(tool_as(OWNER, "status", mnt, "--json")[1])["pid"]
+    assert run_as(0, "ls", mnt)[0], "root is let in, so this test shows nothing"
+    assert tool_as(0, "umount", mnt) == (0, "")
+    assert has_ended(pid)
+    assert not is_mounted(mnt)
+
+
+def test_root_takes_a_users_dead_mount_away(home: Path):
+    mnt = mounted_by_owner(home)
+    pid = json.loads(tool_as(OWNER, "status", mnt, "--json")[1])["pid"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: has_ended(pid), "the daemon has ended")
+    assert tool_as(0, "umount", mnt) == (0, "")
+    assert not is_mounted(mnt)
+
+
+def test_root_sees_and_changes_a_users_mount(home: Path):
+    mnt = mounted_by_owner(home)
+    assert tool_as(0, "set", mnt, "invalidate=before") == (0, "")
+    assert '"invalidate": "before"' in tool_as(0, "status", mnt, "--json")[1]
+    assert tool_as(0, "mount", "image", mnt, "-o", "remount,ro") == (0, "")
+    assert "Read-only file system" in run_as(OWNER, "touch", mnt / "new")[1]
+
+
+def test_stranger_is_refused(home: Path):
+    mnt = mounted_by_owner(home)
+    for words in (["umount", mnt], ["status", mnt], ["set", mnt, "jitter=0"]):
+        assert tool_as(STRANGER, *words)[0] == 1
+    assert is_mounted(mnt)
 
 
 # -- who gets in -------------------------------------------------------------------------

@@ -1,0 +1,288 @@
+"""mount(8), umount(8), mkfs(8) and fsck(8) themselves, with our helpers in /sbin.
+
+Nothing is installed: a mount namespace of the test's own has another /sbin, /etc/fstab and
+/run/mount, and all that it mounted goes with it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mounted.clients import need, needs_root, run
+from mounted.mounting import ROOT
+
+pytestmark = [pytest.mark.mounted, needs_root]
+
+INSTALL_TIMEOUT_S = 600.0
+"""./dev builds first if something was edited."""
+
+PRELUDE = """
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+trap 'umount -i -l "$mnt" 2>/dev/null || true' EXIT
+mount --bind "$sbin" "$(readlink -f /sbin)"
+mkdir -p /run/mount
+mount --bind "$work/run" /run/mount
+[ -e /etc/fstab ] && mount --bind "$work/fstab" /etc/fstab
+shown() { findmnt -n -o "$1" "$mnt"; }
+pid() { sed -n 's/.*"pid": \\([0-9]*\\),/\\1/p' "$mnt/.fusefs/status"; }
+has_ended() { ! grep -aq . "/proc/$1/cmdline" 2>/dev/null; }
+fails() { status=$1; shift; "$@" 2>"$work/said" && exit 90; [ $? = "$status" ] || exit 91; }
+"""
+"""fails STATUS COMMAND: that must be its exit status; $work/said is what it said.
+has_ended PID: nothing of it is left, but for a zombie that nobody has waited for."""
+
+Shell = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def helpers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where './dev install' has put them."""
+    destination = tmp_path_factory.mktemp("destination")
+    dev("install", destination)
+    return destination / "sbin"
+
+
+def dev(command: str, destination: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "dev", command],
+        env=os.environ | {"DESTDIR": str(destination)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_TIMEOUT_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def sbin(helpers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of /sbin, and our helpers."""
+    copy = tmp_path_factory.mktemp("sbin")
+    run("cp", "-a", f"{os.path.realpath('/sbin')}/.", f"{helpers}/.", copy)
+    return copy
+
+
+@pytest.fixture
+def shell(sbin: Path, tmp_path: Path) -> Shell:
+    """shell(script, fstab="") -> what it printed; $image, $mnt and $work are paths."""
+    need("unshare", "findmnt")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mnt").mkdir()
+
+    def run_script(script: str, fstab: str = "") -> str:
+        names = {"work": tmp_path, "image": tmp_path / "image", "mnt": tmp_path / "mnt"}
+        (tmp_path / "fstab").write_text(fstab.format_map(names))
+        return run(
+            *("env", *(f"{name}={path}" for name, path in names.items()), f"sbin={sbin}"),
+            *("unshare", "-m", "--propagation", "private", "sh", "-euc", PRELUDE + script),
+        )
+
+    return run_script
+
+
+# -- installing ----------------------------------------------------------------------
+
+
+NAMES = ["fsck.fusefs", "mkfs.fusefs", "mount.fuse.fusefs", "mount.fusefs"]
+NAMES += ["umount.fuse.fusefs", "umount.fusefs"]
+
+
+def test_install_puts_helpers_there_and_uninstall_takes_them_away(tmp_path: Path):
+    for _ in range(2):  # again over its own
+        assert dev("install", tmp_path).returncode == 0
+    assert sorted(os.listdir(tmp_path / "sbin")) == NAMES
+    assert "'/" in (tmp_path / "sbin/mount.fusefs").read_text(), "whatever the folder it starts in"
+    assert dev("uninstall", tmp_path).returncode == 0
+    assert os.listdir(tmp_path / "sbin") == []
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_what_somebody_else_put_there_stays(tmp_path: Path, command: str):
+    (tmp_path / "sbin").mkdir()
+    other = tmp_path / "sbin/umount.fusefs"
+    other.write_text("#!/bin/sh\n")
+    result = dev(command, tmp_path)
+    assert (result.returncode, os.listdir(tmp_path / "sbin")) == (1, ["umount.fusefs"])
+    assert "umount.fusefs is somebody else's; nothing was changed" in result.stderr
+
+
+# -- mount and umount ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["fusefs", "fuse.fusefs"])
+def test_mount_by_type_and_umount_waits(shell: Shell, kind: str):
+    """umount(8) asks statfs(2) for the type, gets 'fuse', and would not call a helper of ours."""
+    said = shell(f"""
+        mount -t {kind} -o size=8m,commit=3600s "$image" "$mnt"
+        shown FSTYPE; shown SOURCE; pid=$(pid)
+        head -c 1000000 /dev/zero >"$mnt/file"
+        umount "$mnt"
+        has_ended $pid
+        cat /run/mount/utab
+        fsck -t fusefs "$image"
+    """)
+    assert said.splitlines()[0] == "fuse.fusefs"
+    assert said.splitlines()[1].endswith("/image")
+    assert "/mnt" not in said.split("\n", 2)[2], "the record is gone"
+    assert said.endswith("/image: clean\n")
+
+
+def test_fstab_line_is_mounted_by_mount_a(shell: Shell):
+    fstab = (
+        "{image} {mnt} fusefs defaults,noauto,nofail,_netdev,x-systemd.automount,X-a,comment=b,"
+        "size=8m,noatime,lazytime,fsname=a,subtype=b,max_read=4k 0 2\n"
+    )
+    mount_it = 'mount "$mnt"; shown SOURCE,FSTYPE,OPTIONS; pid=$(pid); umount "$mnt"'
+    said = shell(f"{mount_it}; has_ended $pid", fstab)
+    assert said.split() == ["a", "fuse.b", said.split()[2]]
+    assert {"rw", "noatime", "max_read=4096"} < set(said.split()[2].split(","))
+    said = shell('mount -a; shown SOURCE; umount "$mnt"', fstab.replace("noauto,", ""))
+    assert said == "a\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [
+        ("dev,suid", set()),
+        ("defaults", set()),
+        ("nosuid", {"nosuid"}),
+        ("user", {"nosuid", "nodev", "noexec"}),
+        ("user,exec,dev", {"nosuid"}),
+    ],
+)
+def test_root_mounts_with_suid_and_dev_through_mount_8(shell: Shell, options: str, taken: set[str]):
+    """They are its defaults, of which it tells a helper nothing; libfuse's own does the same."""
+    said = shell(f"""
+        mount -t fusefs -o size=8m,{options} "$image" "$mnt"
+        shown OPTIONS
+        mknod "$mnt/null" c 1 3
+        if echo x 2>/dev/null >"$mnt/null"; then echo device; fi
+    """)
+    flags, *device = said.splitlines()
+    assert {"nosuid", "nodev", "noexec"} & set(flags.split(",")) == taken
+    assert device == ([] if "nodev" in taken else ["device"])
+
+
+def test_mount_by_hand_has_what_libfuse_gives_it(shell: Shell):
+    said = shell(f"""
+        {sys.executable} {ROOT}/mount_tool.py "$image" "$mnt" -o size=8m
+        shown OPTIONS
+    """)
+    assert {"nosuid", "nodev"} < set(said.strip().split(","))
+
+
+def test_fake_mount_checks_and_does_nothing(shell: Shell, tmp_path: Path):
+    """mount -f; from a person's hand -f is --foreground, and --dry-run is this."""
+    said = shell(f"""
+        mount -f -t fusefs -o size=8m "$image" "$mnt"
+        fails 32 mount -f -t fusefs "$image" "$mnt"; cat "$work/said"
+        fails 1 mount -f -t fusefs -o bogus "$image" "$mnt"; cut -c 1-36 "$work/said"
+        fails 32 {sys.executable} {ROOT}/mount_tool.py mount.fusefs -f "$image" /missing
+        {sys.executable} {ROOT}/mount_tool.py mount --dry-run "$image" "$mnt" -o size=8m
+        findmnt "$mnt" || echo nothing
+    """)
+    assert said.splitlines() == [
+        f"mount.fusefs: {tmp_path}/image: no such image; -o size=1g makes one of that size",
+        "mount.fusefs: unknown option 'bogus'",
+        "nothing",
+    ]
+    assert not (tmp_path / "image").exists()
+
+
+def test_sloppy_mount_takes_unknown_options(shell: Shell):
+    said = shell("""
+        fails 1 mount -t fusefs -o size=8m,bogus "$image" "$mnt"
+        mount -s -t fusefs -o size=8m,bogus "$image" "$mnt"; shown FSTYPE
+    """)
+    assert said == "fuse.fusefs\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"), [("subtype=", "fuse"), ("subtype=x", "fuse.x"), ("ro", "fuse.fusefs")]
+)
+def test_type_that_is_shown_may_be_chosen(shell: Shell, options: str, kind: str):
+    said = shell(f"""
+        mkfs -t fusefs -o size=8m "$image"
+        mount -t fusefs -o {options} "$image" "$mnt"; shown FSTYPE; pid=$(pid)
+        umount "$mnt"; has_ended $pid
+    """)
+    assert said == f"{kind}\n"
+
+
+def test_requests_are_no_larger_than_max_read(shell: Shell):
+    """libfuse ends the session if the daemon does not agree to it."""
+    said = shell("""
+        mount -t fusefs -o size=8m,max_read=8k "$image" "$mnt"
+        head -c 32768 /dev/zero | dd of="$mnt/file" bs=32k 2>/dev/null
+        echo clear >"$mnt/.fusefs/trace"
+        dd if="$mnt/file" bs=32k iflag=direct 2>/dev/null | wc -c
+        grep -c "dio.read.submit" "$mnt/.fusefs/trace"
+    """)
+    assert said.split() == ["32768", "4"]
+
+
+def test_lazy_umount_waits_for_nobody(shell: Shell):
+    said = shell("""
+        mount -t fusefs -o size=8m "$image" "$mnt"; pid=$(pid)
+        exec 5>"$mnt/file"
+        fails 32 umount "$mnt"
+        umount -l "$mnt"
+        findmnt "$mnt" || echo detached
+        kill -0 $pid && echo serves
+        exec 5>&-
+    """)
+    assert said.split() == ["detached", "serves"]
+
+
+def test_remount_through_mount_8(shell: Shell):
+    """Also where mount(8) would use the calls by which FUSE refuses every change."""
+    said = shell("""
+        mount -t fusefs -o size=8m,invalidate=before "$image" "$mnt"
+        mount -o remount,ro "$mnt"; shown VFS-OPTIONS
+        if touch "$mnt/new" 2>/dev/null; then echo made; fi
+        mount -o remount,rw,invalidate=after "$mnt"; shown VFS-OPTIONS
+        cat "$mnt/.fusefs/invalidate"; touch "$mnt/new"
+        fails 1 mount -o remount,page_size=64k "$mnt"; cut -d "(" -f 1 "$work/said"
+    """)
+    assert said.splitlines() == [
+        "ro,relatime",
+        "rw,relatime",
+        "after",
+        "mount.fusefs: page_size cannot change while mounted ",
+    ]
+
+
+def test_remount_with_an_fstab_line(shell: Shell):
+    """mount(8) passes all of it on."""
+    fstab = "{image} {mnt} fusefs noauto,nofail,nosuid,size=8m,commit=9s,fsname=a,max_read=64k 0 0"
+    said = shell(
+        """
+        mount "$mnt"
+        mount -o remount,ro "$mnt"; shown VFS-OPTIONS,SOURCE
+        mount -o remount,rw "$mnt"; shown VFS-OPTIONS,SOURCE
+        """,
+        fstab,
+    )
+    assert said.split() == ["ro,nosuid,relatime", "a", "rw,nosuid,relatime", "a"]
+
+
+# -- mkfs and fsck -------------------------------------------------------------------
+
+
+def test_mkfs_takes_a_size_in_blocks(shell: Shell, tmp_path: Path):
+    shell('mkfs -t fusefs -b 4096 "$image" 1024; fails 1 mkfs -t fusefs -x "$image"')
+    assert (tmp_path / "image").stat().st_size == 4 << 20
+
+
+def test_fsck_has_the_statuses_of_fsck_8(shell: Shell):
+    said = shell("""
+        mkfs -t fusefs -o size=8m "$image"
+        for flag in -a -p -y -n; do fsck -t fusefs $flag "$image"; done
+        fails 8 fsck.fusefs -a "$work/missing"
+        fails 16 fsck.fusefs -a -n "$image"; cat "$work/said"
+    """)
+    assert said.count("/image: clean\n") == 4
+    assert said.endswith("fsck.fusefs: only one of -a, -p, -y and -n may be said\n")
