@@ -142,6 +142,9 @@ class Machine:
         self._commit_waiters: list[Waiter] = []
         self._commit_runs = False
 
+    def close(self) -> None:
+        self.volume.close()
+
     def look(self) -> None:
         """Something durable changed."""
         self._moment()

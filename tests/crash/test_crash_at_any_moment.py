@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from hashlib import blake2b
 from typing import Any
 
@@ -39,7 +40,10 @@ class Crashes:
         block_count: int = BLOCK_COUNT,
     ) -> None:
         """Three clients and a flusher; AssertionError if a wreck breaks a promise."""
-        machine = Machine(seed, OPTIONS, block_count, volume_class)
+        with closing(Machine(seed, OPTIONS, block_count, volume_class)) as machine:
+            self._run(machine, operation_count)
+
+    def _run(self, machine: Machine, operation_count: int) -> None:
         names = machine.volume.namespace
         with machine.volume.changing():
             shared = names.make(ROOT, b"shared", stat.S_IFREG | 0o644, 0, 0, 0, 1)
@@ -66,9 +70,9 @@ class Crashes:
             if digest not in self.wrecks:
                 self.wrecks.add(digest)
                 _check_consistency(wreck)
-            volume = recover(wreck, OPTIONS)
-            for client in clients:
-                client.check(volume)
+            with closing(recover(wreck, OPTIONS)) as volume:
+                for client in clients:
+                    client.check(volume)
 
 
 of_all_tests: set[bytes] = set()
@@ -85,12 +89,12 @@ def crashes(figures: Figures) -> Iterator[Crashes]:
 
 def _check_consistency(wreck: Wreck) -> None:
     """(C6)"""
-    volume = recover(wreck, OPTIONS)
-    found = check(metadata_of(wreck), volume.image.superblock)
-    if orphans := [finding for finding in found if finding.kind == "orphan"]:
-        run_alone(volume, volume.commit())
-        left = check(volume.metadata, volume.image.superblock)
-        assert not left, f"(C6) after a mount fsck finds {left}"
+    with closing(recover(wreck, OPTIONS)) as volume, closing(metadata_of(wreck)) as metadata:
+        found = check(metadata, volume.image.superblock)
+        if orphans := [finding for finding in found if finding.kind == "orphan"]:
+            run_alone(volume, volume.commit())
+            left = check(volume.metadata, volume.image.superblock)
+            assert not left, f"(C6) after a mount fsck finds {left}"
     assert found == orphans, f"(C6) fsck finds {found}"
 
 
