@@ -1,18 +1,23 @@
 """Builds the extension, and compiles the model and the driver; the rest is in setup.cfg.
 
-The extension has to be built.  Compiling is only for speed: if mypyc is missing or fails, or
-FUSEFS_PURE=1 is set, one line says so and the sources will run as they are.
+The extension has to be built: what that needs and is not there is named in one line, before
+pip looks for the libraries, some of which need the same.  Compiling is only for speed: if
+mypyc is missing or fails, or FUSEFS_PURE=1 is set, one line says so and the sources will run
+as they are.
 fusefs/compiled.py says where the compiled modules lie, and why they cannot be stale.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.dist_info import dist_info
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fusefs import compiled
@@ -26,8 +31,39 @@ COMPILED = [
 import another of fusefs that is not in here."""
 
 
+LOWLEVEL = "fusefs.live._lowlevel"
+
+
 def pkg_config(*words: str) -> list[str]:
     return subprocess.check_output(["pkg-config", *words, "fuse3"], text=True).split()
+
+
+def missing_packages() -> list[str]:
+    """Debian's names of what the extension cannot be built without."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "gcc")[0]
+    missing = []
+    if shutil.which(compiler) is None:
+        missing.append("gcc")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        missing.append(f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
+    if shutil.which("pkg-config") is None:
+        missing += ["pkg-config", "libfuse3-dev"]
+    elif subprocess.run(["pkg-config", "--exists", "fuse3"], check=False).returncode:
+        missing.append("libfuse3-dev")
+    return missing
+
+
+def check_packages() -> None:
+    if missing := missing_packages():
+        sys.exit(f"fusefs: cannot be built without {', '.join(missing)} (Debian's package names)")
+
+
+class DistInfo(dist_info):
+    """What pip asks for first, and only if it is going to build."""
+
+    def run(self) -> None:
+        check_packages()
+        super().run()
 
 
 def compiled_modules(build_dir: str) -> list[Extension]:
@@ -55,6 +91,10 @@ class BuildExtensions(build_ext):
     """Adds the compiled modules, which setup() itself would generate for every command."""
 
     def run(self) -> None:
+        check_packages()
+        [lowlevel] = [each for each in self.extensions if each.name == LOWLEVEL]
+        lowlevel.extra_compile_args += pkg_config("--cflags")
+        lowlevel.extra_link_args += pkg_config("--libs")
         top = Path("" if self.inplace else self.build_lib, "fusefs", "_compiled")
         shutil.rmtree(top, ignore_errors=True)  # a module that is not compiled any more counts, too
         (top / "live").mkdir(parents=True)
@@ -85,20 +125,19 @@ class BuildExtensions(build_ext):
 
 
 setup(
-    cmdclass={"build_ext": BuildExtensions},
+    cmdclass={"build_ext": BuildExtensions, "dist_info": DistInfo},
     ext_modules=[
         Extension(
-            "fusefs.live._lowlevel",
+            LOWLEVEL,
             ["fusefs/live/_lowlevel.pyx"],
             depends=["fusefs/live/_libfuse.pxd", "fusefs/live/_replies.pxi"],
             extra_compile_args=[
-                *pkg_config("--cflags"),
                 "-O2",
                 "-Wall",
                 "-Wextra",
                 "-Wno-unused-parameter",  # handlers ignore some of what libfuse passes
             ],
-            extra_link_args=[*pkg_config("--libs"), "-ldl"],
+            extra_link_args=["-ldl"],
         )
     ],
 )
