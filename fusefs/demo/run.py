@@ -39,12 +39,18 @@ from fusefs.options import Invalidate, parse_size
 MOUNT_OPTIONS = "size=64m,block_size=512"
 """Eight writers to a page of 4096 bytes, and aligned writes of any size: see docs/design.md."""
 
-MOUNT_TIMEOUT_S = 30.0
-BATCH_TIMEOUT_S = 45.0
+MOUNT_TIMEOUT_S = 120.0
+BATCH_TIMEOUT_S = 300.0
+"""Against hanging: both take seconds, and a minute on a machine with much else to do."""
+
 ORDER_BUDGET_S = 22.0
 """After this no more repetitions are started under one order; each case has run by then."""
 
 BLOCK_SIZES = (512, 1024, 2048, 4096, 8192)
+
+ROOT = Path(__file__).parents[2]
+"""Where fusefs and mount_tool.py are, for -m: it looks into the working directory first, and
+the user's may have a folder fusefs that is something else."""
 
 
 class DemoError(Exception):
@@ -136,6 +142,8 @@ def _run_both(errors: Console) -> Report:
         for order in ORDERS:
             runs = sum(batch.run_count for batch in batches)
             task = progress.add_task(f"invalidate={order.value}", total=runs)
+            if not errors.is_terminal:
+                print(f"demo: runs programs under invalidate={order.value}", file=sys.stderr)
             run_order(folder, order, batches, report.orders[order], progress, task)
             progress.update(task, completed=runs)
     report.duration_s = time.monotonic() - started
@@ -238,6 +246,7 @@ def client(command: list[str], stderr_fd: int) -> Iterator[subprocess.Popen[byte
     """A process with children; at the end of the block all of them are killed."""
     process = subprocess.Popen(
         command,
+        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr_fd,
@@ -322,6 +331,7 @@ def mount_tool(*arguments: str) -> None:
         try:
             status = subprocess.run(
                 command,
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,

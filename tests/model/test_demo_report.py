@@ -4,12 +4,13 @@ import io
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from fusefs.demo.ladder import Ladder
-from fusefs.demo.report import Report
+from fusefs.demo.report import OrderReport, Report
 from fusefs.demo.results import (
     CASES,
     DIOTEST3,
@@ -20,7 +21,7 @@ from fusefs.demo.results import (
     format_event,
     parse_event,
 )
-from fusefs.demo.run import BLOCK_SIZES, plan, read_lines, show
+from fusefs.demo.run import BLOCK_SIZES, Batch, mount_tool, plan, read_lines, run_batch, show
 from fusefs.live.trace import Record
 from fusefs.options import Invalidate
 
@@ -125,3 +126,16 @@ def test_silent_program_is_given_up():
         next(lines)
     os.close(read_fd)
     os.close(write_fd)
+
+
+def test_folder_of_the_same_name_beside_the_user_is_not_taken_for_fusefs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As in the parent of a clone: -m would look there first."""
+    (tmp_path / "fusefs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    mount_tool("mkfs", str(tmp_path / "image"), "-o", "size=1m")
+    batch = Batch(INVALIDATE_CACHE, ("wt",), (4096,), 2, 1, runs=1, repeat=False)
+    found = OrderReport()
+    assert len(list(run_batch(batch, tmp_path / "file", found))) == 1
+    assert found.failures == []

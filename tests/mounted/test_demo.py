@@ -18,7 +18,7 @@ def test_demo_shows_the_bug_before_and_never_after():
         [sys.executable, "-m", "mount_tool", "demo", "--json"],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=900,
         check=False,
     )
     assert demo.returncode == 0, demo.stderr + demo.stdout
