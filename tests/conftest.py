@@ -26,17 +26,22 @@ from pathlib import Path
 
 import pytest
 from figures import Figures
+from hypothesis import HealthCheck, settings
 from mounted.mounting import Mount, OptionValue, lazy_umount, mountpoints
+from short_reports import ShortReports
 
-TEST_TIMEOUT_S = 120.0
-LONG_TEST_TIMEOUT_S = 1800.0
+TEST_TIMEOUT_S = 900.0
+LONG_TEST_TIMEOUT_S = 7200.0
 """After these the daemons of a test are killed, so that nothing waits for them for ever."""
 
 outcomes: Counter[str] = Counter()
 """Mounted tests that ran, and those that were skipped."""
 
-
 the_figures = Figures()
+short_reports = ShortReports()
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def why_no_mounts() -> str | None:
@@ -82,6 +87,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if report.failed:
+        short_reports.shorten(report)
     if report.failed and "figures" in getattr(item, "fixturenames", ()):
         the_figures.failed.append(item.nodeid)
     if item.get_closest_marker("mounted"):
@@ -109,7 +116,7 @@ def nothing_stays_mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.getbasetemp().resolve()
     left = [path for path in mountpoints() if path.is_relative_to(folder)]
     for path in left:
-        subprocess.run(lazy_umount(path), timeout=60, check=False)
+        subprocess.run(lazy_umount(path), timeout=300, check=False)
     assert not left, f"still mounted: {left}"
 
 
