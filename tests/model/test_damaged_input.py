@@ -30,7 +30,7 @@ from fusefs.live.metadata import Attributes
 from fusefs.options import OPTIONS, OptionError, Options
 from fusefs.space import GROUP_BYTES, Space, decode_group
 
-HANG_S = 60
+HANG_S = 300
 """No input takes a hundredth of this; SIGALRM then shows where it hangs."""
 
 

@@ -1,7 +1,8 @@
 """What the mounted tests use to reach a mount: programs, direct I/O, and calls os lacks.
 
     run, as_nobody, python     a process with a timeout; its output
-    need                       skip (fail in CI) when a program is missing
+    lacking, need              skip (fail in CI) when this machine, or a program, is missing
+    loop_device                a block device, where the machine gives one
     direct_write, direct_read  through an O_DIRECT descriptor, with an aligned buffer
     fallocate, renameat2, give_name       by their system calls
     fails_with                 the errno that a call must give
@@ -22,11 +23,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-PROGRAM_TIMEOUT_S = 60.0
-EVENTUALLY_TIMEOUT_S = 20.0
+PROGRAM_TIMEOUT_S = 300.0
+EVENTUALLY_TIMEOUT_S = 120.0
+"""Against hanging alone: a busy machine takes a minute for what takes a second."""
 
 NOBODY = 65534
 
@@ -57,23 +60,51 @@ _libc.renameat2.argtypes = (
 # -- programs ------------------------------------------------------------------------
 
 
+def lacking(reason: str) -> NoReturn:
+    """Skip the test, as this machine cannot run it; where CI is set, fail instead."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is set, and {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
 def need(*programs: str) -> None:
-    """Skip the test if a program is missing; where CI is set, fail instead."""
     for program in programs:
         if shutil.which(program) is None:
-            reason = f"{program} is missing (apt install {PACKAGES.get(program, program)})"
-            if os.environ.get("CI"):
-                pytest.fail(f"CI is set, and {reason}", pytrace=False)
-            pytest.skip(reason)
+            lacking(f"{program} is missing (apt install {PACKAGES.get(program, program)})")
 
 
 PACKAGES = {
     "xfs_io": "xfsprogs",
     "setfacl": "acl",
     "getfacl": "acl",
+    "chattr": "e2fsprogs",
+    "lsattr": "e2fsprogs",
     "dd": "coreutils",
+    "fusermount3": "fuse3",
+    "losetup": "mount",
     "setpriv": "util-linux",
 }
+"""./dev installs all of them for 'test'."""
+
+
+@contextmanager
+def loop_device(backing: Path) -> Iterator[str]:
+    """A block device over a file; many a container has none."""
+    need("losetup")
+    made = subprocess.run(
+        ["losetup", "-f", "--show", str(backing)],
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT_S,
+        check=False,
+    )
+    if made.returncode:
+        lacking(f"there is no loop device: {made.stderr.strip()}")
+    device = made.stdout.strip()
+    try:
+        yield device
+    finally:
+        run("losetup", "-d", device)
 
 
 def run(

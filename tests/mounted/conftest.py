@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mounted.mounting import Mount
 
-SHARED_TIMEOUT_S = 240.0
+SHARED_TIMEOUT_S = 1800.0
 """After this the daemon is killed, so that nothing waits for it for ever."""
 
 

@@ -15,27 +15,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from mounted.clients import lacking, need
 from mounted.mounting import Mount
 
-ATTACH_TIMEOUT_S = 20.0
+ATTACH_TIMEOUT_S = 120.0
 
 PTRACE_SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
 """Above 0 only root may trace what is not his child."""
 
 
-def _missing(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"CI is set, and {reason}", pytrace=False)
-    pytest.skip(reason)
-
-
 def _strace() -> list[str]:
-    if not shutil.which("strace"):
-        _missing("strace is missing (package strace)")
+    need("strace")
     if os.getuid() and PTRACE_SCOPE.exists() and PTRACE_SCOPE.read_text().strip() != "0":
         if not shutil.which("sudo"):
-            _missing(f"{PTRACE_SCOPE} is not 0, and there is no sudo")
+            lacking(f"{PTRACE_SCOPE} is not 0, and there is no sudo")
         return ["sudo", "-n", "strace"]
     return ["strace"]
 
@@ -64,7 +57,7 @@ def _injected(m: Mount, path: Path, calls: str, what: str) -> Iterator[None]:
         assert select.select([process.stderr], [], [], ATTACH_TIMEOUT_S)[0], "strace is silent"
         said = process.stderr.readline().decode()
         if "attached" not in said:
-            _missing(f"strace cannot attach: {said.strip()}")
+            lacking(f"strace cannot attach: {said.strip()}")
         yield
     finally:
         process.terminate()

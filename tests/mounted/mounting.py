@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-COMMAND_TIMEOUT_S = 60.0
-CONTROL_TIMEOUT_S = 20.0
-DAEMON_END_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 300.0
+CONTROL_TIMEOUT_S = 120.0
+DAEMON_END_TIMEOUT_S = 120.0
+"""Against hanging alone: a busy machine takes a minute for what takes a second."""
 
 OptionValue = str | int | float | bool | Path
 

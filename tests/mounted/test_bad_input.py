@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mounted.clients import eventually, has_ended, needs_root, run
+from mounted.clients import eventually, has_ended, loop_device, need, needs_root, run
 from mounted.commands import FAILED, MOUNT_TOOL, USAGE, nothing_changes, refused, tool
 from mounted.mounting import Mount, is_mounted
 
@@ -110,8 +110,7 @@ def test_device_that_is_in_use_is_left_alone(tmp_path: Path, mnt: Path, command:
     """mkfs asks the kernel for a device of its own, as mkfs.ext4 does."""
     backing = tmp_path / "backing"
     backing.write_bytes(bytes(1 << 20))
-    loop = run("losetup", "-f", "--show", backing).strip()
-    try:
+    with loop_device(backing) as loop:
         holder = os.open(loop, os.O_RDWR | os.O_EXCL)
         with nothing_changes(tmp_path):
             if command == "mkfs":
@@ -122,8 +121,6 @@ def test_device_that_is_in_use_is_left_alone(tmp_path: Path, mnt: Path, command:
             else:
                 refused(NOT_CHECKED, "fsck", loop, saying="not a fusefs image")
         os.close(holder)
-    finally:
-        run("losetup", "-d", loop)
 
 
 # -- disks that take nothing -----------------------------------------------------------
@@ -180,6 +177,7 @@ def test_read_only_disk_is_refused(disk: Path, mnt: Path):
 @needs_root
 @pytest.mark.parametrize("suffix", ["", ".meta"])
 def test_immutable_file_is_refused(tmp_path: Path, mnt: Path, made: Path, suffix: str):
+    need("chattr")
     if subprocess.run(["chattr", "+i", f"{made}{suffix}"], check=False).returncode:
         pytest.skip("this filesystem has no immutable files")
     try:

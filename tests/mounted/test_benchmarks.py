@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.mounted
 
 ROOT = Path(__file__).parents[2]
-SMOKE_TIMEOUT_S = 110
+SMOKE_TIMEOUT_S = 900
 CONTENDERS = ["fusefs", "pyfuse3-null", "c-null", "host"]
 PASSTHROUGH_LL_SOURCE = Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c")
 if PASSTHROUGH_LL_SOURCE.exists():

@@ -1,22 +1,29 @@
-"""A flood of requests from one client keeps nobody else waiting."""
+"""A flood of requests from one client keeps nobody else waiting.
+
+What is judged is the daemon, not the machine: the time for which daemon and client were ready
+to run, and the CPUs had others to run, is taken off each wait.  The kernel counts it for each
+thread, in /proc/PID/schedstat.
+"""
 
 import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from statistics import median
 
 import pytest
-from mounted.clients import aligned, eventually, need, opened
+from mounted.clients import aligned, eventually, lacking, need, opened
+from mounted.failing_disk import slow_calls
 from mounted.mounting import Mount
 
 pytestmark = pytest.mark.mounted
 
 WAIT_S_MAX = 0.010
 PROBES = 40
-ATTEMPTS = 3
-"""Of a busy machine the best counts: whoever waits for the daemon waits in all of them."""
+ATTEMPTS = 5
+"""The best counts: whoever waits for the daemon waits in all of them."""
 
 Probe = Callable[[int], object]
 """One request; it is called with 0, 1, 2 ..."""
@@ -84,18 +91,45 @@ def test_others_wait_no_more_than_10_ms(
     probe: Callable[[Mount], AbstractContextManager[Probe]],
     words: tuple[str, ...],
 ):
-    need("fio")
+    assert min(waits_for_the_daemon(mount(jitter=0), probe, words)) <= WAIT_S_MAX
+
+
+@pytest.mark.parametrize("probe", [a_stat, a_read, a_control_file])
+def test_wait_for_a_daemon_that_is_held_up_is_found(
+    mount: Callable[..., Mount], probe: Callable[[Mount], AbstractContextManager[Probe]]
+):
+    """The check above, of a daemon that others keep waiting, though no CPU does."""
     m = mount(jitter=0)
+    with slow_calls(m, m.image, "pread64", 2 * WAIT_S_MAX):
+        assert min(waits_for_the_daemon(m, probe, FLOODS["4k"])) > WAIT_S_MAX
+
+
+def waits_for_the_daemon(
+    m: Mount, probe: Callable[[Mount], AbstractContextManager[Probe]], words: tuple[str, ...]
+) -> list[float]:
+    """Medians of several attempts, in seconds; no more once one is good."""
+    need("fio")
     (m.path / "other").write_bytes(bytes(4096))
     waits_s: list[float] = []
     with probe(m) as ask, flood(m, words):
         for attempt in range(ATTEMPTS):
             durations_s = []
             for i in range(PROBES):
-                start = time.monotonic()
+                start, machine_start = time.monotonic(), waited_for_a_cpu_s(m)
                 ask(attempt * PROBES + i)
-                durations_s.append(time.monotonic() - start)
+                machine = waited_for_a_cpu_s(m) - machine_start
+                durations_s.append(time.monotonic() - start - machine)
             waits_s.append(median(durations_s))
             if waits_s[-1] <= WAIT_S_MAX:
                 break
-    assert min(waits_s) <= WAIT_S_MAX, f"medians of {PROBES}: {waits_s}"
+    print(f"medians of {PROBES}: {waits_s}")
+    return waits_s
+
+
+def waited_for_a_cpu_s(m: Mount) -> float:
+    """For how long the daemon and this process have been ready to run, and did not."""
+    try:
+        lines = [Path(f"/proc/{pid}/schedstat").read_text() for pid in (m.pid, "thread-self")]
+    except FileNotFoundError:
+        lacking("/proc/PID/schedstat is missing (the kernel has no CONFIG_SCHED_INFO)")
+    return sum(int(line.split()[1]) for line in lines) / 1e9

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crash.kill.file_history import Lost
 from crash.kill.rounds import IMAGE_SIZE, Rounds
-from mounted.mounting import Mount
+from mounted.mounting import Mount, MountFailed
 
 
 def main() -> int:
@@ -34,6 +34,9 @@ def main() -> int:
             rounds.run(arguments.rounds)
         except Lost as lost:
             losses = "\n".join([str(lost), *lost.__notes__])
+        except MountFailed as error:
+            print(f"kill: {error}", file=sys.stderr)
+            return 1
         finally:
             mount.kill()
     seconds = time.monotonic() - begin

@@ -32,8 +32,8 @@ from fusefs.options import parse_size
 
 CLIENTS = 4
 LOAD_S = 0.05, 1.0
-CLIENT_TIMEOUT_S = 30.0
-ROUND_TIMEOUT_S = 120.0
+CLIENT_TIMEOUT_S = 300.0
+ROUND_TIMEOUT_S = 900.0
 IMAGE_SIZE = "24m"
 """Small, so that freed blocks are soon used again."""
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mounted.mounting import Mount
+from mounted.mounting import Mount, MountFailed
 from mounted.oracle.client import Mismatch
 from mounted.oracle.run import IMAGE_SIZE, Run
 
@@ -37,6 +37,9 @@ def main() -> int:
             run.run(arguments.operations)
         except Mismatch as mismatch:
             losses = str(mismatch)
+        except MountFailed as error:
+            print(f"oracle: {error}", file=sys.stderr)
+            return 1
         finally:
             mount.kill()
     seconds = time.monotonic() - begin
