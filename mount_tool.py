@@ -27,7 +27,12 @@ def why_not(error: ImportError) -> str:
     other, and call one circular that ended in the middle.
     """
     missing = [name for name in REQUIRED if find_spec(name) is None]
-    what = f"{sys.executable} lacks {', '.join(missing)}" if missing else str(error)
+    if missing:
+        what = f"{sys.executable} lacks {', '.join(missing)}"
+    elif "_lowlevel" in str(error):
+        what = f"the extension is not built for {sys.executable}"
+    else:
+        what = str(error)
     here = Path(__file__).resolve().parent
     environment = here / ".venv"
     if Path(sys.prefix).resolve() != environment and (environment / "stamp").exists():

@@ -1,7 +1,7 @@
 """Names in memory against the table that they are of."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from model.name_trees import create
@@ -14,6 +14,13 @@ from fusefs.live.namespace import Namespace
 
 PARENTS = (1, 2, 3)
 NAMES = [b"%d" % number for number in range(12)]
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    made = create()
+    yield made
+    made.metadata.close()
 
 
 def table(metadata: Metadata) -> dict[tuple[int, bytes], int]:
@@ -54,20 +61,19 @@ def run(names: Dentries, metadata: Metadata) -> None:
 
 @pytest.mark.parametrize("names_max", [2, 6, 20, 1000])
 def test_names_in_memory_are_those_of_the_table(
-    monkeypatch: pytest.MonkeyPatch, names_max: int
+    monkeypatch: pytest.MonkeyPatch, namespace: Namespace, names_max: int
 ) -> None:
     """(L1) However few of them are kept."""
     monkeypatch.setattr(dentries, "NAMES_MAX", names_max)
-    metadata = create().metadata
-    run(Dentries(metadata), metadata)
+    run(Dentries(namespace.metadata), namespace.metadata)
 
 
 @pytest.mark.parametrize("change", ["insert", "delete", "repoint", "move"])
 def test_change_that_memory_does_not_hear_of_is_found(
-    monkeypatch: pytest.MonkeyPatch, change: str
+    monkeypatch: pytest.MonkeyPatch, namespace: Namespace, change: str
 ) -> None:
     """(L1) would not be checked by the test above if it passed here."""
-    metadata = create().metadata
+    metadata = namespace.metadata
     names = Dentries(metadata)
     real: Callable[..., None] = getattr(names, change)
 
@@ -81,18 +87,19 @@ def test_change_that_memory_does_not_hear_of_is_found(
         run(names, metadata)
 
 
-def test_no_more_names_are_kept_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_names_are_kept_than_allowed(
+    monkeypatch: pytest.MonkeyPatch, namespace: Namespace
+) -> None:
     monkeypatch.setattr(dentries, "NAMES_MAX", 100)
-    names = Dentries(create().metadata)
+    names = Dentries(namespace.metadata)
     for number in range(1000):
         names.find(1, b"%d" % number)
         assert len(names._young) + len(names._old) <= 100
 
 
-def test_names_fall_back_when_the_transaction_is_undone() -> None:
+def test_names_fall_back_when_the_transaction_is_undone(namespace: Namespace) -> None:
     """(L1) A name that was made, found, and undone leads nowhere; one removed is back."""
-    names: Namespace = create()
-    metadata, table = names.metadata, names.dentries
+    metadata, table = namespace.metadata, namespace.dentries
     table.insert(1, b"committed", 5)
     metadata.commit()
     table.delete(1, b"committed")

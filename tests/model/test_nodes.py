@@ -28,3 +28,4 @@ def test_a_map_that_changes_after_it_was_saved_is_saved_again():
     assert stored is not None
     assert (stored.size, stored.blocks) == (1024, 1)
     assert names.save_changed() == []
+    metadata.close()
