@@ -23,6 +23,8 @@ XATTR_LIST_MAX = 65536
 XATTRS_SIZE_MAX = 1 << 20
 """Bytes of all xattrs of an inode, names and values."""
 
+SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
+
 CAPABILITY = b"security.capability"
 """The rights that a program has: setcap(8)."""
 
@@ -170,7 +172,10 @@ class XattrTable(NodeTable):
     def modified(self, node: Node, caller: Caller, now_ns: int) -> None:
         """file_modified(): a caller changes the content, so times move and privileges go."""
         node.mtime_ns = node.ctime_ns = now_ns
-        self.remove_privileges(node, caller)
+        if node.mode & SET_ID_BITS or node.capability is not False:
+            self.remove_privileges(node, caller)
+        elif not node.changed:
+            self.mark_changed(node)
 
     def remove_privileges(self, node: Node, caller: Caller) -> None:
         """file_remove_privs(): set-id bits and capabilities."""
