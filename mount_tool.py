@@ -29,7 +29,7 @@ def why_not(error: ImportError) -> str:
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         what = f"{sys.executable} lacks {', '.join(missing)}"
-    elif "_lowlevel" in str(error):
+    elif "import name '_lowlevel'" in str(error):
         what = f"the extension is not built for {sys.executable}"
     else:
         what = str(error)

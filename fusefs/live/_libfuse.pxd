@@ -20,12 +20,16 @@ cdef extern from *:
     #include <sys/uio.h>
     #include <fuse_lowlevel.h>
     #include <linux/fuse.h>
+    #if FUSE_VERSION < 314
+    #error "libfuse is older than 3.14, which fusefs needs (Debian: libfuse3-dev)"
+    #endif
     /* Names that older headers of the kernel or of libfuse lack. */
     #define OPEN_DIRECT (1u << 0 | 1u << 6)    /* FOPEN_DIRECT_IO, _PARALLEL_DIRECT_WRITES:
         without the latter the kernel holds the inode's lock over each direct write */
     #define OPEN_CACHED_DIR (1u << 1 | 1u << 3)    /* FOPEN_KEEP_CACHE, _CACHE_DIR */
     #define DIRECT_IO_ALLOW_MMAP (1u << 28)    /* libfuse's flag for it, from 3.17 on */
-    #define VERSION_WITH_MMAP 317
+    #define OVER_IO_URING (1u << 31)           /* libfuse's, from 3.18 on */
+    #define VERSION_WITH_MMAP 317              /* and with tmpfile */
     #define DIRECT_IO_ALLOW_MMAP_2 (1u << 4)   /* the kernel's: bit 36, bit 4 of flags2 */
     #define INIT_EXT (1u << 30)
     #define OPCODE_TMPFILE 51
@@ -47,6 +51,11 @@ cdef extern from *:
         __asm__("fuse_session_receive_buf");
     void our_process(struct fuse_session *, const struct fuse_buf *)
         __asm__("fuse_session_process_buf");
+    #if FUSE_VERSION < VERSION_WITH_MMAP
+    static void take_tmpfile(struct fuse_lowlevel_ops *ops, op call) {}
+    #else
+    static void take_tmpfile(struct fuse_lowlevel_ops *ops, op call) { ops->tmpfile = call; }
+    #endif
     static int is_writepage(const struct fuse_file_info *fi) { return fi->writepage != 0; }
     """
     ctypedef void *fuse_req_t
@@ -126,13 +135,14 @@ cdef extern from *:
     void *RTLD_NEXT
     ssize_t writev(int, const iovec *, int)
     bint is_writepage(const fuse_file_info *)
+    void take_tmpfile(fuse_lowlevel_ops *, op)
     const unsigned FUSE_CAP_DONT_MASK
     const uint32_t FUSE_CREATE, OPCODE_TMPFILE
     const int FUSE_SET_ATTR_MODE, FUSE_SET_ATTR_UID, FUSE_SET_ATTR_GID, FUSE_SET_ATTR_SIZE
     const int FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW
     const int FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW
     const uint32_t OPEN_DIRECT, OPEN_CACHED_DIR
-    const uint32_t DIRECT_IO_ALLOW_MMAP, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT
+    const uint32_t DIRECT_IO_ALLOW_MMAP, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT, OVER_IO_URING
     const int VERSION_WITH_MMAP, ERROR_END
     const fuse_ctx *fuse_req_ctx(fuse_req_t)
     void fuse_reply_none(fuse_req_t)

@@ -7,10 +7,12 @@ with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and call
 
     fuse_session_new             widens the table: frequent operations go to the handlers
                                  and takes the umask from the kernel: a default ACL replaces it
-    fuse_session_mount           makes /dev/fuse non-blocking, and leaves no mount if it fails
+    fuse_session_mount           makes /dev/fuse non-blocking, and has libfuse and the kernel
+                                 agree on what the session is; leaves no mount if that fails
     fuse_session_receive_buf     "nothing there" is then "try later" for pyfuse3, and no error
-    fuse_session_process_buf     takes further requests while there are some, and O_TMPFILE
-                                 for a create() of the name '/', which it is but for its number
+    fuse_session_process_buf     takes further requests while there are some
+
+O_TMPFILE is a create() of the name '/', which it is but for its number.
 
 Replies to what comes to the handlers are written here, in the kernel's own form (_replies.pxi).
 
@@ -50,11 +52,13 @@ cdef enum: HELD_MAX = 12, HELD_BYTES_MAX = 1 << 17  # replies that are held, and
 cdef int64_t HELD_NS = 200_000  # and how long
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
+cdef int64_t INIT_WAIT_NS = 10 * SECOND_NS  # the kernel's first request is there at once
+# What is looked up by name; the rest is linked, and without it the import fails.
 cdef tuple NEEDED = (
-    b"fuse_session_mount", b"fuse_session_unmount", b"fuse_session_receive_buf",
-    b"fuse_session_process_buf", b"fuse_session_fd", b"fuse_session_exited", b"fuse_reply_none",
-    b"fuse_req_ctx", b"fuse_add_direntry_plus", b"fuse_version",
+    b"fuse_session_mount", b"fuse_session_receive_buf", b"fuse_session_process_buf",
 )
+cdef tuple NEEDED_BEFORE_MMAP = (b"fuse_session_new", b"fuse_session_custom_io")
+cdef tuple NEEDED_WITH_MMAP = (b"fuse_session_new_versioned",)
 
 cdef object log = logging.getLogger(__name__)
 cdef object data = None, names = None  # the handlers
@@ -363,6 +367,10 @@ cdef void op_create(fuse_req_t req, uint64_t parent, const char *name, unsigned 
     call(names.create, (begun(req), parent, <bytes> name, mode, fi.flags))
 
 
+cdef void op_tmpfile(fuse_req_t req, uint64_t parent, unsigned mode, fuse_file_info *fi) noexcept:
+    op_create(req, parent, b"/", mode, fi)
+
+
 cdef void op_symlink(fuse_req_t req, const char *target, uint64_t parent, const char *name) noexcept:
     call(names.symlink, (begun(req), parent, <bytes> name, <bytes> target))
 
@@ -408,6 +416,7 @@ cdef void op_init(void *userdata, fuse_conn_info *conn) noexcept:
     conn.max_background = conn.congestion_threshold = BACKGROUND_MAX
     conn.max_read = read_bytes_max  # libfuse ends the session if the mount option says otherwise
     conn.want |= (FUSE_CAP_DONT_MASK | DIRECT_IO_ALLOW_MMAP) & conn.capable
+    conn.want &= ~OVER_IO_URING  # whatever FUSE_URING_ENABLE says: threads of libfuse's would call
     pyfuse3_init(userdata, conn)
 
 
@@ -427,6 +436,7 @@ cdef const void *widen(const void *ops, size_t size) noexcept:
     table.open, table.release = <void *> op_open, <void *> op_release
     table.opendir, table.releasedir = <void *> op_opendir, <void *> op_releasedir
     table.readdirplus = <void *> op_readdirplus
+    take_tmpfile(&table, <void *> op_tmpfile)
     session_made = True
     return &table
 
@@ -463,12 +473,25 @@ cdef public int our_mount(fuse_session *se, const char *mountpoint) noexcept:
     if (<mount_t> dlsym(RTLD_NEXT, "fuse_session_mount"))(se, mountpoint) != 0:
         return -1
     device = fuse_session_fd(se)
-    if (fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK) != 0
-            or (fuse_version() < VERSION_WITH_MMAP and not add_device_io(se))):
-        fuse_session_unmount(se)
-        return -1
-    session_mounted = True
-    return 0
+    session_mounted = begin(se)
+    if session_mounted:
+        return 0
+    fuse_session_unmount(se)
+    return -1
+
+
+cdef bint begin(fuse_session *se) noexcept:
+    """Answer FUSE_INIT, so that a session that libfuse refuses is not reported as a mount."""
+    if fcntl(device, F_SETFL, fcntl(device, F_GETFL) | O_NONBLOCK) != 0:
+        return False
+    if fuse_version() < VERSION_WITH_MMAP and not add_device_io(se):
+        return False
+    if not readable_within(device, INIT_WAIT_NS) or receive(se, &drain_buf) <= 0:
+        return False
+    process(se, &drain_buf)
+    free(drain_buf.mem)  # its length was agreed on just now
+    drain_buf.mem = NULL
+    return not fuse_session_exited(se)
 
 
 cdef bint add_device_io(fuse_session *se) noexcept:
@@ -493,10 +516,10 @@ cdef int receive(fuse_session *se, fuse_buf *buf) noexcept:
     return real_receive(se, buf)
 
 
-cdef void take_tmpfile(const fuse_buf *buf) noexcept:
-    """libfuse before 3.17 has no tmpfile; the kernel's request is that of create."""
+cdef void rename_tmpfile(const fuse_buf *buf) noexcept:
+    """libfuse before 3.17 does not know it, and would answer ENOSYS; see take_tmpfile()."""
     header = <fuse_in_header *> buf.mem
-    if buf.size >= sizeof(fuse_in_header) and header.opcode == OPCODE_TMPFILE:
+    if header.opcode == OPCODE_TMPFILE and fuse_version() < VERSION_WITH_MMAP:
         header.opcode = FUSE_CREATE
 
 
@@ -544,7 +567,7 @@ cdef bint process(fuse_session *se, const fuse_buf *buf) noexcept:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
     taken_here = False
     unique_now = (<fuse_in_header *> buf.mem).unique
-    take_tmpfile(buf)
+    rename_tmpfile(buf)
     real_process(se, buf)
     try:
         return data.run_ready()
@@ -566,15 +589,21 @@ cdef bint readable_soon(int fd) noexcept:
     caches.  A client on the same processor gets it by sched_yield().
     """
     cdef pollfd one = pollfd(fd, POLLIN, 0)
-    cdef timespec none = timespec(0, 0), wait = timespec(0, NEXT_WAIT_NS)
+    cdef timespec none = timespec(0, 0)
     cdef int64_t end_ns = monotonic_ns() + AWAKE_NS
     with nogil:
         count = ppoll(&one, 1, &none, NULL)
         while not count and monotonic_ns() < end_ns:
             sched_yield()
             count = ppoll(&one, 1, &none, NULL)
-        if not count:
-            count = ppoll(&one, 1, &wait, NULL)
+    return count > 0 or readable_within(fd, NEXT_WAIT_NS)
+
+
+cdef bint readable_within(int fd, int64_t wait_ns) noexcept:
+    cdef pollfd one = pollfd(fd, POLLIN, 0)
+    cdef timespec wait = timespec(wait_ns // SECOND_NS, wait_ns % SECOND_NS)
+    with nogil:
+        count = ppoll(&one, 1, &wait, NULL)
     return count > 0
 
 
@@ -585,7 +614,8 @@ def install(data_handler, name_handler, unsigned max_read=0):
 
 def missing():
     """Functions of the libfuse at hand that this module calls and cannot find."""
-    return [name.decode() for name in NEEDED if dlsym(RTLD_NEXT, name) is NULL]
+    names = NEEDED + (NEEDED_BEFORE_MMAP if fuse_version() < VERSION_WITH_MMAP else NEEDED_WITH_MMAP)
+    return [name.decode() for name in names if dlsym(RTLD_NEXT, name) is NULL]
 
 
 def libfuse_version():

@@ -79,7 +79,7 @@ cdef ssize_t hold(const iovec *iov, int count) noexcept:
     if held_count == HELD_MAX:
         return 0
     for i in range(count):
-        if iov[i].iov_len > HELD_BYTES_MAX // HELD_MAX:
+        if iov[i].iov_len > <size_t> (HELD_BYTES_MAX // HELD_MAX):
             return 0
         end += iov[i].iov_len
     if end > HELD_BYTES_MAX:

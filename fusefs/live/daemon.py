@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 MOUNTED = "mounted"
 """What the daemon tells its parent when the mount is live."""
 
+ENDING = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+"""Signals that unmount; while it is being mounted they wait for that."""
+
 COMMIT_LOOK_S = 1.0
 """How often the flusher looks at the commit interval."""
 
@@ -210,25 +213,14 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     options = libfuse_options(request)
     _lowlevel.install(data, names, int(options.get("max_read", 0)))
     try:
-        with _stderr_caught() as said:
-            pyfuse3.init(
-                Operations(names),
-                request.mountpoint,
-                {f"{name}={value}" if value else name for name, value in options.items()},
-            )
-    except RuntimeError as error:
+        _begin_session(request.mountpoint, options, Operations(names))
+    except MountError:
         volume.close()
         if is_new:
             os.unlink(request.image)
             os.unlink(metadata_path(request.image, request.metadata))
-        reason = said[-1] if said else error
-        raise MountError(f"{request.mountpoint}: mounting failed: {reason}") from None
+        raise
     try:
-        if not all(_lowlevel.interposed()):
-            raise MountError(
-                f"libfuse {_lowlevel.libfuse_version()} cannot be interposed, so requests would"
-                " be lost; see docs/design.md, 'The extension'"
-            )
         mounted()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -236,6 +228,27 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     finally:
         pyfuse3.close(unmount=True)
         volume.close()
+
+
+def _begin_session(mountpoint: str, options: dict[str, str], operations: Operations) -> None:
+    """From here on the kernel has the mount, and its first request is answered; MountError."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        with _stderr_caught() as said:
+            pyfuse3.init(
+                operations,
+                mountpoint,
+                {f"{name}={value}" if value else name for name, value in options.items()},
+            )
+    except RuntimeError as error:
+        reason = said[-1] if said else error
+        raise MountError(f"{mountpoint}: mounting failed: {reason}") from None
+    if not all(_lowlevel.interposed()):
+        pyfuse3.close(unmount=True)
+        raise MountError(
+            f"libfuse {_lowlevel.libfuse_version()} cannot be interposed, so requests would"
+            " be lost; see docs/design.md, 'The extension'"
+        )
 
 
 @contextmanager
@@ -293,7 +306,8 @@ async def _serve(
 
 
 async def _end_on_signal() -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(*ENDING) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             pyfuse3.terminate()
