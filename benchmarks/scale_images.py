@@ -13,6 +13,7 @@ Units: blocks are the image's.
 Errors: none are expected; fsck must find nothing.
 """
 
+import os
 import stat
 import sys
 
@@ -54,7 +55,8 @@ class Builder:
         self._changes = 0
 
     def make(self, parent: int, name: bytes, mode: int = stat.S_IFREG | 0o644) -> Node:
-        return self.volume.namespace.make(parent, name, mode, 0, 0, 0, 1)
+        owner = os.getuid(), os.getgid()  # the client's
+        return self.volume.namespace.make(parent, name, mode, *owner, 0, 1)
 
     async def fill(self, node: Node, block: int, count: int) -> None:
         """Give a file written blocks, in one run of the image if there is one."""

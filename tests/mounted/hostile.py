@@ -56,7 +56,7 @@ class Client:
         self.fds = [os.open(directory, os.O_RDONLY)]
         for i in range(FILES_KEPT):
             flags = os.O_RDWR | os.O_CREAT | (os.O_DIRECT if i % 2 else 0)
-            self.fds.append(os.open(f"{directory}/kept{i}", flags))
+            self.fds.append(os.open(f"{directory}/kept{seed}-{i}", flags))
         self.buffer = mmap.mmap(-1, BUFFER_LENGTH)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
         self.calls = {
@@ -227,8 +227,11 @@ class Client:
         return int(libc.unlinkat(-100, self.path(), self.dice.choice([0, 0, 0x200, self.bits()])))
 
     def call_chmod(self) -> int:
+        """The directory stays open to its owner: else an ordinary user does nothing more."""
         libc.chown(self.path(), self.bits(), self.bits())
-        return int(libc.fchmod(self.fd(), self.dice.choice(MODES)))
+        fd, mode = self.fd(), self.dice.choice(MODES)
+        is_top = fd.value == self.fds[0]
+        return int(libc.fchmod(fd, mode & 0o7777 | 0o700 if is_top else mode))
 
     def call_times(self) -> int:
         values = [0, 1, -1, (1 << 30) - 1, (1 << 30) - 2, 10**9 - 1, 10**9, 1 << 33, 1 << 62]
