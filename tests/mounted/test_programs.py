@@ -163,7 +163,7 @@ db.execute("CREATE TABLE t (who INTEGER, i INTEGER, data BLOB, UNIQUE (who, i))"
     all_succeed([python(make, top / "db")])
     script = """
 import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+db = sqlite3.connect(sys.argv[1], timeout=600, isolation_level=None)
 for i in range(40):
     db.execute("BEGIN IMMEDIATE")
     for j in range(5):
