@@ -66,6 +66,25 @@ def test_read_only_mount_has_all_on_the_disk(mount: Callable[..., Mount], tmp_pa
         assert (m.path / "file").read_bytes() == b"x" * 300_000
 
 
+def test_sync_commits_each_write(mounted: Mount):
+    """The kernel sets O_DSYNC on each; the same write without it waits for the next commit."""
+    mounted.set("commit", "3600s")
+
+    def commits() -> int:
+        before = mounted.status()["counters"]["commits"]
+        (mounted.path / "file").write_bytes(b"text")
+        after = mounted.status()["counters"]["commits"]
+        assert isinstance(before, int)
+        assert isinstance(after, int)
+        return after - before
+
+    assert commits() == 0
+    remount(mounted, "sync")
+    assert commits() > 0
+    remount(mounted, "async")
+    assert commits() == 0
+
+
 def test_file_open_for_writing_keeps_it_writable(mounted: Mount):
     """All or nothing: options that came with it are what they were."""
     before = mounted.status()["options"]
