@@ -1,7 +1,7 @@
 """Mount options: their names, values and defaults, spelled as mount(8) spells them.
 
 Units: sizes are bytes and take k, m, g, t (powers of 1024); times are seconds and take
-us, ms, s.
+us, ms, s; commit may be a number of seconds, as ext4's.
 Errors: OptionError with one line that lists what is allowed.
 """
 
@@ -56,11 +56,11 @@ def format_size(size: int) -> str:
 
 
 def parse_time(text: str) -> float:
-    """'1ms' -> 0.001; a bare number is seconds; ValueError otherwise."""
+    """'1ms' -> 0.001; '0' needs no unit; ValueError otherwise: seconds or milliseconds?"""
     lower = text.strip().lower()
     digits = lower.rstrip("ums")
-    unit = lower[len(digits) :] or "s"
     number = digits.replace(".", "", 1)
+    unit = lower[len(digits) :] or ("s" if not number.strip("0") else "")
     if unit not in TIME_UNITS_S or not number.isascii() or not number.isdecimal():
         raise ValueError("a time such as 500us, 1ms, 5s")
     return float(digits) * TIME_UNITS_S[unit]
@@ -87,9 +87,11 @@ def _size_between(low: int, high: int, *, power_of_two: bool = False) -> Callabl
     return parse
 
 
-def _time_between(low_s: float, high_s: float) -> Callable[[str], float]:
+def _time_between(low_s: float, high_s: float, bare: str = "") -> Callable[[str], float]:
+    """bare is the unit of a number that has none."""
+
     def parse(text: str) -> float:
-        time_s = parse_time(text)
+        time_s = parse_time(text + bare if bare and text.strip()[-1:].isdigit() else text)
         if not low_s <= time_s <= high_s:
             raise ValueError(f"a time from {format_time(low_s)} to {format_time(high_s)}")
         return time_s
@@ -131,7 +133,7 @@ OPTIONS: dict[str, Option] = {
         _time_between(0, 10),
         format_time,
         live=True,
-        help="time that converting an unwritten extent takes, 0 to 10s",
+        help="mean time that converting an unwritten extent takes, 0 to 10s",
     ),
     "jitter": Option(
         _time_between(0, 1),
@@ -153,7 +155,7 @@ OPTIONS: dict[str, Option] = {
         help="page cache limit, 64k or more",
     ),
     "commit": Option(
-        _time_between(0.1, 3600),
+        _time_between(0.1, 3600, bare="s"),
         format_time,
         live=True,
         help="time between two commits of the metadata, 100ms to 3600s",

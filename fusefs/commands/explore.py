@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.explore.command import explore
 
-    ours, _, _ = split_options(arguments.options)
-    if set(ours) - {"invalidate"}:
-        raise OptionError("explore takes -o invalidate=before or after")
+    ours, metadata, passed = split_options(arguments.options)
+    if set(ours) - {"invalidate"} or metadata is not None or passed:
+        raise OptionError("explore takes -o invalidate=before or after, and no other option")
     orders = [Options().with_all(ours).invalidate] if ours else None
     return explore(arguments.tasks, orders, arguments.replay, as_json=arguments.json)

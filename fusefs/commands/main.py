@@ -1,19 +1,26 @@
 """Picks the command, and makes a line on stderr and an exit status of what it raises.
 
-Exit status: 0 done, 1 failed, 2 usage; fsck has its own.  Errors are one line on stderr.
+Exit status: 0 done, 1 failed, 2 usage, 130 interrupted; fsck has its own.  Errors are one line
+on stderr, and with --json an object on stdout as well: {"error": LINE, "status": NUMBER}.
 
     mount_tool.py IMAGE MOUNTPOINT [-o ...]     the word mount may be left out
     mount_tool.py mount.fusefs ...              what mount(8) and the like call: helpers.py
 """
 
 import argparse
+import difflib
+import errno
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 from fusefs.commands import demo, explore, fsck, mkfs, mount, set_, status, trace, umount
 from fusefs.commands.errors import CommandError, UsageError
 from fusefs.commands.helpers import HELPERS
+from fusefs.commands.streams import give_up, open_all
 from fusefs.options import OptionError
 
 COMMANDS = {
@@ -22,47 +29,110 @@ COMMANDS = {
 }
 
 
+ALIASES = {"unmount": "umount", "stat": "status", "stats": "status", "check": "fsck"}
+"""What people call commands of ours that have another name."""
+
+INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line; its own would print the usage as well."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # any path
+    open_all()
+    try:
+        status = _main(words)
+    except SystemExit as asked:  # of argparse, for --help and --version
+        status = int(asked.code or 0)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        give_up(1)
+        return 1
+    except OSError as error:
+        give_up(1)
+        return _say("mount_tool.py", f"stdout: {error.strerror}", 1)
+    return status
+
+
+def _main(words: list[str]) -> int:
     helper = HELPERS.get(words[0]) if words else None
     if helper is None:
-        if words and words[0] not in COMMANDS and not words[0].startswith("-"):
-            words.insert(0, "mount")
-        return _run("mount_tool.py", lambda: words)
+        return _run("mount_tool.py", lambda: _with_command(words))
     status = _run(words[0], lambda: helper.translate(words[1:]))
     return helper.statuses.get(status, status)
 
 
+def _with_command(words: list[str]) -> list[str]:
+    """The word mount may be left out; a word that is nearly a command is not an image."""
+    if not words or words[0] in COMMANDS or words[0].startswith("-"):
+        return words
+    first = words[0]
+    near = ALIASES.get(first) or next(iter(difflib.get_close_matches(first, COMMANDS)), None)
+    if near and not os.path.lexists(first):
+        raise UsageError(f"'{first}' is neither a command nor an image; did you mean '{near}'?")
+    return ["mount", *words]
+
+
 def _run(program: str, words: Callable[[], Sequence[str]]) -> int:
     """Run a command; program is what its error begins with."""
+    as_json = "--json" in sys.argv
     try:
-        arguments = _parser().parse_args(words())
+        given = words()
+        as_json = "--json" in given
+        arguments = _parser().parse_args(given)
         run: Callable[[argparse.Namespace], int] = arguments.run
         return run(arguments)
     except (OptionError, UsageError) as error:
-        return _say(program, error, 2)
+        return _say(program, str(error), 2, as_json)
     except CommandError as error:
-        return _say(program, error, 1)
+        return _say(program, str(error), 1, as_json)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        give_up(1)
         return 1
-    except OSError as error:  # a full disk under stdout, a lost working directory
-        reason = CommandError(f"{error.filename or 'stdout'}: {error.strerror}")
-        return _say(program, reason, 1)
+    except KeyboardInterrupt:
+        give_up(1)
+        return INTERRUPTED
+    except OSError as error:
+        return _say(program, _reason(error), 1, as_json)
 
 
-def _say(program: str, error: Exception, status: int) -> int:
-    print(f"{program}: {error}", file=sys.stderr)
+def _reason(error: OSError) -> str:
+    """What an error is about that no command has a line for."""
+    if error.errno == errno.ENOENT and error.filename is None:
+        return "the working directory has been removed"
+    return f"{error.filename or 'stdout'}: {error.strerror}"  # a full disk under it, or closed
+
+
+def _say(program: str, line: str, status: int, as_json: bool = False) -> int:
+    try:
+        print(f"{program}: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        give_up(2)
+    if as_json:
+        print(json.dumps({"error": line, "status": status}))
     return status
 
 
+def _version() -> str:
+    try:
+        return version("fusefs")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mount_tool.py",
         description="A FUSE filesystem that models how Linux's direct I/O meets the page cache.",
     )
+    parser.add_argument("-V", "--version", action="version", version=f"fusefs {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         sub = commands.add_parser(

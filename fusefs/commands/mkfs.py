@@ -4,15 +4,17 @@ import argparse
 
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import options_help, split_options
-from fusefs.options import OPTIONS, OptionError, Options
+from fusefs.options import OptionError, Options
 
 NAME = "mkfs"
 HELP = "make an image"
-EPILOG = options_help([*OPTIONS])
+EPILOG = f"""{options_help(["size", "block_size"])}
+  {"metadata":17} file for names and maps, IMAGE.meta if not given; a device needs it"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image")
+    parser.add_argument("--force", action="store_true", help="even if that destroys what is there")
     parser.add_argument("-o", action="append", default=[], metavar="OPT=VALUE,...", dest="options")
 
 
@@ -25,7 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"mkfs does not take '{refused[0]}'; it takes size, block_size, metadata")
     options = Options(page_size=1 << 20).with_all(ours)
     try:
-        make_image(arguments.image, metadata_path(arguments.image, metadata), options)
+        meta = metadata_path(arguments.image, metadata)
+        make_image(arguments.image, meta, options, force=arguments.force)
     except VolumeError as error:
         raise CommandError(str(error)) from None
     return 0

@@ -191,5 +191,8 @@ def _next_schedule(result: Run) -> list[int] | None:
 
 
 def replay(make: Callable[[], Scenario], text: str) -> Run:
-    """Run the schedule that a failure printed."""
-    return run(make(), [int(word) for word in text.split()])
+    """Run the schedule that a failure printed; ValueError if it is none."""
+    words = text.split()
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise ValueError(f"'{text[:80]}' is no schedule, such as \"0 0 1\": numbers of tasks")
+    return run(make(), [int(word) for word in words])

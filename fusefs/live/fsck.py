@@ -82,14 +82,19 @@ def fsck(
                 if repairs:
                     found, left = repair(metadata, superblock, found)
     except (ImageError, MetadataError) as error:
-        print(f"mount_tool.py: {error}", file=sys.stderr)
-        return NOT_CHECKED
+        return _tell_failure(str(error), as_json)
     except (FsError, OSError) as error:
         reason = os.strerror(error.errno or 0)
-        print(f"mount_tool.py: {meta_path}: cannot be checked: {reason}", file=sys.stderr)
-        return NOT_CHECKED
+        return _tell_failure(f"{meta_path}: cannot be checked: {reason}", as_json)
     _tell(image_path, found, {finding.key for finding in left}, as_json)
     return LEFT if left else REPAIRED if found else CLEAN
+
+
+def _tell_failure(line: str, as_json: bool) -> int:
+    print(f"mount_tool.py: {line}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": line, "status": NOT_CHECKED}))
+    return NOT_CHECKED
 
 
 def _tell(

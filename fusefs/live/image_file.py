@@ -83,55 +83,6 @@ class ImageFile:
         self._fd = fd
 
     @classmethod
-    def create(cls, path: str, size: int, block_size: int) -> "ImageFile":
-        """Make a new sparse image of size bytes, mode 0600; ImageError if it exists.
-
-        A block device is taken as it is, unless it is in use: size is then ignored.
-        """
-        superblock = Superblock(uuid.uuid4(), block_size, size // block_size)
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            return cls._create_on_device(path, block_size)
-        except OSError as error:
-            raise ImageError(f"{path}: cannot create the image: {error.strerror}") from None
-        image = cls(path, fd, superblock)
-        try:
-            image._lock()
-            os.fchmod(fd, 0o600)  # a umask may have taken more away
-            os.ftruncate(fd, size)
-            image.write_at(0, superblock.encode())
-            os.fdatasync(fd)
-        except OSError as error:
-            image.close()
-            os.unlink(path)
-            raise ImageError(f"{path}: cannot create the image: {error.strerror}") from None
-        return image
-
-    @classmethod
-    def _create_on_device(cls, path: str, block_size: int) -> "ImageFile":
-        fd = -1
-        try:
-            if not stat.S_ISBLK(os.stat(path).st_mode):
-                raise ImageError(f"{path}: exists already")
-            fd = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
-            block_count = os.lseek(fd, 0, os.SEEK_END) // block_size
-            if block_count < 2:
-                raise ImageError(f"{path}: too small: {block_count} blocks of {block_size}")
-            image = cls(path, fd, Superblock(uuid.uuid4(), block_size, block_count))
-            image._lock()
-            image.write_at(0, image.superblock.encode().ljust(512, b"\0"))
-            os.fdatasync(fd)
-        except BaseException as error:
-            if fd >= 0:
-                os.close(fd)
-            if isinstance(error, OSError):
-                reason = error.strerror
-                raise ImageError(f"{path}: cannot create the image: {reason}") from None
-            raise
-        return image
-
-    @classmethod
     def open(cls, path: str, lock_wait_s: float = 0.0) -> "ImageFile":
         """Open and lock an existing image; ImageError if it is none, damaged or mounted.
 
@@ -147,7 +98,7 @@ class ImageFile:
         try:
             superblock = Superblock.decode(os.pread(fd, _LAYOUT.size, 0), path)
             image = cls(path, fd, superblock)
-            image._lock(lock_wait_s)
+            image.lock(lock_wait_s)
             size = os.lseek(fd, 0, os.SEEK_END)
             if size < superblock.block_count * superblock.block_size:
                 raise ImageError(
@@ -162,7 +113,8 @@ class ImageFile:
             raise
         return image
 
-    def _lock(self, wait_s: float = 0.0) -> None:
+    def lock(self, wait_s: float = 0.0) -> None:
+        """Against a second mount; ImageError if another has it, still after wait_s."""
         deadline = time.monotonic() + wait_s
         while True:
             try:

@@ -16,6 +16,7 @@ Invariants:
 import os
 import sqlite3
 import stat
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -151,6 +152,23 @@ def create_file(
             os.unlink(path)
         raise MetadataError(f"{path}: cannot be made: {error}") from error
     return db
+
+
+def check_ours(path: str) -> None:
+    """MetadataError if something is there that is not fusefs metadata."""
+    if not os.path.exists(path):
+        return
+    with open(path, "rb") as file:
+        header = file.read(100)
+    if header and int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise MetadataError(f"{path}: is not fusefs metadata: remove it yourself")
+
+
+def remove_file(path: str) -> None:
+    """Remove metadata and the log beside it, if they are there."""
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(path + suffix)
 
 
 def open_file(path: str, uuid: UUID) -> sqlite3.Connection:

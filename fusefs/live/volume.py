@@ -22,6 +22,7 @@ import errno
 import logging
 import os
 import sqlite3
+import stat
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -38,13 +39,14 @@ from fusefs.inode import Inode
 from fusefs.iomap import FREE_COST_MAX, free_blocks
 from fusefs.live.image_file import ImageError, ImageFile
 from fusefs.live.metadata import Changing, Metadata, MetadataError
+from fusefs.live.metadata_file import check_ours, remove_file
 from fusefs.live.namespace import Namespace, Node
+from fusefs.live.new_image import create_image
 from fusefs.live.stored_blocks import load_space, save_map, save_space
-from fusefs.options import Options
+from fusefs.options import Options, format_size
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SIZE = 1 << 30
 DEFAULT_BLOCK_SIZE = 1024
 
 LOCK_WAIT_S = 2.0
@@ -68,15 +70,30 @@ def metadata_path(image_path: str, given: str | None) -> str:
     return given or f"{image_path}.meta"
 
 
-def make_image(image_path: str, meta_path: str, options: Options) -> None:
-    """mkfs: a new image and its metadata, or neither; VolumeError."""
-    if os.path.exists(meta_path):
-        raise VolumeError(f"{meta_path}: exists already; metadata without an image?")
-    size = options.size or DEFAULT_SIZE
+def make_image(image_path: str, meta_path: str, options: Options, *, force: bool = False) -> None:
+    """mkfs: a new image and its metadata, or neither; VolumeError.
+
+    With force what both hold is given up.  An image's metadata must not lie in /dev, which is
+    gone at the next boot.
+    """
     is_file = not os.path.exists(image_path)
+    if not is_file and meta_path == metadata_path(image_path, None) and _is_device(image_path):
+        raise VolumeError(
+            f"{image_path}: a device needs metadata=FILE: {meta_path} would be gone after a reboot"
+        )
+    if os.path.exists(meta_path) and not force:
+        both = "" if is_file else f", and so does {image_path}"
+        raise VolumeError(
+            f"{meta_path}: exists already{both}; mkfs --force makes a new image, and loses"
+            " all files of the old one"
+        )
     with _one_line_errors():
-        image = ImageFile.create(image_path, size, options.block_size or DEFAULT_BLOCK_SIZE)
+        check_ours(meta_path)
+        block_size = options.block_size or DEFAULT_BLOCK_SIZE
+        image = create_image(image_path, options.size, block_size, force=force)
         try:
+            if force:
+                remove_file(meta_path)
             block = image.superblock
             Metadata.create(
                 meta_path,
@@ -93,6 +110,10 @@ def make_image(image_path: str, meta_path: str, options: Options) -> None:
             raise
         finally:
             image.close()
+
+
+def _is_device(path: str) -> bool:
+    return stat.S_ISBLK(os.stat(path).st_mode)
 
 
 @contextmanager
@@ -156,6 +177,12 @@ class Volume:
             image = ImageFile.open(image_path, lock_wait_s)
             try:
                 size = image.superblock.block_size
+                blocks = image.superblock.block_count
+                if options.size is not None and options.size // size != blocks:
+                    raise VolumeError(
+                        f"{image_path}: its size is {format_size(blocks * size)}, not"
+                        f" {format_size(options.size)}; it is chosen when the image is made"
+                    )
                 if options.block_size not in (None, size):
                     raise VolumeError(
                         f"{image_path}: its block_size is {size}, not {options.block_size};"

@@ -43,7 +43,6 @@ def test_what_is_no_size_is_refused(text):
         ("1ms", 0.001),
         ("500us", 0.0005),
         ("5s", 5),
-        ("5", 5),
         ("0", 0),
         ("1.5ms", 0.0015),
         (".5s", 0.5),
@@ -54,7 +53,7 @@ def test_time_is_read(text, time_s):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "ms", "1m", "1mus", "-1s", "1e3", "nan", "1.2.3", "1 ms", "٣"]
+    "text", ["", "5", "ms", "1m", "1mus", "-1s", "1e3", "nan", "1.2.3", "1 ms", "٣"]
 )
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match="a time such as 500us, 1ms, 5s"):

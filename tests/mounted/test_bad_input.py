@@ -81,8 +81,9 @@ def test_what_is_no_image_is_refused(tmp_path: Path, mnt: Path, kind: str):
         if not loops:
             refused_by_all(tmp_path / "image", mnt, saying)
         refused(NOT_CHECKED, "fsck", tmp_path / "image", saying=saying)
-        exists = "Too many levels" if loops else "exists already"
-        refused(FAILED, "mkfs", tmp_path / "image", saying=exists)
+        if kind != "empty":
+            exists = "Too many levels" if loops else "exists already"
+            refused(FAILED, "mkfs", tmp_path / "image", saying=exists)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "empty", "noise", "symlink loop"])

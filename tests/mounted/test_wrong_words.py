@@ -1,0 +1,149 @@
+"""Command lines that people type, and what is said to them: one line that helps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mounted.clients import PROGRAM_TIMEOUT_S
+from mounted.commands import FAILED, MOUNT_TOOL, USAGE, refused, tool
+
+INTERRUPTED = 130
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(flag: str):
+    result = tool(flag)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("fusefs ")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("unmount", "umount"), ("stats", "status"), ("stat", "status"), ("mkf", "mkfs")],
+)
+def test_word_that_is_nearly_a_command_is_no_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, meant: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("mnt").mkdir()
+    refused(USAGE, word, "mnt", saying=f"did you mean '{meant}'?")
+    Path(word).write_bytes(b"an image may have that name")
+    refused(FAILED, word, "mnt", saying="not a fusefs image")
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (["mount"], "the following arguments are required: image, mountpoint"),
+        (["status"], "the following arguments are required: mountpoint"),
+        (["status", "a", "b"], "unrecognized arguments: b"),
+        (["demo", "--jsno"], "unrecognized arguments: --jsno"),
+        (["explore", "-o", "ro"], "and no other option"),
+        (["explore", "-o", "metadata=x"], "and no other option"),
+        (["explore", "--replay", "a b"], "'a b' is no schedule"),
+        (["explore", "--replay", ""], "'' is no schedule"),
+        (["explore", "--replay", "9"], "task 9 cannot go at place 0"),
+        (["explore", "writ0"], "'writ0' is no task"),
+        (["set", ".", "conversion_delay=5"], "it takes a time such as 500us, 1ms, 5s"),
+        (["set", ".", "jitter=5"], "it takes a time such as 500us, 1ms, 5s"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_usage_error_is_one_line(words: list[str], saying: str):
+    refused(USAGE, *words, saying=saying)
+
+
+def test_help_of_mkfs_lists_what_it_takes():
+    said = tool("mkfs", "--help").stdout
+    assert "metadata" in said
+    assert "jitter" not in said
+    assert "mean time" in tool("mount", "--help").stdout
+
+
+# -- scripts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["status", "/", "--json"], FAILED),
+        (["status", "--json"], USAGE),
+        (["fsck", "/nowhere", "--json"], 8),
+        (["explore", "bogus", "--json"], USAGE),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_json_has_an_object_on_stdout_when_it_fails(words: list[str], status: int):
+    result = tool(*words)
+    assert result.returncode == status
+    said = json.loads(result.stdout)
+    assert said == {
+        "error": result.stderr.removeprefix("mount_tool.py: ").strip(),
+        "status": status,
+    }
+
+
+# -- what a shell may do to a program ------------------------------------------------------
+
+
+def test_interrupt_ends_it_without_a_word():
+    with subprocess.Popen(
+        [*MOUNT_TOOL, "explore", "write0", "write1", "read0", "read1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:
+        while not _runs_the_search(process.pid):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PROGRAM_TIMEOUT_S)
+    assert (process.returncode, out, err) == (INTERRUPTED, b"", b"")
+
+
+def _runs_the_search(pid: int) -> bool:
+    """It has imported what it needs, and taken a tenth of a second of the processor since."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) > 100
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["--version", "status /", "mkfs new -o size=1m"])
+def test_closed_streams_are_survived(tmp_path: Path, closed: str, words: str):
+    """What is opened must not become stdout, and what cannot be told has a status."""
+    tool_path = MOUNT_TOOL[1]
+    result = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" "{tool_path}" {words} {closed}'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT_S,
+        check=False,
+    )
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
+    if words.startswith("mkfs"):
+        assert result.returncode == 0
+        assert tool("fsck", tmp_path / "new").returncode == 0
+    elif words == "--version" and ">&-" in closed.split():
+        assert result.returncode == FAILED
+    elif words == "--version":
+        assert result.returncode == 0
+
+
+def test_lost_working_directory_is_named(tmp_path: Path):
+    script = f"mkdir d; cd d; rmdir ../d; '{sys.executable}' '{MOUNT_TOOL[1]}' mount image mnt"
+    result = subprocess.run(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT_S,
+        check=False,
+    )
+    assert result.returncode == FAILED
+    assert "working directory" in result.stderr
+    assert result.stderr.count("\n") == 1
