@@ -1,6 +1,7 @@
 """explore: a few model tasks in every order, and which of them break a rule."""
 
 import argparse
+import signal
 
 from fusefs.commands.mount_options import split_options
 from fusefs.options import OptionError, Options
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.explore.command import explore
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and coroutines anywhere
     ours, metadata, passed = split_options(arguments.options)
     if set(ours) - {"invalidate"} or metadata is not None or passed:
         raise OptionError("explore takes -o invalidate=before or after, and no other option")
