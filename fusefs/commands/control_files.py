@@ -42,6 +42,11 @@ def write_control(mountpoint: str, name: str, value: str) -> None:
     try:
         let_in(mountpoint, write)
     except OSError as error:
+        if error.errno == errno.EROFS:
+            raise CommandError(
+                f"{mountpoint}: mounted ro, and the kernel counts control files in:"
+                f" 'mount -o remount,rw {mountpoint}' first"
+            ) from None
         raise CommandError(f"{mountpoint}: {name}: {error.strerror}") from None
 
 

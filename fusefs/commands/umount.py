@@ -4,6 +4,7 @@ import argparse
 import os
 import select
 import subprocess
+import time
 
 from fusefs.commands.control_files import DeadMountError, read_status
 from fusefs.commands.errors import CommandError
@@ -13,6 +14,8 @@ HELP = "unmount, and wait until everything is on the disk"
 EPILOG = ""
 
 UMOUNT_WAIT_S = 60.0
+LOOK_S = 1.0
+"""How often somebody who waits asks what the daemon may be waiting for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +37,21 @@ def run(arguments: argparse.Namespace) -> int:
     daemon = None if arguments.lazy or arguments.force else _daemon(arguments.mountpoint)
     _unmount(arguments)
     if daemon is not None:
-        pid, ended = daemon
-        poll = select.poll()
-        poll.register(ended, select.POLLIN)
-        if not poll.poll(UMOUNT_WAIT_S * 1000):
-            raise CommandError(f"unmounted, but the daemon {pid} has not ended yet")
+        _wait_for_end(*daemon)
     return 0
+
+
+def _wait_for_end(pid: int, ended: int) -> None:
+    """Not for one whose mount another namespace keeps: that may be for ever."""
+    from fusefs.live.holders import where_mounted
+
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    deadline = time.monotonic() + UMOUNT_WAIT_S
+    while not poll.poll(LOOK_S * 1000):
+        why = where_mounted(pid)
+        if "namespace" in why or time.monotonic() > deadline:
+            raise CommandError(f"unmounted, but the daemon {pid} has not ended yet: {why}")
 
 
 def _daemon(mountpoint: str) -> tuple[int, int] | None:

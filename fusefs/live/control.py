@@ -25,7 +25,7 @@ from fusefs.live.atime import FLAGS, Atime
 from fusefs.live.stored import INO_END
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
-from fusefs.options import OPTIONS, OptionError
+from fusefs.options import OPTIONS, OptionError, format_size
 
 CONTROL_NAME = b".fusefs"
 CONTROL_INO = INO_END
@@ -141,7 +141,10 @@ class Control:
         self.atime.set_flags(flags)
 
     def status(self) -> dict[str, object]:
-        """What .fusefs/status says, as one dictionary; sizes are bytes, space is blocks."""
+        """What .fusefs/status says, as one dictionary.
+
+        options are spelled as -o takes them; all other sizes are bytes, and space is blocks.
+        """
         volume, fs = self.volume, self.volume.fs
         block = volume.image.superblock
         return {
@@ -154,8 +157,8 @@ class Control:
             "read_only": volume.health.failure or ("ro" in self.atime.flags and "mounted ro"),
             "options": fs.options.formatted()
             | {
-                "block_size": str(block.block_size),
-                "size": str(block.block_count * block.block_size),
+                "block_size": format_size(block.block_size),
+                "size": format_size(block.block_count * block.block_size),
             },
             "counters": asdict(fs.counters)
             | {"commits": volume.commit_count, "pages_evicted": fs.cache.evicted_count},

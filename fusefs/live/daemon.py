@@ -156,9 +156,10 @@ def _check_fuse() -> None:
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR))
     except OSError as error:
-        raise MountError(
-            f"/dev/fuse: {error.strerror}; is the fuse module loaded ('modprobe fuse')?"
-        ) from None
+        hint = "is the fuse module loaded ('modprobe fuse')?"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            hint = "you may not open it: as root, 'chmod 666 /dev/fuse', or allow the device"
+        raise MountError(f"/dev/fuse: {error.strerror}; {hint}") from None
 
 
 def _check_libfuse() -> None:

@@ -26,7 +26,8 @@ from fusefs.errors import FsError
 from fusefs.live.fsck_check import check
 from fusefs.live.fsck_names import Finding
 from fusefs.live.fsck_sums import wrong_sums
-from fusefs.live.image_file import ImageError, ImageFile, Superblock
+from fusefs.live.holders import explained
+from fusefs.live.image_file import ImageError, ImageFile, ImageInUse, Superblock
 from fusefs.live.metadata import Metadata, MetadataError
 from fusefs.live.metadata_file import CONTENT_ERRORS, primary_code
 
@@ -81,6 +82,8 @@ def fsck(
                 found = left = check(metadata, superblock)
                 if repairs:
                     found, left = repair(metadata, superblock, found)
+    except ImageInUse as error:
+        return _tell_failure(explained(error), as_json)
     except (ImageError, MetadataError) as error:
         return _tell_failure(str(error), as_json)
     except (FsError, OSError) as error:

@@ -36,6 +36,14 @@ class ImageError(Exception):
     """The image cannot be used; the message says why and what to do."""
 
 
+class ImageInUse(ImageError):
+    """Somebody else has its lock."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: already mounted, or in use")
+        self.path = path
+
+
 @dataclass(frozen=True, slots=True)
 class Superblock:
     """What the first block says.  block_size is bytes; block_count includes this block."""
@@ -122,7 +130,7 @@ class ImageFile:
                 return
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise ImageError(f"{self.path}: already mounted, or in use") from None
+                    raise ImageInUse(self.path) from None
             time.sleep(0.02)
 
     def read_at(self, addr: int, length: int) -> bytes:

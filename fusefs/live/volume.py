@@ -37,7 +37,8 @@ from fusefs.filesystem import Filesystem
 from fusefs.geometry import Geometry
 from fusefs.inode import Inode
 from fusefs.iomap import FREE_COST_MAX, free_blocks
-from fusefs.live.image_file import ImageError, ImageFile
+from fusefs.live.holders import explained
+from fusefs.live.image_file import ImageError, ImageFile, ImageInUse
 from fusefs.live.metadata import Changing, Metadata, MetadataError
 from fusefs.live.metadata_file import check_ours, remove_file
 from fusefs.live.namespace import Namespace, Node
@@ -77,7 +78,8 @@ def make_image(image_path: str, meta_path: str, options: Options, *, force: bool
     gone at the next boot.
     """
     is_file = not os.path.exists(image_path)
-    if not is_file and meta_path == metadata_path(image_path, None) and _is_device(image_path):
+    beside = meta_path == metadata_path(image_path, None)
+    if not is_file and beside and stat.S_ISBLK(os.stat(image_path).st_mode):
         raise VolumeError(
             f"{image_path}: a device needs metadata=FILE: {meta_path} would be gone after a reboot"
         )
@@ -112,14 +114,12 @@ def make_image(image_path: str, meta_path: str, options: Options, *, force: bool
             image.close()
 
 
-def _is_device(path: str) -> bool:
-    return stat.S_ISBLK(os.stat(path).st_mode)
-
-
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
+    except ImageInUse as error:
+        raise VolumeError(explained(error)) from None
     except (ImageError, MetadataError) as error:
         raise VolumeError(str(error)) from None
     except FsError as error:

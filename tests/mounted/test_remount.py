@@ -127,7 +127,7 @@ def test_what_is_so_already_is_no_error(mount: Callable[..., Mount]):
     ("options", "saying"),
     [
         ("page_size=64k", "page_size cannot change while mounted (it is 4k); these can: "),
-        ("block_size=512", "block_size cannot change while mounted (it is 1024)"),
+        ("block_size=512", "block_size cannot change while mounted (it is 1k)"),
         ("size=2g", "size cannot change while mounted"),
         ("metadata=elsewhere", "metadata cannot change while mounted"),
         ("allow_other", "allow_other cannot change while mounted"),
