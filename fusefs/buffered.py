@@ -246,7 +246,7 @@ async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -
             page_start = (pos + written) % fs.geometry.page_size
             length = min(len(view) - written, WRITE_PAGES_MAX * fs.geometry.page_size - page_start)
             try:
-                count = await _write_pages(
+                count = await write_pages(
                     fs, inode, pos + written, view[written : written + length]
                 )
             except FsError:
@@ -261,7 +261,7 @@ async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -
         inode.lock.unlock_exclusive()
 
 
-async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) -> int:
+async def write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) -> int:
     """One batch of a buffered write: all its pages are locked while it runs."""
     geometry = fs.geometry
     page_size = geometry.page_size
@@ -293,7 +293,7 @@ async def _write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview)
             page.blocks_uptodate |= blocks
             mark_dirty(fs, inode, page, blocks)
             at += stop - start
-        inode.size = max(inode.size, pos + length)
+        inode.grow_to(pos + length)
         return length
     finally:
         for page in pages:

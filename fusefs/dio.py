@@ -229,7 +229,7 @@ async def convert_written_blocks(write: DirectWrite) -> FsError | None:
             fs.counters.conversions += 1
     except FsError as error:
         return error
-    inode.size = max(inode.size, write.end)
+    inode.grow_to(write.end)
     inode.written_to(write.end)
     return None
 

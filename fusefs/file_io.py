@@ -2,6 +2,7 @@
 
     read, write    direct or buffered, by the flags of this very request
     read_pieces    the same as read, not put together
+    write_mapped   what the kernel writes back of its own pages of a mapping
     fsync          write back, wait, report what failed before, commit
     copy_range     copy_file_range(2), through the cache
 
@@ -14,7 +15,7 @@ import errno
 from collections.abc import Coroutine
 from typing import Any
 
-from fusefs.buffered import buffered_read, buffered_write
+from fusefs.buffered import WRITE_PAGES_MAX, buffered_read, buffered_write, write_pages
 from fusefs.dio import CannotInvalidate, direct_read, direct_write
 from fusefs.errors import FsError
 from fusefs.filesystem import Filesystem
@@ -64,6 +65,27 @@ async def write(
     if sync:
         await fsync(fs, file)
     return written
+
+
+async def write_mapped(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:
+    """The kernel's pages of a mapping arrive, whole: take what counts of them.
+
+    FsError(ENOSPC) if one finds no room, although those before it did.
+    """
+    fs.counters.buffered_writes += 1
+    view = memoryview(data)
+    batch = WRITE_PAGES_MAX * fs.geometry.page_size
+    await inode.lock.lock_exclusive()
+    try:
+        for start, end in inode.counted(pos, pos + len(view)):
+            while start < end:
+                stop = min(end, start - start % batch + batch)
+                start += await write_pages(fs, inode, start, view[start - pos : stop - pos])
+    finally:
+        inode.lock.unlock_exclusive()
+    if fs.cache.dirty_count > fs.cache.dirty_limit:
+        await balance_dirty_pages(fs)
+    return len(view)
 
 
 async def fsync(fs: Filesystem, file: OpenFile) -> None:

@@ -1,12 +1,20 @@
 """A file's data side: size, map, cached pages and locks.  Names and attributes are not here."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fusefs.errseq import START, Position
 from fusefs.extents import ExtentMap
 from fusefs.locks import RwLock
 from fusefs.page_cache import AddressSpace
 from fusefs.readahead import ReadaheadState
+
+
+class Tail(NamedTuple):
+    """From where on a page of the kernel counts no more, and which growth said so last."""
+
+    start: int
+    growth: int
 
 
 class Inode:
@@ -18,6 +26,11 @@ class Inode:
                 only when the data is written, so that a crash leaves a shorter file
                 rather than one that ends in zeros
     lock        i_rwsem (XFS: IOLOCK): docs/design.md has the table of who takes it how
+    kernel_page what the kernel's own page cache has pages of, in bytes, if it may hold some of
+                this file for mappings and splice; else 0
+    kernel_tails where in such a page what the kernel holds counts no more, by the page's number:
+                it was stored behind the end of the file, which has grown since.  An entry
+                goes when that page is gone, which whoever sets kernel_page knows
     extents     block map
     mapping     struct address_space: the cached pages and invalidate_lock
     changed     disk_size, map or bytes on the image are newer than what the last commit saved
@@ -31,7 +44,10 @@ class Inode:
         "_inodes_changed",
         "disk_size",
         "extents",
+        "growth_count",
         "ino",
+        "kernel_page",
+        "kernel_tails",
         "lock",
         "mapping",
         "size",
@@ -50,6 +66,9 @@ class Inode:
         self.extents = extents if extents is not None else ExtentMap()
         self.mapping = AddressSpace()
         self.lock = RwLock("inode")
+        self.kernel_page = 0
+        self.kernel_tails: dict[int, Tail] = {}
+        self.growth_count = 0
         self._changed = False
         self._inodes_changed = {} if inodes_changed is None else inodes_changed
 
@@ -62,6 +81,37 @@ class Inode:
         self._changed = changed
         if changed:
             self._inodes_changed[self.ino] = self
+
+    def grow_to(self, size: int) -> None:
+        """Raise i_size, if it is below.
+
+        What was stored through a mapping behind the old end, in its page, must not come back.
+        """
+        if size <= self.size:
+            return
+        if self.kernel_page and self.size % self.kernel_page:
+            page = self.size // self.kernel_page
+            start = self.kernel_tails[page].start if page in self.kernel_tails else self.size
+            self.growth_count += 1
+            self.kernel_tails[page] = Tail(start, self.growth_count)
+        self.size = size
+
+    def counted(self, pos: int, end: int) -> list[tuple[int, int]]:
+        """What counts of a range that the kernel writes back from its own pages, in pieces.
+
+        Nothing behind i_size: a mapped store does not extend a file.
+        """
+        end = min(end, self.size)
+        pieces = []
+        for page in sorted(self.kernel_tails):
+            start, stop = self.kernel_tails[page].start, (page + 1) * self.kernel_page
+            if pos < stop and start < end:
+                if pos < start:
+                    pieces.append((pos, start))
+                pos = stop
+        if pos < end:
+            pieces.append((pos, end))
+        return pieces
 
     def written_to(self, end: int) -> None:
         """Bytes up to end are on the image: a commit may record a size up to there."""

@@ -78,7 +78,7 @@ async def truncate(fs: Filesystem, inode: Inode, size: int) -> None:
 
 async def _extend(fs: Filesystem, inode: Inode, size: int) -> None:
     await zero_to_block_end(fs, inode, inode.size, size)
-    inode.size = size
+    inode.grow_to(size)
     await _flush_up_to(fs, inode, size)
     inode.written_to(size)
 

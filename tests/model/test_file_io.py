@@ -3,14 +3,34 @@
 import errno
 
 import pytest
-from driving import Task, both_reads, check_world, file_with, fsync, read, run, sparse_file, write
+from driving import (
+    GEOMETRIES,
+    Task,
+    both_reads,
+    check_world,
+    file_with,
+    fsync,
+    geometry_id,
+    read,
+    run,
+    sparse_file,
+    write,
+)
 
 from fusefs import file_io
 from fusefs.errors import FsError
 from fusefs.explore.memory import World
-from fusefs.file_io import COPY_LENGTH_MAX, COPY_PIECE, commit_names, copy_range, writeback_inode
+from fusefs.file_io import (
+    COPY_LENGTH_MAX,
+    COPY_PIECE,
+    commit_names,
+    copy_range,
+    write_mapped,
+    writeback_inode,
+)
 from fusefs.geometry import FILE_SIZE_MAX
 from fusefs.inode import Inode, OpenFile
+from fusefs.truncate import fallocate, truncate
 
 BLOCK, PAGE = 512, 1024
 EIO_ON_SUBMIT = {"writeback.submit": errno.EIO}
@@ -237,3 +257,47 @@ def test_copy_that_fails_at_once_fails(world):
     source, target = file_with(world, b"A" * PAGE), OpenFile(Inode(2))
     request = copy_range(world.fs, source, 0, target, 0, PAGE)
     assert refusal_of(world, request, fail={"buffered.read.fill": errno.EIO}) == errno.EIO
+
+
+# -- what the kernel writes back of a mapping --------------------------------------------------
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=geometry_id)
+def test_mapped_page_never_extends_the_file(geometry: tuple[int, int]):
+    """It was stored before the file was cut, and arrives late: open(2) with O_TRUNC is so."""
+    world = World(block_size=geometry[0], page_size=geometry[1])
+    file = file_with(world, b"d" * 10_000)
+    run(world, truncate(world.fs, file.inode, 5000))
+    assert run(world, write_mapped(world.fs, file.inode, 4096, b"m" * 8192)) == 8192
+    assert file.inode.size == 5000
+    run(world, truncate(world.fs, file.inode, 20_000))
+    assert both_reads(world, file)[0] == b"d" * 4096 + b"m" * 904 + bytes(15_000)
+    check_world(world, [file.inode])
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=geometry_id)
+def test_mapped_page_from_before_a_growth_counts_to_the_old_end(geometry: tuple[int, int]):
+    """What was written behind it meanwhile stays, and what is in other pages counts."""
+    world = World(block_size=geometry[0], page_size=geometry[1])
+    file = file_with(world, b"d" * 100)
+    file.inode.kernel_page = 4096
+    write(world, file, 3000, b"w" * 5192)
+    run(world, write_mapped(world.fs, file.inode, 0, b"m" * 8192))
+    expected = b"m" * 100 + bytes(2900) + b"w" * 1096 + b"m" * 4096
+    assert both_reads(world, file) == (expected, expected)
+    file.inode.kernel_tails.clear()
+    run(world, write_mapped(world.fs, file.inode, 0, b"n" * 4096))
+    assert read(world, file, 0, 8192) == b"n" * 4096 + b"m" * 4096
+
+
+def test_growth_is_noted_only_where_the_kernel_may_have_the_page_of_the_end(world):
+    file = file_with(world, b"d" * 100)
+    run(world, truncate(world.fs, file.inode, 200))
+    assert file.inode.kernel_tails == {}
+    file.inode.kernel_page = 4096
+    run(world, truncate(world.fs, file.inode, 4096))
+    assert file.inode.kernel_tails == {0: (200, 1)}
+    run(world, truncate(world.fs, file.inode, 5000))  # at the end of a page there is no tail
+    assert file.inode.kernel_tails == {0: (200, 1)}
+    run(world, fallocate(world.fs, file.inode, 0, 0, 6000))
+    assert file.inode.kernel_tails == {0: (200, 1), 1: (5000, 2)}
