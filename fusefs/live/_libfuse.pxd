@@ -89,7 +89,7 @@ cdef extern from *:
         uint64_t offset
     cdef struct fuse_file_info:
         int flags
-        uint64_t fh
+        uint64_t fh, lock_owner
     cdef struct fuse_forget_data:
         uint64_t ino, nlookup
     cdef struct timespec:

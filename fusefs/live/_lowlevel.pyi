@@ -74,6 +74,9 @@ class DataHandler(Protocol):
     def read(
         self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int
     ) -> None: ...
+    def fill(self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int) -> None:
+        """As read, for the kernel's own page cache: a mapping, splice, sendfile or execve."""
+
     def write(
         self,
         request: Request,
@@ -150,6 +153,9 @@ def missing() -> list[str]:
 
 def libfuse_version() -> str:
     """Of the library that is loaded, whatever the extension was built with."""
+
+def device_fd() -> int:
+    """/dev/fuse, as the session has it open; -1 before the mount."""
 
 def interposed() -> tuple[bool, bool]:
     """Whether fuse_session_new and fuse_session_mount were called through this module."""

@@ -270,10 +270,11 @@ cdef void refuse(Request request, method, error, tuple args) noexcept:
 
 cdef void op_read(fuse_req_t req, uint64_t ino, size_t size, off_t pos, fuse_file_info *fi) noexcept:
     request = begun(req)
+    handle = data.read if fi.lock_owner else data.fill  # the kernel's own page cache is nobody
     try:
-        data.read(request, ino, fi.fh, pos, size, fi.flags)
+        handle(request, ino, fi.fh, pos, size, fi.flags)
     except BaseException as error:
-        refuse(request, data.read, error, (ino, fi.fh, pos, size))
+        refuse(request, handle, error, (ino, fi.fh, pos, size))
 
 
 cdef void op_write(fuse_req_t req, uint64_t ino, const char *buf, size_t size, off_t pos,
@@ -610,6 +611,10 @@ cdef bint readable_within(int fd, int64_t wait_ns) noexcept:
 def install(data_handler, name_handler, unsigned max_read=0):
     global data, names, read_bytes_max
     data, names, read_bytes_max = data_handler, name_handler, max_read
+
+
+def device_fd():
+    return device
 
 
 def missing():

@@ -26,11 +26,12 @@ import trio
 
 from fusefs.errors import FsError
 from fusefs.file_io import commit_names
-from fusefs.live import _lowlevel
+from fusefs.live import _lowlevel, teller
 from fusefs.live.atime import Atime
 from fusefs.live.control import Control, LogRing
 from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
+from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
 from fusefs.live.sync import sync
@@ -209,7 +210,8 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     )
     atime = Atime(volume.namespace, request.fuse_options)
     control = Control(volume, trace, ring, atime, os.path.abspath(request.mountpoint))
-    data = DataRequests(volume, driver, control, atime)
+    pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
+    data = DataRequests(volume, driver, control, atime, pages)
     names = NameRequests(volume, driver, data, control)
     options = libfuse_options(request)
     _lowlevel.install(data, names, int(options.get("max_read", 0)))
@@ -225,7 +227,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         mounted()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        trio.run(_serve, volume, driver)
+        trio.run(_serve, volume, driver, pages)
     finally:
         pyfuse3.close(unmount=True)
         volume.close()
@@ -287,7 +289,10 @@ def _escaped(value: str) -> str:
 
 
 async def _serve(
-    volume: Volume, driver: Driver, requests: Callable[[], Awaitable[None]] = pyfuse3.main
+    volume: Volume,
+    driver: Driver,
+    kernel_pages: KernelPages,
+    requests: Callable[[], Awaitable[None]] = pyfuse3.main,
 ) -> None:
     """Serve until requests() returns, which is when the mount is gone.
 
@@ -296,12 +301,14 @@ async def _serve(
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
+        nursery.start_soon(kernel_pages.run)
         nursery.start_soon(_end_on_signal)
         async with trio.open_nursery() as flushing:
             flushing.start_soon(_flush_regularly, volume, driver)
             flushing.start_soon(_inactivate, volume, driver)
             await requests()
             flushing.cancel_scope.cancel()
+        kernel_pages.abandon()
         await _finish(volume, driver)
         nursery.cancel_scope.cancel()
 

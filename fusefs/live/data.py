@@ -1,6 +1,7 @@
 """Data requests: from the extension's calls to the model, and the answer back.
 
     read, write               by this request's own flags: O_DIRECT may have been switched
+    fill, _write_page         the kernel's own pages of the file: see kernel_pages.py
     fallocate, lseek, copy    what pyfuse3 does not have
 
 Units: pos, size and length are bytes in the file.
@@ -12,10 +13,11 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fusefs.errors import FsError
-from fusefs.file_io import copy_range, read_pieces, write
+from fusefs.file_io import copy_range, read_pieces, write, write_mapped
 from fusefs.inode import Inode, OpenFile
 from fusefs.live.atime import Atime
 from fusefs.live.driver import Driver, ModelCoroutine
@@ -25,6 +27,7 @@ from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
 if TYPE_CHECKING:  # not compiled: see setup.py
     from fusefs.live._lowlevel import Request
     from fusefs.live.control import Control
+    from fusefs.live.kernel_pages import KernelPages
     from fusefs.live.namespace import Node
     from fusefs.live.volume import Volume
 
@@ -51,13 +54,21 @@ class DataRequests:
     atime says what reading does to it.
     """
 
-    def __init__(self, volume: "Volume", driver: Driver, control: "Control", atime: Atime) -> None:
+    def __init__(
+        self,
+        volume: "Volume",
+        driver: Driver,
+        control: "Control",
+        atime: Atime,
+        kernel_pages: "KernelPages",
+    ) -> None:
         self.fs = volume.fs
         self.names = volume.namespace
         self.health = volume.health
         self.driver = driver
         self.control = control
         self.atime = atime
+        self.kernel_pages = kernel_pages
         self.handles: dict[int, Handle] = {}
         self._handle_count = 0
         self.run_ready = driver.run_ready
@@ -87,6 +98,13 @@ class DataRequests:
         coroutine = read_pieces(self.fs, file, pos, size, direct=direct)
         self._start(request, ino, "read", coroutine, request.reply_pieces)
 
+    def fill(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
+        """A read that the kernel keeps, for mappings and splice."""
+        file = self.handles[fh].file
+        if file is not None:
+            self.kernel_pages.filled(file.inode, pos, size)
+        self.read(request, ino, fh, pos, size, flags)
+
     def write(
         self,
         request: "Request",
@@ -110,7 +128,8 @@ class DataRequests:
         self.names.modified(node, request, time.time_ns())
         direct, sync = bool(flags & O_DIRECT), bool(flags & O_DSYNC)
         coroutine = write(self.fs, file, pos, data, direct=direct, sync=sync)
-        self._start(request, ino, "write", coroutine, request.reply_write)
+        reply = request.reply_write
+        self._start(request, ino, "write", coroutine, reply, file.inode, pos, len(data))
 
     def _write_page(self, request: "Request", ino: int, pos: int, data: Buffer) -> None:
         """The kernel's own writeback of a mapped page: through any handle or none.
@@ -121,7 +140,7 @@ class DataRequests:
         self.health.check_writable()
         node.mtime_ns = node.ctime_ns = time.time_ns()
         self.names.mark_changed(node)
-        coroutine = write(self.fs, OpenFile(inode), pos, data, direct=False, sync=False)
+        coroutine = write_mapped(self.fs, inode, pos, data)
         self._start(request, ino, "write", coroutine, request.reply_write)
 
     def fallocate(self, request: "Request", ino: int, mode: int, pos: int, length: int) -> None:
@@ -129,14 +148,21 @@ class DataRequests:
         self.health.check_writable()
         self.names.modified(node, request, time.time_ns())
         coroutine = fallocate(self.fs, inode, mode, pos, length)
-        self._start(request, ino, "fallocate", coroutine, lambda _: request.reply_err(0))
+        self._start(request, ino, "fallocate", coroutine, lambda _: request.reply_err(0), inode)
 
     def lseek(self, request: "Request", ino: int, pos: int, whence: int) -> None:
         _, inode = self._regular(ino)
         if whence not in (SEEK_DATA, SEEK_HOLE):
             raise FsError(errno.EINVAL)
-        coroutine = seek(self.fs, inode, pos, whence)
-        self._start(request, ino, "lseek", coroutine, request.reply_lseek)
+
+        def start() -> None:
+            coroutine = seek(self.fs, inode, pos, whence)
+            self._start(request, ino, "lseek", coroutine, request.reply_lseek)
+
+        if inode.kernel_page:
+            self.kernel_pages.flush(inode, max(pos, 0), start)
+        else:
+            start()
 
     def copy_file_range(
         self, request: "Request", fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
@@ -150,7 +176,9 @@ class DataRequests:
             self.atime.touch(source.node, now)
         self.names.modified(target.node, request, now)
         coroutine = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
-        self._start(request, target.node.ino, "copy_file_range", coroutine, request.reply_write)
+        reply = request.reply_write
+        inode = target.file.inode
+        self._start(request, target.node.ino, "copy_file_range", coroutine, reply, inode)
 
     def _regular(self, ino: int) -> "tuple[Node, Inode]":
         """The node of a regular file; FsError(EINVAL) for anything else."""
@@ -166,11 +194,29 @@ class DataRequests:
         operation: str,
         coroutine: ModelCoroutine[Any],
         reply: Callable[[Any], None],
+        changing: Inode | None = None,
+        pos: int = 0,
+        length: int = 0,
     ) -> None:
+        """changing is a file that may grow; length bytes of it from pos on change as well, but for
+        those of which the kernel drops its own pages itself."""
+
         def done(result: Any, error: FsError | None) -> None:
-            if error is None:
+            if changing is not None and changing.kernel_page:
+                then = partial(_answer, request, reply, result, error)
+                self.kernel_pages.changed(changing, pos, length, then)
+            elif error is None:
                 reply(result)
             else:
                 request.reply_err(error.errno)
 
         self.driver.start(coroutine, done, operation, ino, request.pid)
+
+
+def _answer(
+    request: "Request", reply: Callable[[Any], None], result: Any, error: FsError | None
+) -> None:
+    if error is None:
+        reply(result)
+    else:
+        request.reply_err(error.errno)

@@ -121,6 +121,13 @@ class Driver:
         self.tasks_running += 1
         self._advance(Task(coroutine, done, operation, ino, pid), None, None)
 
+    def put_off(self) -> None:
+        """A request goes on outside, by go_on(); until then it counts as one under way."""
+        self.tasks_running += 1
+
+    def go_on(self, call: Call) -> None:
+        self._make_call(call)
+
     def later(self, delay_s: float, call: Call) -> None:
         """Make a call after a time; until then it counts as a request under way."""
         self.tasks_running += 1

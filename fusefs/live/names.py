@@ -103,8 +103,12 @@ class NameRequests(OpenFiles):
             self.names.mark_changed(node)
             request.reply_attr(self.attributes(node))
 
+        inode = node.inode
         if size is not None:
             self.set_size(request, node, size, set_rest)
+        elif mtime_ns is not None and inode is not None and inode.kernel_page:
+            # What was stored before must not move the time when it is written back later.
+            self.data.kernel_pages.flush(inode, 0, set_rest)
         else:
             set_rest()
 

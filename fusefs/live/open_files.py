@@ -65,23 +65,28 @@ class OpenFiles:
         self.volume.release(node)
 
     def set_size(self, request: Request, node: Node, size: int, sized: Callable[[], None]) -> None:
-        """Truncate, and then go on with sized(), which answers; it may take a while."""
-        if node.inode is None:
+        """Truncate, and then go on with sized(), which answers; it may take a while.
+
+        The kernel drops its pages once it has the answer; until then it writes none back.
+        """
+        inode = node.inode
+        if inode is None:
             raise FsError(errno.EISDIR if node.is_directory else errno.EINVAL)
         if size > FILE_SIZE_MAX:
             raise FsError(errno.EFBIG)
 
         def done(_: object, error: FsError | None) -> None:
-            if error is not None:
-                request.reply_err(error.errno)
-                return
             try:
+                if error is not None:
+                    raise error
                 self.names.mark_changed(node)
                 sized()
             except FsError as failure:
                 request.reply_err(failure.errno)
+            if inode.kernel_tails:
+                self.data.kernel_pages.changed(inode, 0, 0, None)
 
-        coroutine = truncate(self.volume.fs, node.inode, size)
+        coroutine = truncate(self.volume.fs, inode, size)
         self.driver.start(coroutine, done, "truncate", node.ino, request.pid)
 
     # -- open files ------------------------------------------------------------------
@@ -125,6 +130,8 @@ class OpenFiles:
         node = self.data.close(fh).node
         if node is not None:
             node.opens -= 1
+            if not node.opens and node.inode is not None and node.inode.kernel_page:
+                self.data.kernel_pages.released(node.inode)
             if node.is_idle or not node.nlink:
                 self.released(node)
         request.reply_err(0)

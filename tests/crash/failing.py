@@ -11,6 +11,7 @@ what of the bytes since the last good one is on the disk: lose_unflushed() takes
 """
 
 import os
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ from fusefs.live.control import Control, LogRing
 from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
 from fusefs.live.image_file import ImageFile
+from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
@@ -252,7 +254,8 @@ class Daemon:
         )
         atime = Atime(volume.namespace, ["noatime"])
         control = Control(volume, trace, LogRing(), atime, "/mnt")
-        self.data = DataRequests(volume, self.driver, control, atime)
+        pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
+        self.data = DataRequests(volume, self.driver, control, atime, pages)
         self.names = NameRequests(volume, self.driver, self.data, control)
         self.operations = Operations(self.names)
         self.context = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)

@@ -1,5 +1,6 @@
 """The end of a mount: real files in a temporary folder, requests that never come."""
 
+import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from trio.testing import MockClock
 from fusefs.live.daemon import _serve
 from fusefs.live.driver import Driver
 from fusefs.live.image_file import ImageFile
+from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.metadata import Metadata
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume, make_image
@@ -34,7 +36,8 @@ async def test_unmount_waits_for_a_commit_that_the_flusher_began(
     driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, Trace())
     with volume.changing():
         volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
-    await _serve(volume, driver, requests=trio.lowlevel.checkpoint)
+    pages = KernelPages(driver, lambda: socket.socketpair()[0])
+    await _serve(volume, driver, pages, requests=trio.lowlevel.checkpoint)
     assert driver.tasks_running == 0
     volume.close()
     again = Volume.open(path, meta, Options())
