@@ -57,10 +57,12 @@ def run_as(user: int, *words: object) -> tuple[int, str]:
 
 
 BECOME = """
-import ctypes, os, sys
+import ctypes, os, pkgutil, sys
 sys.path.insert(0, sys.argv[1])
-import fusefs.live.daemon  # what commands import when they run
+import fusefs.live
 from fusefs.commands.main import main
+for module in pkgutil.iter_modules(fusefs.live.__path__, "fusefs.live."):
+    __import__(module.name)  # what commands import when they run
 user, umask = int(sys.argv[2]), int(sys.argv[3])
 os.setgroups([])
 os.setresgid(user, user, user)
@@ -137,7 +139,10 @@ def test_user_mounts_uses_and_checks_an_image(home: Path):
     assert status["options"]["invalidate"] == "before"
     assert "dio.write.convert" in tool_as(OWNER, "trace", mnt, "--clear")[1]
     busy = tool_as(OWNER, "fsck", image)
-    assert busy == (8, f"mount_tool.py: {image}: already mounted, or in use\n")
+    assert busy == (
+        8,
+        f"mount_tool.py: {image}: already mounted, or in use: it is mounted on {mnt}\n",
+    )
     assert tool_as(OWNER, "umount", mnt) == (0, "")
     assert has_ended(status["pid"])
     assert tool_as(OWNER, "fsck", image) == (0, f"{image}: clean\n")
