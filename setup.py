@@ -25,7 +25,7 @@ from fusefs import compiled
 UNCOMPILED = {"__init__.py", "compiled.py"}
 COMPILED = [
     *sorted(path.name for path in Path("fusefs").glob("*.py") if path.name not in UNCOMPILED),
-    *(f"live/{name}.py" for name in ("atime", "data", "driver", "image_file", "trace")),
+    *(f"live/{name}.py" for name in ("atime", "data", "driver", "image_file", "timing", "trace")),
 ]
 """All that a data request runs through at each step, relative to fusefs; no such module may
 import another of fusefs that is not in here."""

@@ -6,6 +6,7 @@
        fill FILE SIZE                      a file of SIZE bytes, written with O_DIRECT,
                                            or without where that is refused
        warm FILE                           read it all through the page cache
+       empty FILE                          a new file
        unwritten FILE SIZE                 a new file, preallocated, or sparse where that fails
        scatter FILE SIZE STRIDE            4 KiB every STRIDE bytes of an otherwise empty file
        files DIRECTORY COUNT               that many empty files
@@ -204,6 +205,14 @@ static void warm(void)
 		;
 	if (count < 0)
 		err(1, "read %s", words[0]);
+}
+
+static void empty(void)
+{
+	unlink(words[0]);
+	int fd = open_or_die(words[0], O_WRONLY | O_CREAT | O_EXCL);
+	if (fsync(fd))
+		err(1, "fsync %s", words[0]);
 }
 
 static void unwritten(void)
@@ -502,7 +511,8 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} commands[] = {
 		{"fill", 2, fill},           {"warm", 1, warm},
-		{"unwritten", 2, unwritten}, {"scatter", 3, scatter},
+		{"empty", 1, empty},         {"unwritten", 2, unwritten},
+		{"scatter", 3, scatter},
 		{"files", 2, files},         {"settle", 1, settle},
 		{"open", 2, measure_open},   {"stat", 2, measure_stat},
 		{"create", 3, measure_create}, {"unlink", 3, measure_unlink},

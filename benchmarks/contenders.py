@@ -1,6 +1,6 @@
 """Who is measured, and how each is mounted and surely unmounted.
 
-    fusefs          mount defaults, but that unwritten blocks and growth have mounts of their own
+    fusefs          mount defaults; growth has mounts of its own
     pyfuse3-null    peers/pyfuse3_null.py
     c-null          peers/c_null.c
     passthrough_ll  libfuse's example, on a directory beside the images: what one would pick instead
@@ -41,13 +41,6 @@ PASSTHROUGH_LL = "passthrough_ll"
 PASSTHROUGH_LL_SOURCE = Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c")
 """Where Debian puts it; without it this contender is left out."""
 
-PLACE_OPTIONS = {
-    Place.MAIN: "",
-    Place.UNWRITTEN: ",conversion_delay=0",
-    **{place: ",conversion_delay=0" for place in Place if place.is_growth},
-}
-"""Mount options of fusefs by place, added to the image's size."""
-
 Command = Callable[[Path, Path, Place], list[str]]
 """The words that mount on a mountpoint, with an empty directory of its own."""
 
@@ -76,9 +69,8 @@ class Contender:
 def built_in(c_null: Path, passthrough_ll: Path | None) -> list[Contender]:
     """The contenders of every run, of the compiled programs that there are."""
 
-    def fusefs(mnt: Path, scratch: Path, place: Place) -> list[str]:
-        options = f"size={IMAGE_SIZE}{PLACE_OPTIONS[place]}"
-        words = ["mount", "-f", str(scratch / "image"), str(mnt), "-o", options]
+    def fusefs(mnt: Path, scratch: Path, _: Place) -> list[str]:
+        words = ["mount", "-f", str(scratch / "image"), str(mnt), "-o", f"size={IMAGE_SIZE}"]
         return [sys.executable, str(ROOT / "mount_tool.py"), *words]
 
     return [

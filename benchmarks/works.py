@@ -5,8 +5,10 @@ Files are named for what is done with them; each is made once per mount.
 
     cached      32 MiB, read through the page cache before each measurement
     direct      64 MiB, never in a page cache
+    cold        64 MiB, in no page cache; read once at most
     buffered    32 MiB, fits into the page cache
     unwritten   new, preallocated, for each measurement; written once at most
+    appended    new, empty, for each measurement
     names/N     what process N creates, opens, stats, appends to and unlinks
     entries     a directory of 10,000 empty files
     others      as many empty files as the growth work says
@@ -33,7 +35,6 @@ class Place(Enum):
     """Mounts that one contender may have side by side."""
 
     MAIN = "main"
-    UNWRITTEN = "unwritten"
     FILE_SMALL = "file-small"
     FILE_LARGE = "file-large"
     FILES_FEW = "files-few"
@@ -42,7 +43,7 @@ class Place(Enum):
 
     @property
     def is_growth(self) -> bool:
-        return self not in (Place.MAIN, Place.UNWRITTEN)
+        return self is not Place.MAIN
 
 
 class Unit(Enum):
@@ -131,6 +132,7 @@ def works(size: Size) -> list[Work]:
     return [
         *_blocks(size),
         *_appends(size),
+        *_alone(size),
         *_sequential(size),
         _dio29(size),
         *_names(size),
@@ -206,8 +208,31 @@ def _blocks(size: Size) -> Iterator[Work]:
                 setup=() if once else make,
                 before=make if once else ((("warm", file),) if not direct else ()),
                 bars=Bars() if once else (deep[name] if depth == 16 else shallow),
-                place=Place.UNWRITTEN if once else Place.MAIN,
             )
+
+
+# -- what the default delays would hurt, if one process paid them ------------------------
+
+
+def _alone(size: Size) -> Iterator[Work]:
+    """Beside unwritten-write-1: a direct write drops what is cached, so a filled file is cold."""
+    for name, title, rw, file, file_bytes, words in (
+        ("cold-read", "cold 4 KiB random read", "randread", "cold", size.direct, ()),
+        (
+            *("direct-append", "direct 4 KiB append", "write", "appended"),
+            *(size.unwritten, ("--direct=1",)),
+        ),
+    ):
+        make = ("fill", file, str(file_bytes)) if rw == "randread" else ("empty", file)
+        job = (f"--rw={rw}", f"--bs={BLOCK}", "--ioengine=psync", *words)
+        yield Work(
+            name=name,
+            title=f"{title}, one process",
+            program="fio",
+            words=_fio(size, file, file_bytes, *job, once=True),
+            settle=file,
+            before=(make,),
+        )
 
 
 # -- 1 MiB in sequence -----------------------------------------------------------------

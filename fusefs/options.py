@@ -133,14 +133,15 @@ OPTIONS: dict[str, Option] = {
         _time_between(0, 10),
         format_time,
         live=True,
-        help="mean time that converting an unwritten extent takes, 0 to 10s",
+        help="mean time that converting an unwritten extent takes while somebody else could see"
+        " it, 0 to 10s",
     ),
     "jitter": Option(
         _time_between(0, 1),
         format_time,
         live=True,
-        help="mean of the random pause before a page fill; four times that before an"
-        " O_DIRECT open for writing; 0 to 1s",
+        help="mean of the random pause before a page fill while somebody else writes direct,"
+        " 0 to 1s",
     ),
     "readahead": Option(
         _size_between(0, 16 << 20),

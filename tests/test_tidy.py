@@ -20,7 +20,8 @@ LIVE = sorted(FUSEFS.glob("live/*.py"))
 SOURCES = sorted(FUSEFS.rglob("*.py"))
 COMPILED = [
     *MODEL,
-    *(FUSEFS / f"live/{each}.py" for each in ("atime", "data", "driver", "image_file", "trace")),
+    *(FUSEFS / f"live/{each}.py" for each in ("atime", "data", "driver", "image_file")),
+    *(FUSEFS / f"live/{each}.py" for each in ("timing", "trace")),
 ]
 """As in setup.py."""
 

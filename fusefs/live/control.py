@@ -23,6 +23,7 @@ from fusefs import compiled
 from fusefs.errors import FsError
 from fusefs.live.atime import FLAGS, Atime
 from fusefs.live.stored import INO_END
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
 from fusefs.options import OPTIONS, OptionError, format_size
@@ -57,10 +58,17 @@ class Control:
     """The files of .fusefs, by inode number."""
 
     def __init__(
-        self, volume: Volume, trace: Trace, log_ring: LogRing, atime: Atime, mountpoint: str
+        self,
+        volume: Volume,
+        trace: Trace,
+        timing: Timing,
+        log_ring: LogRing,
+        atime: Atime,
+        mountpoint: str,
     ) -> None:
         self.volume = volume
         self.trace = trace
+        self.timing = timing
         self.log_ring = log_ring
         self.atime = atime
         self.mountpoint = mountpoint
@@ -161,6 +169,7 @@ class Control:
                 "size": format_size(block.block_count * block.block_size),
             },
             "counters": asdict(fs.counters)
+            | asdict(self.timing.delays)
             | {"commits": volume.commit_count, "pages_evicted": fs.cache.evicted_count},
             "cache": {
                 "pages": len(fs.cache),

@@ -35,6 +35,7 @@ from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
 from fusefs.live.sync import sync
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.live.volume import LOCK_WAIT_S, Volume, VolumeError, make_image, metadata_path
 from fusefs.options import ATIME_OPTIONS, Options
@@ -199,17 +200,17 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     ring = LogRing()
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(ring)
-    trace = Trace()
+    trace, timing = Trace(), Timing(volume.fs)
     driver = Driver(
-        volume.fs,
         volume.image,
         volume.load_map,
         volume.commit,
         trace,
+        timing,
         before_space=volume.wait_forgotten,
     )
     atime = Atime(volume.namespace, request.fuse_options)
-    control = Control(volume, trace, ring, atime, os.path.abspath(request.mountpoint))
+    control = Control(volume, trace, timing, ring, atime, os.path.abspath(request.mountpoint))
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
     data = DataRequests(volume, driver, control, atime, pages)
     names = NameRequests(volume, driver, data, control)

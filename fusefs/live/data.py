@@ -21,6 +21,7 @@ from fusefs.file_io import copy_range, read_pieces, write, write_mapped
 from fusefs.inode import Inode, OpenFile
 from fusefs.live.atime import Atime
 from fusefs.live.driver import Driver, ModelCoroutine
+from fusefs.live.timing import Opened
 from fusefs.steps import Buffer
 from fusefs.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
 
@@ -37,12 +38,18 @@ O_NOATIME: Final = os.O_NOATIME
 
 
 class Handle:
-    """One open file: its node, and the model's part of it; content for a control file."""
+    """One open file: its node, and the model's and the timing's part of it.
 
-    __slots__ = ("content", "file", "node")
+    A control file has content instead.
+    """
 
-    def __init__(self, node: "Node | None", content: bytes = b"") -> None:
+    __slots__ = ("content", "file", "node", "opened")
+
+    def __init__(
+        self, node: "Node | None", opened: Opened | None = None, content: bytes = b""
+    ) -> None:
         self.node = node
+        self.opened = opened
         self.content = content
         inode = node.inode if node is not None else None
         self.file = None if inode is None else OpenFile.opened(inode)
@@ -66,6 +73,7 @@ class DataRequests:
         self.names = volume.namespace
         self.health = volume.health
         self.driver = driver
+        self.timing = driver.timing
         self.control = control
         self.atime = atime
         self.kernel_pages = kernel_pages
@@ -79,11 +87,13 @@ class DataRequests:
         return self._handle_count
 
     def open_control(self, ino: int, flags: int) -> int:
-        return self.open(Handle(None, self.control.open(ino, flags)))
+        return self.open(Handle(None, content=self.control.open(ino, flags)))
 
     def close(self, fh: int) -> Handle:
         handle = self.handles.pop(fh)
         self.control.release(handle.content)
+        if handle.opened is not None:
+            self.timing.closed(handle.opened)
         return handle
 
     def read(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
@@ -95,6 +105,8 @@ class DataRequests:
         if not flags & O_NOATIME:
             self.atime.touch(node, time.time_ns())
         direct = bool(flags & O_DIRECT)
+        if handle.opened is not None:
+            self.timing.arrives(handle.opened, request.pid, direct, False)
         coroutine = read_pieces(self.fs, file, pos, size, direct=direct)
         self._start(request, ino, "read", coroutine, request.reply_pieces)
 
@@ -127,6 +139,8 @@ class DataRequests:
         self.health.check_writable()
         self.names.modified(node, request, time.time_ns())
         direct, sync = bool(flags & O_DIRECT), bool(flags & O_DSYNC)
+        if handle.opened is not None:
+            self.timing.arrives(handle.opened, request.pid, direct, True)
         coroutine = write(self.fs, file, pos, data, direct=direct, sync=sync)
         reply = request.reply_write
         self._start(request, ino, "write", coroutine, reply, file.inode, pos, len(data))
@@ -171,6 +185,8 @@ class DataRequests:
         if source.file is None or target.file is None or target.node is None:
             raise FsError(errno.EINVAL)
         self.health.check_writable()
+        if source.opened is not None:
+            self.timing.arrives(source.opened, request.pid, False, False)
         now = time.time_ns()
         if source.node is not None:
             self.atime.touch(source.node, now)

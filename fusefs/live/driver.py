@@ -5,7 +5,6 @@ delay, or a commit.  Most never do; their reply is sent before the next request 
 Image reads and writes are done in place: the image is a file in the host's page cache.
 
     start()       a request arrives: run it as far as it goes
-    later()       a call is put off, by a timer of the same kind
     run_ready()   those whose wait is over go on, and timers that ran out
     run()         the trio side: sleeps until the next timer, and commits
 
@@ -20,7 +19,6 @@ Invariants:
 import errno
 import heapq
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -29,18 +27,15 @@ from typing import Any, Final, Protocol, TypeVar
 import trio
 
 from fusefs.errors import FsError
-from fusefs.filesystem import Filesystem
 from fusefs.inode import Inode
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace, now_ns
 from fusefs.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step
 
 log = logging.getLogger(__name__)
 
-LOG_FILES_MAX = 1024
-"""Files whose last conversion is remembered before those long done are forgotten."""
-
-JITTERED: Final = frozenset({"buffered.read.page_lock"})
-"""PASS steps before which a task pauses for a random time: the jitter option."""
+FILL: Final = "buffered.read.page_lock"
+"""The PASS step before which a task may pause: see fusefs/live/timing.py."""
 
 ERRORS_LOGGED_MAX = 10
 ERRORS_PERIOD_S = 5.0
@@ -49,7 +44,6 @@ ERRORS_PERIOD_S = 5.0
 T = TypeVar("T")
 ModelCoroutine = Coroutine[Step, Any, T]
 Done = Callable[[Any, FsError | None], None]
-Call = Callable[[], None]
 
 
 class Image(Protocol):
@@ -78,29 +72,29 @@ class Task:
 class Driver:
     """The live driver.  load_map and commit are the storage's; see fusefs/live/volume.py.
 
+    timing says who has to wait although he could go on.
     before_space is awaited before a commit that somebody needs for free blocks.
     """
 
     def __init__(
         self,
-        fs: Filesystem,
         image: Image,
         load_map: Callable[[Inode, int, int], None],
         commit: Callable[[], Awaitable[None]],
         trace: Trace,
+        timing: Timing,
         before_space: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         self.trace = trace
+        self.timing = timing
         self.tasks_running = 0
-        self._fs = fs
         self._image = image
         self._load_map = load_map
         self._commit = commit
         self._before_space = before_space
-        self._ready: deque[tuple[Task | Call, FsError | None]] = deque()
-        self._timers: list[tuple[float, int, Task | Call]] = []
+        self._ready: deque[tuple[Task, FsError | None]] = deque()
+        self._timers: list[tuple[float, int, Task]] = []
         self._timer_count = 0
-        self._log_busy_until: dict[int, float] = {}
         self._timer_first = trio.Event()
         self._commit_tasks: list[Task] = []
         self._commit_wanted = trio.Event()
@@ -125,13 +119,12 @@ class Driver:
         """A request goes on outside, by go_on(); until then it counts as one under way."""
         self.tasks_running += 1
 
-    def go_on(self, call: Call) -> None:
-        self._make_call(call)
-
-    def later(self, delay_s: float, call: Call) -> None:
-        """Make a call after a time; until then it counts as a request under way."""
-        self.tasks_running += 1
-        self._park_until(call, time.monotonic() + delay_s)
+    def go_on(self, call: Callable[[], None]) -> None:
+        self.tasks_running -= 1
+        try:
+            call()
+        except Exception:
+            log.exception("what was put off failed")
 
     async def call(
         self, coroutine: ModelCoroutine[T], operation: str, ino: int = 0, pid: int = 0
@@ -167,10 +160,7 @@ class Driver:
                 self._ready.append((heapq.heappop(timers)[2], None))
         for _ in range(len(self._ready)):
             task, error = self._ready.popleft()
-            if isinstance(task, Task):
-                self._grant(task, error)
-            else:
-                self._make_call(task)
+            self._grant(task, error)
         if self._ready:  # there may be no next request: _run_timers() goes on with them
             self._timer_first.set()
         return not self.tasks_running
@@ -204,18 +194,14 @@ class Driver:
                 self._end(task, None, FsError(errno.EIO))
                 return
             kind, name = step.kind, step.name
-            if kind is PASS:
-                if name in JITTERED and self._fs.options.jitter:
-                    self._park(task, step)
-                    return
-                add((now_ns(), pid, operation, ino, name, step.pos, step.length))
-                value = error = None
-                continue
             if kind is not LOAD_MAP and kind is not READ_IMAGE and kind is not WRITE_IMAGE:
-                self._park(task, step)
-                return
+                if (kind is not PASS or name == FILL) and self._park(task, step):
+                    return
+                kind = PASS
             add((now_ns(), pid, operation, ino, name, step.pos, step.length))
             value = error = None
+            if kind is PASS:
+                continue
             try:
                 if kind is LOAD_MAP:
                     assert step.inode is not None
@@ -247,50 +233,35 @@ class Driver:
                 *(task.operation, task.ino, step.name, step.pos, step.length, error),
             )
 
-    def _park(self, task: Task, step: Step) -> None:
-        """Set a task aside until what it waits for has come."""
+    def _park(self, task: Task, step: Step) -> bool:
+        """Set a task aside until what it waits for has come; false if there is nothing."""
         task.step = step
-        if step.kind is Kind.WAIT:
+        if step.kind is PASS:
+            pause_s = self.timing.fill_pause(task.ino, task.pid)
+            if not pause_s:
+                return False
+            self._park_until(task, time.monotonic() + pause_s)
+        elif step.kind is Kind.DELAY:
+            done = self.timing.conversion(task.ino, task.pid, step.pos, step.duration_s)
+            if done is None:
+                return False
+            self._park_until(task, done)
+        elif step.kind is Kind.WAIT:
             assert step.waiter is not None
             if step.waiter.woken:
                 self._ready.append((task, None))
             else:
                 step.waiter.notify = lambda: self._ready.append((task, None))
-        elif step.kind is Kind.DELAY:
-            self._park_until(task, self._log_time(task.ino, step.duration_s))
-        elif step.kind is Kind.COMMIT:
+        else:
             self._commit_tasks.append(task)
             self._commit_wanted.set()
-        else:
-            self._park_until(task, time.monotonic() + self.jitter())
+        return True
 
-    def _park_until(self, task: Task | Call, deadline: float) -> None:
+    def _park_until(self, task: Task, deadline: float) -> None:
         self._timer_count += 1
         heapq.heappush(self._timers, (deadline, self._timer_count, task))
         if self._timers[0][2] is task:
             self._timer_first.set()
-
-    def jitter(self) -> float:
-        """A pause in seconds, exponentially distributed, as the mount's jitter option says."""
-        mean_s = self._fs.options.jitter
-        return random.expovariate(1 / mean_s) if mean_s else 0.0
-
-    def _log_time(self, ino: int, mean_s: float) -> float:
-        """When a conversion that is asked for now is done, on the monotonic clock.
-
-        As a transaction in a log, it waits for the earlier ones of its file, and then takes
-        a time that varies: exponentially distributed, with the given mean.  With a fixed
-        time, processes that began together stay in step, and none reads while another's
-        conversion is under way.
-        """
-        now = time.monotonic()
-        if not mean_s:
-            return now
-        done = max(now, self._log_busy_until.get(ino, 0.0)) + random.expovariate(1 / mean_s)
-        if len(self._log_busy_until) >= LOG_FILES_MAX:
-            self._log_busy_until = {i: t for i, t in self._log_busy_until.items() if t > now}
-        self._log_busy_until[ino] = done
-        return done
 
     def _end(self, task: Task, result: Any, error: FsError | None) -> None:
         self.tasks_running -= 1
@@ -298,13 +269,6 @@ class Driver:
             task.done(result, error)
         except Exception:
             log.exception("the answer to %s of inode %d failed", task.operation, task.ino)
-
-    def _make_call(self, call: Call) -> None:
-        self.tasks_running -= 1
-        try:
-            call()
-        except Exception:
-            log.exception("what was put off failed")
 
     # -- the trio side ---------------------------------------------------------------
 

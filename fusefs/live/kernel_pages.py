@@ -33,10 +33,12 @@ from dataclasses import dataclass, field
 import trio
 
 from fusefs.inode import Inode, Tail
-from fusefs.live.driver import Call, Driver
+from fusefs.live.driver import Driver
 from fusefs.live.teller import MESSAGE, MESSAGES_MAX, NUMBER, REPLY
 
 log = logging.getLogger(__name__)
+
+Call = Callable[[], None]
 
 PAGE_SIZE = mmap.PAGESIZE
 

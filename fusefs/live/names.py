@@ -5,7 +5,7 @@
     mknod ... rmdir              names that come and go
 
 Open files are in open_files.py, data in data.py, and what is rare in operations.py.  None of
-these waits, but for a truncate and for the pause of a direct writer's create.
+these waits, but for a truncate.
 
 Errors: every request is answered; FsError becomes its errno in the extension.
 """
@@ -145,8 +145,8 @@ class NameRequests(OpenFiles):
     def create(self, request: Request, parent: int, name: bytes, mode: int, flags: int) -> None:
         mode = stat.S_IFREG | stat.S_IMODE(mode)
         node = self._make(request, parent, None if name == TMPFILE_NAME else name, mode)
-        fh, shown = self.opened(node), self.looked_up(node)
-        self.out_of_step(flags, lambda: request.reply_create(shown, fh))
+        fh, shown = self.opened(node, request, flags), self.looked_up(node)
+        request.reply_create(shown, fh)
 
     def mkdir(self, request: Request, parent: int, name: bytes, mode: int) -> None:
         mode = stat.S_IFDIR | stat.S_IMODE(mode)

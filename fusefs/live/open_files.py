@@ -23,10 +23,6 @@ from fusefs.live.namespace import Node
 from fusefs.live.volume import Volume
 from fusefs.truncate import truncate
 
-OPEN_PAUSES = 4
-"""Pauses of the jitter option at a direct writer's open: processes start further apart than
-pages are filled, and must change places to be out of step."""
-
 ENTRY_BYTES = 160
 """What the kernel's fuse_direntplus takes at least: so many entries may find room."""
 
@@ -99,32 +95,27 @@ class OpenFiles:
             self.volume.health.check_writable()
         node = self.names.node(ino)
         if not flags & os.O_TRUNC:
-            request.reply_open(self.opened(node), True)
+            self._reply_opened(request, node, flags)
             return
 
         def truncated() -> None:  # O_TRUNC comes with no setattr: not for times and setuid
             self.names.modified(node, request, time.time_ns())
-            request.reply_open(self.opened(node), True)
+            self._reply_opened(request, node, flags)
 
         if node.size or node.blocks_512:
             self.set_size(request, node, 0, truncated)
         else:
             truncated()
 
-    def opened(self, node: Node) -> int:
+    def _reply_opened(self, request: Request, node: Node, flags: int) -> None:
+        request.reply_open(self.opened(node, request, flags), True)
+
+    def opened(self, node: Node, request: Request, flags: int) -> int:
         """Every open bypasses the kernel's own page cache: the model has the only one."""
         node.opens += 1
-        return self.data.open(Handle(node))
-
-    def out_of_step(self, flags: int, reply: Callable[[], None]) -> None:
-        """Direct writers that start together do not write one after the other, in order."""
-        pause_s = 0.0
-        if flags & os.O_DIRECT and flags & os.O_ACCMODE != os.O_RDONLY:
-            pause_s = OPEN_PAUSES * self.driver.jitter()
-        if pause_s:
-            self.driver.later(pause_s, reply)
-        else:
-            reply()
+        inode, timing = node.inode, self.driver.timing
+        opened = None if inode is None else timing.opened(inode, request.pid, flags)
+        return self.data.open(Handle(node, opened))
 
     def release(self, request: Request, fh: int) -> None:
         node = self.data.close(fh).node

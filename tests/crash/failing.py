@@ -36,6 +36,7 @@ from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.names import NameRequests
 from fusefs.live.operations import Operations
 from fusefs.live.sync import sync
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume
 from fusefs.options import Options
@@ -243,17 +244,17 @@ class Daemon:
         self.faults = faults or Faults()
         self.image = volume.image = FailingImage(volume.image, self.faults)
         volume.metadata._db = FailingSqlite(volume.metadata._db, self.faults)
-        trace = Trace()
+        trace, timing = Trace(), Timing(volume.fs)
         self.driver = Driver(
-            volume.fs,
             volume.image,
             volume.load_map,
             volume.commit,
             trace,
+            timing,
             before_space=volume.wait_forgotten,
         )
         atime = Atime(volume.namespace, ["noatime"])
-        control = Control(volume, trace, LogRing(), atime, "/mnt")
+        control = Control(volume, trace, timing, LogRing(), atime, "/mnt")
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
         self.data = DataRequests(volume, self.driver, control, atime, pages)
         self.names = NameRequests(volume, self.driver, self.data, control)

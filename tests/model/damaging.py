@@ -24,6 +24,7 @@ from fusefs.live.callers import Caller, drop_privileges
 from fusefs.live.driver import Driver
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.namespace import Node
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume, VolumeError, make_image
 from fusefs.options import Options
@@ -60,7 +61,9 @@ class Daemon:
         self.volume = volume = Volume.open(str(image), f"{image}.meta", OPTIONS)
         volume._in_thread = in_place
         self.names = volume.namespace
-        self.driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, Trace())
+        self.driver = Driver(
+            *(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs))
+        )
 
     def run(self, coroutine: Coroutine[Step, Any, Any]) -> Any:
         """What a request returns or raises; the commits that it asks for are made."""

@@ -14,6 +14,7 @@ from fusefs.live.driver import Driver
 from fusefs.live.image_file import ImageFile
 from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.metadata import Metadata
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume, make_image
 from fusefs.options import Options
@@ -33,7 +34,7 @@ async def test_unmount_waits_for_a_commit_that_the_flusher_began(
     image = ImageFile.open(path)
     options = Options(commit=1.0)
     volume = Volume(image, Metadata.open(meta, image.superblock.uuid), options, slowly)
-    driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, Trace())
+    driver = Driver(*(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs)))
     with volume.changing():
         volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
     pages = KernelPages(driver, lambda: socket.socketpair()[0])

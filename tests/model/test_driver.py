@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from fusefs.errors import FsError
 from fusefs.explore.memory import World
 from fusefs.inode import Inode
 from fusefs.live.driver import ERRORS_LOGGED_MAX, Driver
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.locks import RwLock
 from fusefs.steps import commit, delay, reach, read_image, write_image
@@ -31,8 +33,15 @@ def make_driver(
     world: World | None = None, commit: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 ) -> Driver:
     world = world or World()
-    world.fs.options = world.fs.options.changed("jitter", "0")
-    return Driver(world.fs, world.image, lambda inode, pos, length: None, commit, Trace())
+    timing = Timing(world.fs)
+    return Driver(world.image, lambda inode, pos, length: None, commit, Trace(), timing)
+
+
+def use_by_two(driver: Driver, ino: int) -> None:
+    """Threads 1 and 2 have a file of 1 MiB open, for reading and to write direct."""
+    for pid in (1, 2):
+        for flags in (os.O_RDONLY, os.O_WRONLY | os.O_DIRECT):
+            driver.timing.opened(Inode(ino, 1 << 20), pid, flags)
 
 
 async def write_and_read() -> bytes:
@@ -102,35 +111,6 @@ async def test_a_waiter_goes_on_only_after_the_one_who_woke_it_yields():
         await driver.call(wait(), "write")
         nursery.cancel_scope.cancel()
     assert order == ["released", "taken", "taken"]
-
-
-async def test_what_is_put_off_counts_as_a_request_until_it_is_done():
-    """The daemon's end waits for tasks_running to fall: a create that pauses is answered."""
-    driver, order = make_driver(), []
-    ended = trio.Event()
-
-    def late() -> None:
-        order.append(("late", driver.tasks_running))
-        ended.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(driver.run)
-        driver.later(0.02, late)
-        driver.later(0.01, lambda: order.append(("early", driver.tasks_running)))
-        assert driver.tasks_running == 2
-        await ended.wait()
-        nursery.cancel_scope.cancel()
-    assert order == [("early", 1), ("late", 0)]
-
-
-async def test_what_is_put_off_and_fails_is_logged(caplog: pytest.LogCaptureFixture):
-    """Its request is dropped, which answers it; the driver goes on."""
-    driver = make_driver()
-    driver.later(0.0, lambda: 1 // 0)
-    with caplog.at_level(logging.ERROR):
-        driver.run_ready()
-    assert "ZeroDivisionError" in caplog.text
-    assert driver.tasks_running == 0
 
 
 async def test_requests_that_wait_for_a_commit_share_it():
@@ -218,8 +198,9 @@ async def test_failing_disk_does_not_fill_the_log(caplog: pytest.LogCaptureFixtu
 
 
 async def test_conversions_of_one_file_are_done_in_the_order_of_asking():
-    """A log is served first come, first served, however long each one takes."""
+    """(Y2) A log is served first come, first served, however long each one takes."""
     driver, order = make_driver(), []
+    use_by_two(driver, 1)
 
     async def convert(number: int) -> None:
         await delay("dio.write.convert", 0, 512, 0.0005)
@@ -228,16 +209,31 @@ async def test_conversions_of_one_file_are_done_in_the_order_of_asking():
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         for number in range(20):
-            driver.start(convert(number), Outcome(), "write", ino=1)
-        await driver.call(convert(20), "write", ino=1)
+            driver.start(convert(number), Outcome(), "write", 1, 1)
+        await driver.call(convert(20), "write", 1, 1)
         nursery.cancel_scope.cancel()
     assert order == list(range(21))
+
+
+async def test_lone_thread_is_converted_inside_start():
+    """(Y1) No timer, no round of the loop: it ends before the next request is read."""
+    driver = make_driver()
+    driver.timing.opened(Inode(1, 1 << 20), 1, os.O_WRONLY | os.O_DIRECT)
+
+    async def convert() -> None:
+        await delay("dio.write.convert", 0, 512, 10.0)
+
+    driver.start(convert(), outcome := Outcome(), "write", 1, 1)
+    assert outcome.calls == [(None, None)]
+    assert [record.step for record in driver.trace.records()] == ["dio.write.convert"]
 
 
 async def test_jitter_pauses_before_a_missing_page_and_nowhere_else():
     """With it, a fill does not end inside start(); without it, it does."""
     world = World()
+    world.fs.options = world.fs.options.changed("jitter", "0")
     driver = make_driver(world)
+    use_by_two(driver, 1)
 
     async def fill() -> None:
         await reach("buffered.read.page_lock", 0, 512)
@@ -245,12 +241,12 @@ async def test_jitter_pauses_before_a_missing_page_and_nowhere_else():
     async def walk() -> None:
         await reach("buffered.read.fill", 0, 512)
 
-    driver.start(fill(), without := Outcome(), "read")
+    driver.start(fill(), without := Outcome(), "read", 1, 1)
     assert len(without.calls) == 1
     world.fs.options = world.fs.options.changed("jitter", "1ms")
-    driver.start(walk(), elsewhere := Outcome(), "read")
+    driver.start(walk(), elsewhere := Outcome(), "read", 1, 1)
     assert len(elsewhere.calls) == 1
-    driver.start(fill(), paused := Outcome(), "read")
+    driver.start(fill(), paused := Outcome(), "read", 1, 1)
     assert not paused.calls
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
@@ -263,6 +259,7 @@ async def test_jitter_pauses_before_a_missing_page_and_nowhere_else():
 async def test_the_trace_has_a_step_when_it_is_granted_not_when_it_is_asked():
     """The order of records is the order of events."""
     driver, inode = make_driver(), Inode(3)
+    use_by_two(driver, 3)
 
     async def convert() -> None:
         await delay("dio.write.convert", 0, 512, 0.001)

@@ -5,6 +5,7 @@
     loop_device                a block device, where the machine gives one
     direct_write, direct_read  through an O_DIRECT descriptor, with an aligned buffer
     fallocate, renameat2, give_name       by their system calls
+    watched                    another thread has a file open to read
     fails_with                 the errno that a call must give
     eventually                 for what the kernel tells the daemon later: FORGET, RELEASE
     has_ended                  is a daemon gone?
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -188,6 +190,17 @@ def opened(path: Path, flags: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def watched(path: Path) -> Iterator[None]:
+    """Another thread than the caller's has the file open to read: conversions take their time."""
+    with ThreadPoolExecutor(1) as other:
+        fd = other.submit(os.open, path, os.O_RDONLY).result()
+        try:
+            yield
+        finally:
+            os.close(fd)
 
 
 def direct_write(path: Path, data: bytes, pos: int = 0) -> int:

@@ -22,6 +22,8 @@ NAME_WORK = ["open", "stat", "create", "unlink"]
 ALL_WORK = [
     *(f"{name}-{depth}" for name in BLOCK_WORK for depth in (1, 16)),
     "append-4",
+    "cold-read",
+    "direct-append",
     "sequential-direct-write",
     "sequential-direct-read",
     "sequential-cached-read",

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from mounted.clients import aligned, eventually, lacking, need, opened
+from mounted.clients import aligned, eventually, lacking, need, opened, watched
 from mounted.failing_disk import slow_calls
 from mounted.mounting import Mount
 
@@ -78,7 +78,10 @@ def a_control_file(m: Mount) -> Iterator[Probe]:
 def a_timer(m: Mount) -> Iterator[Probe]:
     """A direct write into a hole: its conversion takes a millisecond."""
     size = ATTEMPTS * PROBES * 8192
-    with opened(m.path / "sparse", os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as fd:
+    with (
+        opened(m.path / "sparse", os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as fd,
+        watched(m.path / "sparse"),
+    ):
         os.ftruncate(fd, size)
         block = aligned(bytes(4096))
         yield lambda number: os.pwrite(fd, block, number * 8192)

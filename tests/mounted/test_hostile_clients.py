@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from mounted.clients import PROGRAM_TIMEOUT_S, eventually, fails_with, opened, python, run
+from mounted.clients import PROGRAM_TIMEOUT_S, eventually, fails_with, opened, python, run, watched
 from mounted.commands import MOUNT_TOOL
 from mounted.mounting import Mount
 
@@ -89,12 +89,13 @@ for i in range(3):
 os.fsync(fd)
 signal.setitimer(signal.ITIMER_REAL, 0)
 """
-    clients = [python(script, m.path / "file", i) for i in range(8)]
-    eventually(lambda: m.status()["counters"]["direct_writes"] > 0, "a write is under way")
-    for client in clients[::2]:
-        client.kill()
-    for client in clients:
-        client.communicate(timeout=PROGRAM_TIMEOUT_S)
+    with watched(m.path / "file"):
+        clients = [python(script, m.path / "file", i) for i in range(8)]
+        eventually(lambda: m.status()["counters"]["direct_writes"] > 0, "a write is under way")
+        for client in clients[::2]:
+            client.kill()
+        for client in clients:
+            client.communicate(timeout=PROGRAM_TIMEOUT_S)
     assert [client.returncode for client in clients[1::2]] == [0] * 4
     still_serves(m)
 

@@ -22,6 +22,7 @@ from mounted.clients import (
     fails_with,
     opened,
     python,
+    watched,
 )
 from mounted.mounting import Mount
 from pyfuse3 import FUSEError
@@ -29,6 +30,7 @@ from pyfuse3 import FUSEError
 from fusefs.errors import FsError
 from fusefs.live.answer import answered
 from fusefs.live.driver import Driver
+from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.live.volume import Volume, make_image
 from fusefs.options import Options
@@ -81,13 +83,14 @@ for thread in range(8):
 """
     (m.path / "file").touch()
     os.truncate(m.path / "file", 800 * 4096)
-    clients = [python(script, m.path / "file") for _ in range(3)]
-    try:
-        eventually(lambda: m.status()["counters"]["conversions"] > 20, "writes are under way")
-    finally:
-        for client in clients:
-            client.kill()
-            client.communicate()
+    with watched(m.path / "file"):
+        clients = [python(script, m.path / "file") for _ in range(3)]
+        try:
+            eventually(lambda: m.status()["counters"]["conversions"] > 20, "writes are under way")
+        finally:
+            for client in clients:
+                client.kill()
+                client.communicate()
 
     def is_quiet() -> bool:
         counters = m.status()["counters"]
@@ -111,13 +114,14 @@ import mmap, os, sys
 os.pwrite(os.open(sys.argv[1], os.O_WRONLY | os.O_DIRECT), mmap.mmap(-1, 4096), 1 << 19)
 """
     write = "import os, sys; os.pwrite(os.open(sys.argv[1], os.O_WRONLY), b'w' * 100, 0)"
-    holder = python(write_direct, m.path / "file")
-    eventually(lambda: "dio.write.submit" in m.trace(), "the lock is held")
-    waiters = [python(write, m.path / "file") for _ in range(10)]
-    for waiter in waiters[::2]:
-        waiter.kill()
-        waiter.communicate()
-    all_succeed([holder, *waiters[1::2]])
+    with watched(m.path / "file"):
+        holder = python(write_direct, m.path / "file")
+        eventually(lambda: "dio.write.submit" in m.trace(), "the lock is held")
+        waiters = [python(write, m.path / "file") for _ in range(10)]
+        for waiter in waiters[::2]:
+            waiter.kill()
+            waiter.communicate()
+        all_succeed([holder, *waiters[1::2]])
     (m.path / "file").write_bytes(b"nobody holds it")
 
 
@@ -140,6 +144,7 @@ os.read(end, 1)
     with (
         opened(file, os.O_WRONLY | os.O_CREAT | os.O_DIRECT) as direct,
         opened(file, os.O_WRONLY) as buffered,
+        watched(file),
     ):
         os.ftruncate(direct, 1 << 20)
         for pos in range(65536, 65536 * 6, 65536):
@@ -263,7 +268,7 @@ async def test_driver_answers_a_task_that_raised_with_eio(
     image, metadata, options = f"{tmp_path}/image", f"{tmp_path}/metadata", Options(size=1 << 20)
     make_image(image, metadata, options)
     volume = Volume.open(image, metadata, options)
-    driver = Driver(volume.fs, volume.image, volume.load_map, volume.commit, Trace())
+    driver = Driver(*(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs)))
 
     async def good() -> bytes:
         await delay("dio.write.convert", 0, 0, 0.001)

@@ -1,0 +1,291 @@
+"""When somebody must wait, so that others may come in between: the mount's only policy.
+
+A conversion takes a time, and a pause comes before a fill, so that programs on a quiet machine
+meet each other as on a busy one.  Nobody pays for it who is alone:
+
+    conversion()    takes no time unless somebody else may fill a page over the range
+    fill_pause()    none, unless somebody else writes direct, or has just done so
+
+Somebody is a thread, as the kernel gives a request the number of its thread.  An open file is
+his who uses it first, and everybody's once another thread has used it, too.
+
+    opened(), closed()    who has a file open, and whether to read through the cache or to
+                          write direct
+    arrives()             what a request tells: its flags count, which may have been switched
+
+Nobody fills a page behind the one in which the file ends, so a direct write that begins
+there is converted unseen: the kernel lets nobody else write while a write extends the file.
+A thread that has several asynchronous requests under way can meet itself; it shows that only
+while a conversion takes time, so if it reads through the cache, too, one is tried now and then.
+
+Units: times are seconds, on the clock that was given; pos is bytes in the file.
+Invariants:
+    (Y1) a thread that nobody else can meet in a file is not delayed there, but for one
+         conversion in each TRY_S if it reads the file through the cache itself;
+    (Y2) conversions of one file are done in the order in which they are asked for.
+"""
+
+import os
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fusefs.filesystem import Filesystem
+from fusefs.inode import Inode
+
+JUST_S = 0.1
+"""How long it counts that somebody has written direct, or had the file open to read it."""
+
+TRY_S = 0.1
+"""Between two conversions that only show whether a thread has others under way beside them."""
+
+SHARED: Final = 0
+"""Stands for the threads of an open file that several have used.  No thread has this number."""
+
+NEVER: Final = float("-inf")
+
+
+@dataclass(slots=True)
+class Delays:
+    """How many there were since the mount; shown in .fusefs/status."""
+
+    conversions_delayed: int = 0
+    fills_delayed: int = 0
+
+
+class FileUse:
+    """What one file's users do, as long as it is open, and JUST_S longer.
+
+    readers     open files that read through the cache, by thread
+    writers     open files that write direct, by thread
+    converting  until when the last conversion of one of readers takes time
+    busy_until  when the last conversion that was asked for is done
+    """
+
+    __slots__ = (
+        *("busy_until", "closed_at", "converting", "inode", "open_count", "readers", "writers"),
+        *("overlapped_at", "overlapped_pid", "reader_gone_at", "reader_gone_pid", "try_at"),
+        *("other_wrote_at", "wrote_at", "wrote_pid"),
+    )
+
+    def __init__(self, inode: Inode) -> None:
+        self.inode = inode
+        self.open_count = 0
+        self.closed_at = NEVER
+        self.readers: dict[int, int] = {}
+        self.writers: dict[int, int] = {}
+        self.converting: dict[int, float] = {}
+        self.busy_until = NEVER
+        self.reader_gone_pid = SHARED
+        self.reader_gone_at = NEVER
+        self.overlapped_pid = SHARED
+        self.overlapped_at = NEVER
+        self.try_at = NEVER
+        self.wrote_pid = SHARED
+        self.wrote_at = NEVER
+        self.other_wrote_at = NEVER
+
+    def writes(self, pid: int, now: float) -> None:
+        """A thread writes direct, or is about to."""
+        if pid != self.wrote_pid:
+            self.other_wrote_at = self.wrote_at
+            self.wrote_pid = pid
+            self.wrote_at = now
+        else:
+            self.wrote_at = max(self.wrote_at, now)
+
+    def others_wrote_at(self, pid: int) -> float:
+        """When another thread wrote direct last."""
+        return self.other_wrote_at if pid == self.wrote_pid else self.wrote_at
+
+    def others(self, users: dict[int, int], pid: int) -> int:
+        """How many threads but pid are among users."""
+        return len(users) - (pid in users)
+
+
+class Opened:
+    """One open file: whose it is, and what for."""
+
+    __slots__ = ("file", "is_used", "pid", "reads", "writes")
+
+    def __init__(self, file: FileUse, pid: int, *, reads: bool, writes: bool) -> None:
+        self.file = file
+        self.pid = pid
+        self.is_used = False
+        self.reads = reads
+        self.writes = writes
+
+
+def exponential(mean_s: float) -> float:
+    """A random time of that mean, exponentially distributed."""
+    return random.expovariate(1 / mean_s)
+
+
+def _add(users: dict[int, int], pid: int) -> None:
+    users[pid] = users.get(pid, 0) + 1
+
+
+def _remove(users: dict[int, int], pid: int) -> None:
+    if users[pid] == 1:
+        del users[pid]
+    else:
+        users[pid] -= 1
+
+
+class Timing:
+    """The policy of one mount.  clock and draw (a mean to a time) are for its tests."""
+
+    def __init__(
+        self,
+        fs: Filesystem,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[float], float] = exponential,
+    ) -> None:
+        self.delays = Delays()
+        self._fs = fs
+        self._clock = clock
+        self._draw = draw
+        self._files: dict[int, FileUse] = {}
+        self._closed: OrderedDict[int, FileUse] = OrderedDict()
+
+    # -- who is there ------------------------------------------------------------------
+
+    def opened(self, inode: Inode, pid: int, flags: int) -> Opened:
+        """A file was opened; pid is the caller's."""
+        file = self._files.get(inode.ino)
+        if file is None:
+            self._files[inode.ino] = file = FileUse(inode)
+        file.inode = inode  # memory may have let it go since the last close
+        file.open_count += 1
+        self._closed.pop(inode.ino, None)
+        access, direct = flags & os.O_ACCMODE, bool(flags & os.O_DIRECT)
+        reads, writes = access != os.O_WRONLY and not direct, access != os.O_RDONLY and direct
+        opened = Opened(file, pid, reads=reads, writes=writes)
+        if reads:
+            _add(file.readers, pid)
+        if writes:
+            _add(file.writers, pid)
+            file.writes(pid, self._clock())
+        return opened
+
+    def closed(self, opened: Opened) -> None:
+        """The open file is gone; its file is remembered for a while."""
+        file, now = opened.file, self._clock()
+        if opened.reads:
+            _remove(file.readers, opened.pid)
+            file.converting.pop(opened.pid, None)
+            file.reader_gone_pid, file.reader_gone_at = opened.pid, now
+        if opened.writes:
+            _remove(file.writers, opened.pid)
+        file.open_count -= 1
+        if not file.open_count:
+            file.closed_at = now
+            self._closed[file.inode.ino] = file
+        self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        """Let files go that were closed long enough ago."""
+        while self._closed:
+            ino, file = next(iter(self._closed.items()))
+            if now - file.closed_at < JUST_S:
+                return
+            del self._closed[ino], self._files[ino]
+
+    def arrives(self, opened: Opened, pid: int, direct: bool, writes: bool) -> None:
+        """A read or a write begins."""
+        if opened.pid != pid:
+            self._passed_on(opened, pid)
+        opened.is_used = True
+        file = opened.file
+        if direct:
+            if writes:
+                if not opened.writes:
+                    opened.writes = True
+                    _add(file.writers, opened.pid)
+                if file.readers:  # else nobody would ask
+                    file.writes(pid, self._clock())
+        elif not writes and not opened.reads:
+            opened.reads = True
+            _add(file.readers, opened.pid)
+        if file.converting:
+            self._note_overlap(file, pid)
+
+    def _passed_on(self, opened: Opened, pid: int) -> None:
+        """Another thread uses an open file: a child that inherited it, or one of several."""
+        owner = SHARED if opened.is_used else pid
+        if opened.pid == owner:
+            return
+        if opened.reads:
+            _remove(opened.file.readers, opened.pid)
+            _add(opened.file.readers, owner)
+        if opened.writes:
+            _remove(opened.file.writers, opened.pid)
+            _add(opened.file.writers, owner)
+        opened.pid = owner
+
+    def _note_overlap(self, file: FileUse, pid: int) -> None:
+        """A thread whose last write is still under way sends asynchronous ones."""
+        until = file.converting.get(pid)
+        if until is None:
+            return
+        now = self._clock()
+        if now < until:
+            file.overlapped_pid, file.overlapped_at = pid, now
+        else:
+            del file.converting[pid]
+
+    # -- how long ----------------------------------------------------------------------
+
+    def fill_pause(self, ino: int, pid: int) -> float:
+        """Before missing pages are looked for."""
+        mean_s = self._fs.options.jitter
+        file = self._files.get(ino)
+        if not mean_s or file is None:
+            return 0.0
+        if self._clock() - file.others_wrote_at(pid) > JUST_S:
+            return 0.0
+        self.delays.fills_delayed += 1
+        return self._draw(mean_s)
+
+    def conversion(self, ino: int, pid: int, pos: int, mean_s: float) -> float | None:
+        """When a conversion that is asked for now is done; None: at once, as nobody sees it.
+
+        As a transaction in a log, it waits for the earlier ones of its file, and then takes
+        a time that varies: exponentially distributed, with the given mean.  With a fixed
+        time, processes that began together stay in step, and none reads while another's
+        conversion is under way.
+        """
+        file = self._files.get(ino)
+        now = self._clock()
+        if file is None or not self._is_seen(file, pid, pos, now):
+            return None
+        if not mean_s:
+            return now
+        self.delays.conversions_delayed += 1
+        done = max(now, file.busy_until) + self._draw(mean_s)
+        file.busy_until = done
+        if pid in file.readers:
+            file.converting[pid] = done
+        file.writes(pid, done)
+        return done
+
+    def _is_seen(self, file: FileUse, pid: int, pos: int, now: float) -> bool:
+        """Could somebody fill a page over a conversion of what begins at pos?"""
+        page_size = self._fs.geometry.page_size
+        if pos >= -(-file.inode.size // page_size) * page_size:
+            return False
+        if file.others(file.readers, pid):
+            return True
+        if file.reader_gone_pid != pid and now - file.reader_gone_at <= JUST_S:
+            return True
+        if pid not in file.readers:
+            return False
+        if file.overlapped_pid == pid and now - file.overlapped_at <= JUST_S:
+            return True
+        if now < file.try_at:
+            return False
+        file.try_at = now + TRY_S
+        return True
