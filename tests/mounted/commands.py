@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,9 +47,11 @@ def nothing_changes(directory: Path) -> Iterator[None]:
 
 
 def refused(status: int, *words: object, saying: str) -> None:
-    """The command fails with this status, and its one line says so."""
+    """The command fails with this status, and its one line says so; with --json stdout, too."""
     result = tool(*words)
-    assert (result.returncode, result.stdout) == (status, ""), result.stderr
+    line = result.stderr.removeprefix("mount_tool.py: ").rstrip("\n")
+    document = f"{json.dumps({'error': line, 'status': status})}\n" if "--json" in words else ""
+    assert (result.returncode, result.stdout) == (status, document), result.stderr
     assert saying in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("mount_tool.py: ")
