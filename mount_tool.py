@@ -2,8 +2,6 @@
 """The command line of fusefs; see fusefs/commands/, or 'mount_tool.py --help'."""
 
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 REQUIRED = ("bitarray", "pyfuse3", "rich", "trio")
 """As in setup.cfg."""
@@ -18,6 +16,8 @@ def main() -> int:
     except ImportError as error:
         print(f"mount_tool.py: {why_not(error)}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # while it imports; commands end by themselves
+        return 130
 
 
 def why_not(error: ImportError) -> str:
@@ -26,6 +26,9 @@ def why_not(error: ImportError) -> str:
     The error itself may name a module in which nothing is wrong: compiled modules import each
     other, and call one circular that ended in the middle.
     """
+    from importlib.util import find_spec
+    from pathlib import Path
+
     missing = [name for name in REQUIRED if find_spec(name) is None]
     if missing:
         what = f"{sys.executable} lacks {', '.join(missing)}"

@@ -2,6 +2,8 @@
 
 import argparse
 
+from fusefs.commands.errors import CommandError
+
 NAME = "demo"
 HELP = "show the bug under invalidate=before, and none under after"
 EPILOG = ""
@@ -12,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from fusefs.demo.run import run
+    from fusefs.demo.run import DemoError, run
 
-    return run(json=arguments.json)
+    try:
+        return run(json=arguments.json)
+    except DemoError as error:
+        raise CommandError(f"demo: {error}") from None

@@ -6,4 +6,8 @@ class UsageError(Exception):
 
 
 class CommandError(Exception):
-    """The command failed; exit status 1."""
+    """The command failed."""
+
+    def __init__(self, line: str, status: int = 1) -> None:
+        super().__init__(line)
+        self.status = status

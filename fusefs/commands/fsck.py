@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.live import volume
-    from fusefs.live.fsck import fsck
+    from fusefs.live.fsck import NOT_CHECKED, NotChecked, fsck
 
     ours, metadata, passed = split_options(arguments.options)
     if refused := [*ours, *passed]:
@@ -33,5 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
             as_json=arguments.json,
             lock_wait_s=volume.LOCK_WAIT_S,
         )
-    except volume.VolumeError as error:
-        raise CommandError(str(error)) from None
+    except NotChecked as error:
+        raise CommandError(str(error), NOT_CHECKED) from None

@@ -12,10 +12,11 @@ import difflib
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fusefs.commands import demo, explore, fsck, mkfs, mount, set_, status, trace, umount
 from fusefs.commands.errors import CommandError, UsageError
@@ -28,11 +29,20 @@ COMMANDS = {
     for command in (mount, umount, mkfs, fsck, set_, status, trace, demo, explore)
 }
 
-
-ALIASES = {"unmount": "umount", "stat": "status", "stats": "status", "check": "fsck"}
+ALIASES = {
+    "unmount": "umount",
+    "stat": "status",
+    "stats": "status",
+    "check": "fsck",
+    "help": "--help",
+    "version": "--version",
+}
 """What people call commands of ours that have another name."""
 
 INTERRUPTED = 130
+
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""A path may have them; a line of ours that names it is one line all the same."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,24 +51,17 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own is silent about a full disk under stdout."""
+        if message:
+            (file or sys.stdout).write(message)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     open_all()
-    try:
-        status = _main(words)
-    except SystemExit as asked:  # of argparse, for --help and --version
-        status = int(asked.code or 0)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        give_up(1)
-        return 1
-    except OSError as error:
-        give_up(1)
-        return _say("mount_tool.py", f"stdout: {error.strerror}", 1)
-    return status
+    return _printed("", _main(words))
 
 
 def _main(words: list[str]) -> int:
@@ -87,12 +90,15 @@ def _run(program: str, words: Callable[[], Sequence[str]]) -> int:
         given = words()
         as_json = "--json" in given
         arguments = _parser().parse_args(given)
+        as_json = getattr(arguments, "json", False)  # which may have been shortened
         run: Callable[[argparse.Namespace], int] = arguments.run
         return run(arguments)
     except (OptionError, UsageError) as error:
         return _say(program, str(error), 2, as_json)
     except CommandError as error:
-        return _say(program, str(error), 1, as_json)
+        return _say(program, str(error), error.status, as_json)
+    except SystemExit as asked:  # of argparse, for --help and --version
+        return int(asked.code or 0)
     except BrokenPipeError:
         give_up(1)
         return 1
@@ -105,18 +111,32 @@ def _run(program: str, words: Callable[[], Sequence[str]]) -> int:
 
 def _reason(error: OSError) -> str:
     """What an error is about that no command has a line for."""
-    if error.errno == errno.ENOENT and error.filename is None:
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno == errno.ENOENT:
         return "the working directory has been removed"
-    return f"{error.filename or 'stdout'}: {error.strerror}"  # a full disk under it, or closed
+    give_up(1)
+    return f"stdout: {error.strerror}"  # a full disk under it, or closed
 
 
 def _say(program: str, line: str, status: int, as_json: bool = False) -> int:
+    line = CONTROL_CHARACTERS.sub(lambda found: repr(found[0])[1:-1], line)
     try:
         print(f"{program}: {line}", file=sys.stderr, flush=True)
     except OSError:
         give_up(2)
-    if as_json:
-        print(json.dumps({"error": line, "status": status}))
+    return _printed(f"{json.dumps({'error': line, 'status': status})}\n" * as_json, status)
+
+
+def _printed(text: str, status: int) -> int:
+    """The exit status once stdout has the text and all before it: a failure, if it cannot."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        give_up(1)
+        return status or 1
+    except OSError as error:
+        return _say("mount_tool.py", _reason(error), status or 1)
     return status
 
 

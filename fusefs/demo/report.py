@@ -9,11 +9,12 @@ Units: as in results.py.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from fusefs.demo.ladder import Ladder
@@ -21,6 +22,9 @@ from fusefs.demo.results import CASES, Run, StaleRead, describe_case
 from fusefs.options import Invalidate
 
 ORDERS = (Invalidate.BEFORE, Invalidate.AFTER)
+
+SUMS = ("runs", "reads", "zeros")
+"""What the table has of each case, the most important last."""
 
 
 @dataclass(slots=True)
@@ -119,7 +123,17 @@ class Report:
             )
         return [*lines, f"Took {self.duration_s:.0f} s."]
 
-    def table(self) -> Table:
+    def fitting_table(self, console: Console) -> Table:
+        """With as many of the sums as leave room for the cases' names."""
+        tables = [self.table(SUMS[first:]) for first in range(len(SUMS))]
+        unbounded = console.options.update(width=1000)
+        widths = [console.measure(table, options=unbounded).maximum for table in tables]
+        fitting = (
+            table for table, width in zip(tables, widths, strict=True) if width <= console.width
+        )
+        return next(fitting, tables[-1])
+
+    def table(self, sums: Sequence[str] = SUMS) -> Table:
         table = Table(
             title="Reads that returned zeros instead of what their process had just written",
             title_justify="left",
@@ -128,10 +142,10 @@ class Report:
             show_edge=False,
             pad_edge=False,
         )
-        table.add_column("program and case", "total")
+        table.add_column("program and case", "total", no_wrap=True)
         for order, report in self.orders.items():
             total = report.total
-            for name in ("runs", "reads", "zeros"):
+            for name in sums:
                 heading = f"{order.value}\n{name}"
                 footer = f"{getattr(total, name):,}"
                 table.add_column(heading, footer, justify="right", no_wrap=True)
@@ -143,16 +157,17 @@ class Report:
                 if direct != heading:
                     table.add_row(f" {direct}")
                     heading = direct
-                table.add_row(f"   -{case:<4} {prepared}", *self._cells(program, case))
+                table.add_row(f"   -{case:<4} {prepared}", *self._cells(program, case, sums))
             table.add_section()
         return table
 
-    def _cells(self, program: str, case: str) -> Iterator[str]:
+    def _cells(self, program: str, case: str, sums: Sequence[str]) -> Iterator[str]:
         for report in self.orders.values():
             tally = report.cases[program, case]
-            yield f"{tally.runs:,}"
-            yield f"{tally.reads:,}"
-            yield f"[bold red]{tally.zeros:,}[/bold red]" if tally.zeros else "0"
+            for name in sums:
+                count = f"{getattr(tally, name):,}"
+                is_bug = name == "zeros" and tally.zeros
+                yield f"[bold red]{count}[/bold red]" if is_bug else count
 
     def document(self) -> dict[str, Any]:
         return {

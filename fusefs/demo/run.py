@@ -9,7 +9,7 @@ The clients run in sessions of their own, as do the mounts: a Ctrl-C reaches onl
 demo, which then ends them in order.  Only a report of all runs counts: a run that fails
 or takes too long fails the demo.
 
-Errors: DemoError, with one line; run() prints it and returns 1.
+Errors: DemoError, with one line.
 """
 
 import json as json_codec
@@ -111,12 +111,6 @@ def run(json: bool) -> int:
     handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
         report = _run_both(errors)
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("demo: interrupted", file=sys.stderr)
-        return 1
     finally:
         signal.signal(signal.SIGTERM, handler)
     if json:
@@ -152,7 +146,7 @@ def _run_both(errors: Console) -> Report:
 
 def show(report: Report, console: Console) -> None:
     """The table, the first ladder and the verdict."""
-    console.print(report.table())
+    console.print(report.fitting_table(console))
     for order, found in report.orders.items():
         if found.ladder is not None:
             console.print(f"\nThe first of them, invalidate={order.value}\n", style="bold")

@@ -7,7 +7,7 @@
 Without --repair a copy of the metadata is checked, as the mere closing of a file that has a
 log beside it would write to it.  Of the image only the superblock is read.
 
-Errors: none but exit status 8 and one line on stderr.
+Errors: NotChecked, one line.
 """
 
 import fcntl
@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -32,10 +31,14 @@ from fusefs.live.metadata import Metadata, MetadataError
 from fusefs.live.metadata_file import CONTENT_ERRORS, primary_code
 
 CLEAN, REPAIRED, LEFT, NOT_CHECKED = 0, 1, 4, 8
-"""Exit statuses."""
+"""Exit statuses; the last is that of NotChecked."""
 
 REPAIRS_MAX = 3
 """Indices first, then what could not be seen without them."""
+
+
+class NotChecked(Exception):
+    """Nothing can be said about the image; the message is one line."""
 
 
 def repair(
@@ -83,21 +86,14 @@ def fsck(
                 if repairs:
                     found, left = repair(metadata, superblock, found)
     except ImageInUse as error:
-        return _tell_failure(explained(error), as_json)
+        raise NotChecked(explained(error)) from None
     except (ImageError, MetadataError) as error:
-        return _tell_failure(str(error), as_json)
+        raise NotChecked(str(error)) from None
     except (FsError, OSError) as error:
         reason = os.strerror(error.errno or 0)
-        return _tell_failure(f"{meta_path}: cannot be checked: {reason}", as_json)
+        raise NotChecked(f"{meta_path}: cannot be checked: {reason}") from error
     _tell(image_path, found, {finding.key for finding in left}, as_json)
     return LEFT if left else REPAIRED if found else CLEAN
-
-
-def _tell_failure(line: str, as_json: bool) -> int:
-    print(f"mount_tool.py: {line}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": line, "status": NOT_CHECKED}))
-    return NOT_CHECKED
 
 
 def _tell(

@@ -27,6 +27,9 @@ _LAYOUT = struct.Struct("<16sII16sIQ")  # magic, version, length, uuid, block_si
 PUNCH_LENGTH_MAX = 16 << 20
 """Bytes that are punched out of the image at a time: a millisecond, if they are cached."""
 
+SIGNATURE_BYTES = 1 << 20
+"""At each end of a device: where formats keep what they are known by."""
+
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -151,6 +154,17 @@ class ImageFile:
             if not more:
                 raise OSError(errno.EIO, "the image takes no more bytes")
             written += more
+
+    def clear(self) -> None:
+        """Make a file one hole of the superblock's size; of a device, zero what it is known by."""
+        if stat.S_ISREG(os.fstat(self._fd).st_mode):
+            os.ftruncate(self._fd, 0)
+            os.ftruncate(self._fd, self.superblock.block_count * self.superblock.block_size)
+            return
+        size = os.lseek(self._fd, 0, os.SEEK_END)
+        length = min(SIGNATURE_BYTES, size)
+        for addr in (0, size - length):
+            self.write_at(addr, bytes(length))
 
     def flush(self) -> None:
         """What was written is on the disk when this returns."""

@@ -13,6 +13,7 @@ Invariants:
          commit on, and not only in the log beside it.
 """
 
+import fcntl
 import os
 import sqlite3
 import stat
@@ -30,6 +31,9 @@ ROOT_INO = 1
 
 DOT_COOKIES = 2
 """Directory cookies 1 and 2 are '.' and '..'; names have larger ones."""
+
+LOCK_POS, LOCK_LENGTH = 1 << 30, 512
+"""Bytes that SQLite locks, https://sqlite.org/fileformat.html section 1.4."""
 
 IN_MEMORY = ":memory:"
 """A path that makes a file which lives as long as its connection."""
@@ -158,15 +162,26 @@ def check_ours(path: str) -> None:
     """MetadataError if something is there that is not fusefs metadata."""
     if not os.path.exists(path):
         return
-    with open(path, "rb") as file:
-        header = file.read(100)
-    if header and int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise MetadataError(f"{path}: is not fusefs metadata: remove it yourself")
+    header = b""
+    if is_file := stat.S_ISREG(os.stat(path).st_mode):  # first: a pipe keeps its reader waiting
+        with open(path, "rb") as file:
+            header = file.read(100)
+    if not is_file or (header and int.from_bytes(header[68:72], "big") != APPLICATION_ID):
+        raise MetadataError(f"{path}: is not fusefs metadata; remove it, or name another file")
 
 
 def remove_file(path: str) -> None:
-    """Remove metadata and the log beside it, if they are there."""
-    for suffix in ("", "-wal", "-shm"):
+    """Remove metadata and the log beside it, if they are there; MetadataError if it is in use.
+
+    SQLite's lock is taken without SQLite, which would see to the log, or fail if it is damaged.
+    """
+    with suppress(FileNotFoundError), open(path, "r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, LOCK_LENGTH, LOCK_POS)
+        except BlockingIOError:
+            raise MetadataError(f"{path}: is in use; unmount its image first") from None
+        os.unlink(path)
+    for suffix in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.unlink(path + suffix)
 

@@ -22,7 +22,6 @@ import errno
 import logging
 import os
 import sqlite3
-import stat
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -40,9 +39,9 @@ from fusefs.iomap import FREE_COST_MAX, free_blocks
 from fusefs.live.holders import explained
 from fusefs.live.image_file import ImageError, ImageFile, ImageInUse
 from fusefs.live.metadata import Changing, Metadata, MetadataError
-from fusefs.live.metadata_file import check_ours, remove_file
+from fusefs.live.metadata_file import remove_file
 from fusefs.live.namespace import Namespace, Node
-from fusefs.live.new_image import create_image
+from fusefs.live.new_image import check_metadata_place, take_image, write_new
 from fusefs.live.stored_blocks import load_space, save_map, save_space
 from fusefs.options import Options, format_size
 
@@ -74,28 +73,17 @@ def metadata_path(image_path: str, given: str | None) -> str:
 def make_image(image_path: str, meta_path: str, options: Options, *, force: bool = False) -> None:
     """mkfs: a new image and its metadata, or neither; VolumeError.
 
-    With force what both hold is given up.  An image's metadata must not lie in /dev, which is
-    gone at the next boot.
+    With force what both hold is given up, unless it is in use.
     """
-    is_file = not os.path.exists(image_path)
-    beside = meta_path == metadata_path(image_path, None)
-    if not is_file and beside and stat.S_ISBLK(os.stat(image_path).st_mode):
-        raise VolumeError(
-            f"{image_path}: a device needs metadata=FILE: {meta_path} would be gone after a reboot"
-        )
-    if os.path.exists(meta_path) and not force:
-        both = "" if is_file else f", and so does {image_path}"
-        raise VolumeError(
-            f"{meta_path}: exists already{both}; mkfs --force makes a new image, and loses"
-            " all files of the old one"
-        )
+    is_new = not os.path.exists(image_path)
     with _one_line_errors():
-        check_ours(meta_path)
+        check_metadata_place(meta_path, image_path, metadata_path(image_path, None), force=force)
         block_size = options.block_size or DEFAULT_BLOCK_SIZE
-        image = create_image(image_path, options.size, block_size, force=force)
+        image = take_image(image_path, options.size, block_size, force=force)
         try:
             if force:
                 remove_file(meta_path)
+            write_new(image)
             block = image.superblock
             Metadata.create(
                 meta_path,
@@ -107,7 +95,7 @@ def make_image(image_path: str, meta_path: str, options: Options, *, force: bool
                 time.time_ns(),
             ).close()
         except BaseException:
-            if is_file:
+            if is_new:
                 os.unlink(image_path)
             raise
         finally:

@@ -57,6 +57,23 @@ def test_fails_and_says_why(before, after, objection):
     assert objection in "\n".join(made.verdict())
 
 
+@pytest.mark.parametrize(
+    ("width", "sums"), [(200, 6), (80, 6), (70, 4), (50, 2)], ids=lambda value: str(value)
+)
+def test_table_of_a_narrow_terminal_names_every_case(width, sums):
+    """Sums give way to names, the zeros last."""
+    console = Console(width=width, file=io.StringIO())
+    made = report(replace(RUN, zeros=1234), RUN)
+    console.print(made.fitting_table(console))
+    lines = console.file.getvalue().splitlines()
+    for case in {case for cases in CASES.values() for case in cases}:
+        assert any(line.split()[:1] == [f"-{case}"] for line in lines), case
+    [total] = [line for line in lines if line.startswith("total")]
+    assert len(total.split()) == 1 + sums
+    assert "1,234" in total
+    assert max(map(len, lines)) <= width
+
+
 def test_program_that_took_too_long_fails_the_demo():
     made = report(replace(RUN, zeros=1), RUN)
     made.orders[Invalidate.AFTER].failures.append("diotest3 -w: not done after 45 s, stopped")

@@ -22,7 +22,7 @@ from fusefs.live.image_file import ImageFile
 from fusefs.live.metadata import Metadata
 from fusefs.live.metadata_file import ROOT_INO
 from fusefs.live.namespace import Namespace, Node
-from fusefs.live.new_image import create_image
+from fusefs.live.new_image import take_image, write_new
 from fusefs.live.stored_blocks import save_map, save_space
 from fusefs.live.volume import Volume
 from fusefs.options import Options
@@ -63,7 +63,8 @@ def give_blocks(metadata: Metadata, space: Space, node: Node, block: int = 0) ->
 def image(tmp_path: Path) -> Path:
     """An image in use, made by what the daemon uses."""
     path = tmp_path / "disk.img"
-    made = create_image(str(path), BLOCK_COUNT * BLOCK_SIZE, BLOCK_SIZE)
+    made = take_image(str(path), BLOCK_COUNT * BLOCK_SIZE, BLOCK_SIZE)
+    write_new(made)
     uuid = made.superblock.uuid
     made.close()
     metadata = Metadata.create(meta(path), uuid, BLOCK_SIZE, BLOCK_COUNT, 0, 0, 1)

@@ -48,7 +48,7 @@ def refused_by_all(image: Path, mnt: Path, saying: str) -> None:
     refused(FAILED, "mount", image, mnt, saying=saying)
     refused(FAILED, "mount", image, mnt, "-o", "size=1m,ro", saying=saying)
     refused(NOT_CHECKED, "fsck", image, saying=saying)
-    refused(NOT_CHECKED, "fsck", image, "--repair", "--json", saying=saying)
+    refused(NOT_CHECKED, "fsck", image, "--repair", saying=saying)
 
 
 # -- what is no image ------------------------------------------------------------------

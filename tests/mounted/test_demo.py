@@ -1,8 +1,11 @@
 """The whole demo, as a script calls it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +34,18 @@ def test_demo_shows_the_bug_before_and_never_after():
         "dio.write.invalidate_post",
         "dio.write.convert",
     ]
+
+
+def test_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "mount_tool", "demo", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as demo:
+        assert demo.stderr is not None
+        assert b"runs programs" in demo.stderr.readline()
+        demo.send_signal(signal.SIGINT)
+        out, err = demo.communicate(timeout=300)
+    assert (demo.returncode, out, err) == (130, b"", b"")
+    assert list(tmp_path.iterdir()) == []

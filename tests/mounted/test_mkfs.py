@@ -74,13 +74,55 @@ def test_file_that_is_one_hole_is_taken(mount: Callable[..., Mount], image: Path
     assert mount().status()["space"]["blocks"] == 8 << 10
 
 
-def test_file_of_another_program_is_not_removed_as_metadata(tmp_path: Path, image: Path):
+@pytest.mark.parametrize("last", [b"\0", b"\1"], ids=["zeros", "one byte"])
+def test_file_of_zeros_is_taken_and_one_byte_is_not_lost(tmp_path: Path, image: Path, last: bytes):
+    """dd if=/dev/zero of=image; mkfs image: mke2fs and mkfs.xfs take it, too."""
+    image.write_bytes(bytes((2 << 20) - 1) + last)
+    if last == b"\0":
+        run_mkfs(image)
+        assert tool("fsck", image).returncode == 0
+    else:
+        with nothing_changes(tmp_path):
+            refused(FAILED, "mkfs", image, saying=f"holds data, {LOST}")
+
+
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "file": lambda path: path.write_bytes(b"no metadata of ours" * 100),
+    "directory": lambda path: path.mkdir(),
+    "pipe": lambda path: os.mkfifo(path),
+}
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)], ids=["mkfs", "mkfs --force"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_metadata_is_not_removed_as_such(
+    tmp_path: Path, image: Path, kind: str, force: tuple[str, ...]
+):
     precious = tmp_path / "precious"
-    precious.write_bytes(b"no metadata of ours" * 100)
-    run_mkfs(image)
+    FOREIGN[kind](precious)
     with nothing_changes(tmp_path):
-        words = (image, "--force", "-o", f"metadata={precious}")
+        words = (image, *force, "-o", f"metadata={precious}")
         refused(FAILED, "mkfs", *words, saying="is not fusefs metadata")
+
+
+def test_metadata_of_a_mounted_image_is_left_alone_even_with_force(
+    tmp_path: Path, mounted: Mount, image: Path
+):
+    (mounted.path / "file").write_bytes(b"x")
+    words = (tmp_path / "other", "--force", "-o", f"metadata={image}.meta")
+    refused(FAILED, "mkfs", *words, saying="is in use; unmount its image first")
+    mounted.umount()
+    assert tool("fsck", image).returncode == 0
+    run_mkfs(*words)  # nobody uses it now, and force gives it up
+
+
+@needs_root
+def test_disk_of_a_loop_device_is_left_alone_even_with_force(tmp_path: Path, image: Path):
+    """What is mounted from the device has no lock on the file."""
+    make_ext4(image)
+    with loop_device(image) as loop, nothing_changes(tmp_path):
+        refused(FAILED, "mkfs", image, "--force", saying=f"in use, as {loop}")
+    run_mkfs(image, "--force")
 
 
 def test_mounted_image_is_left_alone_even_with_force(mounted: Mount, image: Path):

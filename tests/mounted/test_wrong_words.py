@@ -21,7 +21,10 @@ def test_version(flag: str):
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("unmount", "umount"), ("stats", "status"), ("stat", "status"), ("mkf", "mkfs")],
+    [
+        *[("unmount", "umount"), ("stats", "status"), ("stat", "status"), ("mkf", "mkfs")],
+        *[("help", "--help"), ("version", "--version")],
+    ],
 )
 def test_word_that_is_nearly_a_command_is_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, meant: str
@@ -55,6 +58,11 @@ def test_usage_error_is_one_line(words: list[str], saying: str):
     refused(USAGE, *words, saying=saying)
 
 
+def test_path_with_a_newline_is_told_in_one_line():
+    refused(FAILED, "status", "no\nmount", saying="no\\nmount: no fusefs is mounted there")
+    refused(USAGE, "explore", "write\n0", saying="'write\\n0' is no task")
+
+
 def test_help_of_mkfs_lists_what_it_takes():
     said = tool("mkfs", "--help").stdout
     assert "metadata" in said
@@ -72,6 +80,7 @@ def test_help_of_mkfs_lists_what_it_takes():
         (["status", "--json"], USAGE),
         (["fsck", "/nowhere", "--json"], 8),
         (["explore", "bogus", "--json"], USAGE),
+        (["status", "/", "--js"], FAILED),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -85,7 +94,39 @@ def test_json_has_an_object_on_stdout_when_it_fails(words: list[str], status: in
     }
 
 
+@pytest.mark.mounted
+def test_demo_that_fails_has_an_object_on_stdout():
+    """Its image is larger than a file may be here."""
+    result = in_shell(f"ulimit -f 1024; {TOOL} demo --json")
+    assert result.returncode == FAILED
+    said = json.loads(result.stdout)
+    assert said["error"].endswith("File too large")
+    assert said["error"].startswith("demo: ")
+    assert said["error"] in result.stderr
+
+
 # -- what a shell may do to a program ------------------------------------------------------
+
+TOOL = f"'{sys.executable}' '{MOUNT_TOOL[1]}'"
+
+
+def in_shell(script: str, cwd: Path | None = None, **environment: str):
+    return subprocess.run(
+        ["sh", "-c", script],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT_S,
+        check=False,
+    )
+
+
+def test_interrupt_while_it_imports_ends_it_without_a_word(tmp_path: Path):
+    """A module of the standard library comes with the signal."""
+    (tmp_path / "difflib.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    result = in_shell(f"{TOOL} --version", PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
 def test_interrupt_ends_it_without_a_word():
@@ -112,15 +153,7 @@ def _runs_the_search(pid: int) -> bool:
 @pytest.mark.parametrize("words", ["--version", "status /", "mkfs new -o size=1m"])
 def test_closed_streams_are_survived(tmp_path: Path, closed: str, words: str):
     """What is opened must not become stdout, and what cannot be told has a status."""
-    tool_path = MOUNT_TOOL[1]
-    result = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" "{tool_path}" {words} {closed}'],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PROGRAM_TIMEOUT_S,
-        check=False,
-    )
+    result = in_shell(f"{TOOL} {words} {closed}", tmp_path)
     assert "Traceback" not in result.stderr
     assert "Exception" not in result.stderr
     if words.startswith("mkfs"):
@@ -132,16 +165,27 @@ def test_closed_streams_are_survived(tmp_path: Path, closed: str, words: str):
         assert result.returncode == 0
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("lost", [">&-", ">/dev/full"])
+@pytest.mark.parametrize(
+    ("words", "status"), [("--help", FAILED), ("status / --json", FAILED), ("set --json", USAGE)]
+)
+def test_lost_stdout_is_told_and_changes_no_failure(
+    words: str, status: int, lost: str, unbuffered: str
+):
+    result = in_shell(f"{TOOL} {words} {lost}", PYTHONUNBUFFERED=unbuffered)
+    assert "Traceback" not in result.stderr
+    assert "stdout: " in result.stderr
+    assert result.returncode == status
+
+
+@pytest.mark.parametrize("lost", ["2>&-", "2>/dev/full"])
+def test_status_of_fsck_does_not_depend_on_stderr(lost: str):
+    assert in_shell(f"{TOOL} fsck /nowhere {lost}").returncode == 8
+
+
 def test_lost_working_directory_is_named(tmp_path: Path):
-    script = f"mkdir d; cd d; rmdir ../d; '{sys.executable}' '{MOUNT_TOOL[1]}' mount image mnt"
-    result = subprocess.run(
-        ["sh", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=PROGRAM_TIMEOUT_S,
-        check=False,
-    )
+    result = in_shell(f"mkdir d; cd d; rmdir ../d; {TOOL} mount image mnt", tmp_path)
     assert result.returncode == FAILED
     assert "working directory" in result.stderr
     assert result.stderr.count("\n") == 1
