@@ -36,6 +36,17 @@ LINK_COUNT_MAX = 65000
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
+RENAME_FLAGS = (
+    0,
+    RENAME_NOREPLACE,
+    RENAME_EXCHANGE,
+    RENAME_WHITEOUT,
+    RENAME_NOREPLACE | RENAME_WHITEOUT,
+)
+
+WHITEOUT_MODE = stat.S_IFCHR
+"""A character device 0:0 without permissions: an overlay's sign that a name is gone."""
 
 
 class Place(NamedTuple):
@@ -234,13 +245,15 @@ class Namespace(XattrTable):
         new_name: bytes,
         flags: int,
         now_ns: int,
+        uid: int = 0,
+        gid: int = 0,
     ) -> Node | None:
         """Move a name, or exchange two; return the node that a move replaced, if any.
 
-        flags is 0, RENAME_NOREPLACE or RENAME_EXCHANGE.  The errors come in the order of
-        do_renameat2() and vfs_rename().
+        flags is one of RENAME_FLAGS; uid and gid are a whiteout's.  The errors come in the
+        order of do_renameat2() and vfs_rename().
         """
-        if flags not in (0, RENAME_NOREPLACE, RENAME_EXCHANGE):
+        if flags not in RENAME_FLAGS:
             raise FsError(errno.EINVAL)
         old = Place(self._directory(parent), name)
         new = Place(self._directory(new_parent), new_name)
@@ -250,7 +263,7 @@ class Namespace(XattrTable):
         target_ino = self._find(new_parent, new_name)
         if target_ino is None and flags == RENAME_EXCHANGE:
             raise FsError(errno.ENOENT)
-        if target_ino is not None and flags == RENAME_NOREPLACE:
+        if target_ino is not None and flags & RENAME_NOREPLACE:
             raise FsError(errno.EEXIST)
         target = None if target_ino is None else self._linked(target_ino)
         if old.directory is not new.directory:
@@ -263,7 +276,11 @@ class Namespace(XattrTable):
         if target is not None and flags == RENAME_EXCHANGE:
             self._exchange(old, source, new, target, now_ns)
             return None
-        self._move(old, source, new, target, now_ns)
+        self._check_move(old, source, new, target)
+        whiteout = None
+        if flags & RENAME_WHITEOUT:
+            whiteout = self.make(parent, None, WHITEOUT_MODE, uid, gid, 0, now_ns)
+        self._move(old, source, new, target, whiteout, now_ns)
         return target
 
     def _exchange(self, old: Place, source: Node, new: Place, target: Node, now_ns: int) -> None:
@@ -278,28 +295,53 @@ class Namespace(XattrTable):
         self._touch(source, now_ns)
         self._touch(target, now_ns)
 
-    def _move(self, old: Place, source: Node, new: Place, target: Node | None, now_ns: int) -> None:
-        """Give source the new name in place of the old, and take it from target.
-
-        A name that was there before, be it the moved or the replaced, keeps its cookie:
-        so no reader of a directory misses it or sees it twice.
-        """
+    def _check_move(self, old: Place, source: Node, new: Place, target: Node | None) -> None:
+        """FsError if a name cannot take the new place, or what is there cannot go."""
         if target is None:
             if source.is_directory and old.directory is not new.directory:
                 self._check_room(new.directory)
-            self.dentries.move(old.directory.ino, old.name, new.directory.ino, new.name, source.ino)
-            gained = int(source.is_directory)
-        else:
-            if source.is_directory != target.is_directory:
-                raise FsError(errno.ENOTDIR if source.is_directory else errno.EISDIR)
-            self._check_empty(target)
-            self.dentries.delete(old.directory.ino, old.name)
+            return
+        if source.is_directory != target.is_directory:
+            raise FsError(errno.ENOTDIR if source.is_directory else errno.EISDIR)
+        self._check_empty(target)
+
+    def _move(
+        self,
+        old: Place,
+        source: Node,
+        new: Place,
+        target: Node | None,
+        whiteout: Node | None,
+        now_ns: int,
+    ) -> None:
+        """Give source the new name in place of the old, and take it from target.
+
+        A name that was there before and still is keeps its cookie, as does one that is moved:
+        so no reader of a directory misses it or sees it twice.
+        """
+        gained = int(source.is_directory)
+        if target is not None:
             self.dentries.repoint(new.directory.ino, new.name, source.ino)
             self._touch(target, now_ns, links=-target.nlink if target.is_directory else -1)
             gained = 0
+        if whiteout is not None:
+            if target is None:
+                self.dentries.insert(new.directory.ino, new.name, source.ino)
+            self.dentries.repoint(old.directory.ino, old.name, whiteout.ino)
+            self._name_whiteout(whiteout, now_ns)
+        elif target is None:
+            self.dentries.move(old.directory.ino, old.name, new.directory.ino, new.name, source.ino)
+        else:
+            self.dentries.delete(old.directory.ino, old.name)
         self._touch_directory(old.directory, now_ns, links=-int(source.is_directory))
         self._touch_directory(new.directory, now_ns, links=gained)
         self._touch(source, now_ns)
+
+    def _name_whiteout(self, whiteout: Node, now_ns: int) -> None:
+        """It has its first name, and the kernel does not know of it."""
+        whiteout.linkable = False
+        self._touch(whiteout, now_ns, links=1)
+        self.drop(whiteout.ino)
 
     # -- what the above share ----------------------------------------------------------
 

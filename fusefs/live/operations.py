@@ -20,6 +20,7 @@ from fusefs.live.answer import answered
 from fusefs.live.callers import is_sys_admin, may_keep_setgid
 from fusefs.live.control import CONTROL_NAME
 from fusefs.live.names import NameRequests
+from fusefs.live.namespace import RENAME_EXCHANGE
 from fusefs.live.stored import NAME_LENGTH_MAX
 from fusefs.live.sync import sync
 from fusefs.live.xattrs import TRUSTED
@@ -89,12 +90,14 @@ class Operations(pyfuse3.Operations):
             or (new_parent == root and new_name == CONTROL_NAME)
         ):
             raise FsError(errno.EPERM)
-        if not flags and (
+        if not flags & RENAME_EXCHANGE and (
             inode := self.volume.unsaved_replacement(parent, name, new_parent, new_name)
         ):
             await self.driver.call(make_durable(self.volume.fs, inode), "rename", inode.ino)
         with self.volume.changing():
-            replaced = self.names.rename(parent, name, new_parent, new_name, flags, time.time_ns())
+            replaced = self.names.rename(
+                parent, name, new_parent, new_name, flags, time.time_ns(), ctx.uid, ctx.gid
+            )
         if replaced is not None:
             self.requests.released(replaced)
 

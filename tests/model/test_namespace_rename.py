@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from name_trees import SHELF, at, check_link_counts, create, fill, rename, times, tree_of
+from name_trees import SHELF, at, check_link_counts, create, fill, place, rename, times, tree_of
 
 from fusefs.errors import FsError
 from fusefs.live.metadata_file import ROOT_INO
-from fusefs.live.namespace import RENAME_EXCHANGE, RENAME_NOREPLACE, Namespace
+from fusefs.live.namespace import (
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    RENAME_WHITEOUT,
+    Namespace,
+)
 
 PATHS = [*SHELF, "hard", "none", "full/none", "f/none"]
 
@@ -106,6 +111,36 @@ def test_rename_exchange(names: Namespace, old: str, new: str, expected: str | N
     else:
         with pytest.raises(FsError, match=f"^{expected}$"):
             rename(names, old, new, RENAME_EXCHANGE)
+
+
+@pytest.mark.parametrize("new", ["new", "g", "full/f", "full/new"])
+def test_rename_leaves_a_whiteout(names: Namespace, new: str) -> None:
+    """A device 0:0 without permissions, stored, under a name that keeps its cookie."""
+    source = at(names, "f")
+    [cookie] = [each.cookie for each in names.entries(ROOT_INO, 0, 99) if each.name == b"f"]
+    parent, name = place(names, new)
+    names.rename(ROOT_INO, b"f", parent, name, RENAME_WHITEOUT, 20, 1000, 100)
+    assert at(names, new) is source
+    [entry] = [each for each in names.entries(ROOT_INO, 0, 99) if each.name == b"f"]
+    assert entry.cookie == cookie
+    assert entry.ino not in names.nodes  # the kernel, which does not know of it, forgets it never
+    whiteout = at(names, "f")
+    assert (whiteout.mode, whiteout.rdev, whiteout.nlink) == (stat.S_IFCHR, 0, 1)
+    assert (whiteout.uid, whiteout.gid) == (1000, 100)
+    check_link_counts(names)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [("full", "f", "ENOTDIR"), ("f", "full", "EISDIR"), ("empty", "full", "ENOTEMPTY")],
+)
+def test_refused_rename_leaves_no_whiteout(
+    names: Namespace, old: str, new: str, expected: str
+) -> None:
+    before, count = tree_of(names), names.metadata.count_inodes()
+    with pytest.raises(FsError, match=f"^{expected}$"):
+        rename(names, old, new, RENAME_WHITEOUT)
+    assert (tree_of(names), names.metadata.count_inodes()) == (before, count)
 
 
 def test_rename_of_one_file_s_two_names_does_nothing(names: Namespace) -> None:

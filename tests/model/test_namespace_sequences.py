@@ -22,7 +22,13 @@ from name_trees import (
 )
 
 from fusefs.errors import FsError
-from fusefs.live.namespace import RENAME_EXCHANGE, RENAME_NOREPLACE, Node
+from fusefs.live.namespace import (
+    RENAME_EXCHANGE,
+    RENAME_FLAGS,
+    RENAME_NOREPLACE,
+    RENAME_WHITEOUT,
+    Node,
+)
 
 
 class File:
@@ -52,7 +58,7 @@ def refuse_if(condition: bool) -> None:
 
 NAMES = st.sampled_from("abc")
 DIRECTORIES = st.sampled_from(["", "a", "b", "a/a", "b/a", "a/b/c"])
-FLAGS = st.sampled_from([0, RENAME_NOREPLACE, RENAME_EXCHANGE])
+FLAGS = st.sampled_from(RENAME_FLAGS)
 
 
 class NamespaceMachine(RuleBasedStateMachine):
@@ -147,7 +153,7 @@ class NamespaceMachine(RuleBasedStateMachine):
             if source is None:
                 raise RefusedError
             refuse_if(flags == RENAME_EXCHANGE and target is None)
-            refuse_if(flags == RENAME_NOREPLACE and target is not None)
+            refuse_if(bool(flags & RENAME_NOREPLACE) and target is not None)
             refuse_if(isinstance(source, Directory) and source.holds(below))
             refuse_if(isinstance(target, Directory) and target.holds(above))
             if source is target:
@@ -159,6 +165,8 @@ class NamespaceMachine(RuleBasedStateMachine):
                 refuse_if(isinstance(target, Directory) and bool(target.names))
                 del above.names[name]
             below.names[new_name] = source
+            if flags & RENAME_WHITEOUT:
+                above.names[name] = File()
 
         self.both(lambda: rename(self.names, f"{old}/{name}", f"{new}/{new_name}", flags), oracle)
 

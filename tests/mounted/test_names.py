@@ -198,11 +198,15 @@ def test_rename_exchange_swaps_a_file_and_a_directory(top: Path):
         renameat2(top / "dir", top / "missing", RENAME_EXCHANGE)
 
 
-def test_rename_whiteout_is_refused(top: Path):
+def test_rename_leaves_a_whiteout(top: Path):
     (top / "a").touch()
-    with fails_with(errno.EINVAL):
-        renameat2(top / "a", top / "b", RENAME_WHITEOUT)
-    assert os.listdir(top) == ["a"]
+    (top / "b").write_bytes(b"gone")
+    renameat2(top / "a", top / "b", RENAME_WHITEOUT)
+    assert (top / "b").read_bytes() == b""
+    left = (top / "a").lstat()
+    assert (left.st_mode, left.st_rdev, left.st_uid) == (stat.S_IFCHR, 0, os.geteuid())
+    (top / "a").unlink()
+    assert os.listdir(top) == ["b"]
 
 
 def test_rename_into_own_descendant_is_refused(top: Path):
