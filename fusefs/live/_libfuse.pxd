@@ -4,7 +4,7 @@
 Only declarations: the fields named are the ones used.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from posix.types cimport off_t
 
 cdef extern from *:
@@ -17,6 +17,7 @@ cdef extern from *:
     #include <poll.h>
     #include <sched.h>
     #include <time.h>
+    #include <sys/sysmacros.h>
     #include <sys/uio.h>
     #include <fuse_lowlevel.h>
     #include <linux/fuse.h>
@@ -33,12 +34,33 @@ cdef extern from *:
     #define DIRECT_IO_ALLOW_MMAP_2 (1u << 4)   /* the kernel's: bit 36, bit 4 of flags2 */
     #define INIT_EXT (1u << 30)
     #define OPCODE_TMPFILE 51
+    #define OPCODE_STATX 52
+    #define SX_BASIC 0x7ffu                    /* STATX_BASIC_STATS */
+    #define SX_BTIME 0x800u
     #define ERROR_END 512                      /* the kernel takes no larger errno */
     typedef void *op;
     struct device_io {                         /* how struct fuse_custom_io begins */
         ssize_t (*writev)(int, struct iovec *, int, void *);
         ssize_t (*read)(int, void *, size_t, void *);
         void *splice_receive, *splice_send, *clone_fd;
+    };
+    struct sx_time {
+        int64_t sec;
+        uint32_t nsec;
+        int32_t unused;
+    };
+    struct sx_out {                            /* the answer to a STATX, Linux 6.6 */
+        uint64_t valid;
+        uint32_t valid_nsec, flags;
+        uint64_t unused[2];
+        uint32_t mask, blksize;
+        uint64_t attributes;
+        uint32_t nlink, uid, gid;
+        uint16_t mode, unused_too;
+        uint64_t ino, size, blocks, attributes_mask;
+        struct sx_time atime, btime, ctime, mtime;
+        uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+        uint64_t unused_at_last[14];
     };
     typedef struct stat stat_t;
     /* The symbols are libfuse's; the C names are not, as headers may define those inline. */
@@ -83,6 +105,14 @@ cdef extern from *:
         uint64_t nodeid, entry_valid, attr_valid
         uint32_t entry_valid_nsec, attr_valid_nsec
         fuse_attr attr
+    cdef struct sx_time:
+        int64_t sec
+        uint32_t nsec
+    cdef struct sx_out:
+        uint64_t valid, ino, size, blocks
+        uint32_t valid_nsec, mask, blksize, nlink, uid, gid, rdev_major, rdev_minor
+        uint16_t mode
+        sx_time atime, btime, ctime, mtime
     cdef struct fuse_write_out:
         uint32_t size
     cdef struct fuse_lseek_out:
@@ -137,7 +167,9 @@ cdef extern from *:
     bint is_writepage(const fuse_file_info *)
     void take_tmpfile(fuse_lowlevel_ops *, op)
     const unsigned FUSE_CAP_DONT_MASK
-    const uint32_t FUSE_CREATE, OPCODE_TMPFILE
+    const uint32_t FUSE_CREATE, FUSE_GETATTR, OPCODE_TMPFILE, OPCODE_STATX, SX_BASIC, SX_BTIME
+    unsigned major(uint64_t)
+    unsigned minor(uint64_t)
     const int FUSE_SET_ATTR_MODE, FUSE_SET_ATTR_UID, FUSE_SET_ATTR_GID, FUSE_SET_ATTR_SIZE
     const int FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW
     const int FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW

@@ -41,6 +41,9 @@ class Request:
     def reply_attr(self, shown: Shown) -> None:
         """Answer with attributes, as fusefs/live/attributes.py has them."""
 
+    def reply_statx(self, shown: Shown, birth_ns: int) -> None:
+        """Answer with attributes and the birth time, 0 if it is not known."""
+
     def reply_entry(self, shown: Shown) -> None:
         """Answer with attributes, and one more reference to the inode."""
 
@@ -115,6 +118,9 @@ class NameHandler(Protocol):
         """The kernel gives references back; it waits for no answer."""
 
     def getattr(self, request: Request, ino: int) -> None: ...
+    def statx(self, request: Request, ino: int) -> None:
+        """A getattr that wants the birth time, too."""
+
     def setattr(
         self,
         request: Request,

@@ -12,7 +12,8 @@ with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and call
     fuse_session_receive_buf     "nothing there" is then "try later" for pyfuse3, and no error
     fuse_session_process_buf     takes further requests while there are some
 
-O_TMPFILE is a create() of the name '/', which it is but for its number.
+O_TMPFILE is a create() of the name '/', which it is but for its number; a statx is a getattr
+that is answered otherwise.
 
 Replies to what comes to the handlers are written here, in the kernel's own form (_replies.pxi).
 
@@ -70,6 +71,7 @@ cdef receive_t real_receive = NULL
 cdef fuse_buf drain_buf
 cdef bint session_made = False, session_mounted = False, init_patched = False
 cdef bint taken_here = False
+cdef bint is_statx = False  # the getattr that is being processed
 cdef int device = -1  # the session's /dev/fuse
 cdef uint64_t unique_now = 0  # the kernel's number of the request that is being processed
 cdef char held_bytes[HELD_BYTES_MAX]
@@ -134,6 +136,13 @@ cdef class Request:
         memset(&out, 0, sizeof(out))
         out.attr_valid, out.attr_valid_nsec = whole(entry.attr_timeout), rest_ns(entry.attr_timeout)
         show_attr(&out.attr, &entry.attr)
+        send(self, 0, &out, sizeof(out))
+
+    def reply_statx(self, tuple shown, int64_t birth_ns):
+        cdef fuse_entry_param entry
+        cdef sx_out out
+        fill(&entry, shown)
+        show_statx(&out, &entry, birth_ns)
         send(self, 0, &out, sizeof(out))
 
     def reply_entry(self, tuple shown):
@@ -332,7 +341,7 @@ cdef void op_forget_multi(fuse_req_t req, size_t count, fuse_forget_data *forget
 
 
 cdef void op_getattr(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
-    call(names.getattr, (begun(req), ino))
+    call(names.statx if is_statx else names.getattr, (begun(req), ino))
 
 
 cdef void op_setattr(fuse_req_t req, uint64_t ino, stat_t *attr, int to_set, fuse_file_info *fi) noexcept:
@@ -517,10 +526,17 @@ cdef int receive(fuse_session *se, fuse_buf *buf) noexcept:
     return real_receive(se, buf)
 
 
-cdef void rename_tmpfile(const fuse_buf *buf) noexcept:
-    """libfuse before 3.17 does not know it, and would answer ENOSYS; see take_tmpfile()."""
+cdef void rename_unknown(const fuse_buf *buf) noexcept:
+    """What libfuse would answer with ENOSYS is given the number of what it begins like.
+
+    libfuse before 3.17 does not know a tmpfile, see take_tmpfile(), and before 3.18 no statx.
+    """
+    global is_statx
     header = <fuse_in_header *> buf.mem
-    if header.opcode == OPCODE_TMPFILE and fuse_version() < VERSION_WITH_MMAP:
+    is_statx = header.opcode == OPCODE_STATX
+    if is_statx:
+        header.opcode = FUSE_GETATTR
+    elif header.opcode == OPCODE_TMPFILE and fuse_version() < VERSION_WITH_MMAP:
         header.opcode = FUSE_CREATE
 
 
@@ -568,7 +584,7 @@ cdef bint process(fuse_session *se, const fuse_buf *buf) noexcept:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
     taken_here = False
     unique_now = (<fuse_in_header *> buf.mem).unique
-    rename_tmpfile(buf)
+    rename_unknown(buf)
     real_process(se, buf)
     try:
         return data.run_ready()

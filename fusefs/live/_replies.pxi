@@ -4,7 +4,7 @@ libfuse could send them, but a reply must say FOPEN_PARALLEL_DIRECT_WRITES, whic
 cannot express, and some are held for a moment, which none can: through a libfuse that lets
 nobody see its writes.  What libfuse keeps of a request it frees when told that there is no reply.
 
-    show_attr, show_entry, show_open     the parts of a reply
+    show_attr, show_statx, ...           the parts of a reply
     send, send_iov                       a reply, at once or held
     hold, send_held                      replies that wait for others
 """
@@ -27,6 +27,29 @@ cdef void show_attr(fuse_attr *out, const stat_t *attr) noexcept:
     out.mode, out.nlink = attr.st_mode, <uint32_t> attr.st_nlink
     out.uid, out.gid = attr.st_uid, attr.st_gid
     out.rdev, out.blksize = <uint32_t> attr.st_rdev, <uint32_t> attr.st_blksize
+
+
+cdef sx_time show_time(int64_t sec, int64_t nsec) noexcept:
+    cdef sx_time out
+    memset(&out, 0, sizeof(out))
+    out.sec, out.nsec = sec, <uint32_t> nsec
+    return out
+
+
+cdef void show_statx(sx_out *out, const fuse_entry_param *entry, int64_t birth_ns) noexcept:
+    """birth_ns 0 is unknown."""
+    attr = &entry.attr
+    memset(out, 0, sizeof(out[0]))
+    out.valid, out.valid_nsec = whole(entry.attr_timeout), rest_ns(entry.attr_timeout)
+    out.mask = SX_BASIC | SX_BTIME if birth_ns else SX_BASIC
+    out.ino, out.size, out.blocks = attr.st_ino, <uint64_t> attr.st_size, <uint64_t> attr.st_blocks
+    out.atime = show_time(attr.st_atim.tv_sec, attr.st_atim.tv_nsec)
+    out.mtime = show_time(attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec)
+    out.ctime = show_time(attr.st_ctim.tv_sec, attr.st_ctim.tv_nsec)
+    out.btime = show_time(birth_ns // SECOND_NS, birth_ns % SECOND_NS)
+    out.mode, out.nlink = <uint16_t> attr.st_mode, <uint32_t> attr.st_nlink
+    out.uid, out.gid, out.blksize = attr.st_uid, attr.st_gid, <uint32_t> attr.st_blksize
+    out.rdev_major, out.rdev_minor = major(attr.st_rdev), minor(attr.st_rdev)
 
 
 cdef void show_entry(fuse_entry_out *out, const fuse_entry_param *entry) noexcept:

@@ -65,7 +65,7 @@ class _Check(NameCheck):
         self._check_shared()
         group_repairs = self._check_groups()
         for ino, message in self.doomed_inos.items():
-            tables = ("xattr", "chunk", "inode")
+            tables = ("xattr", "chunk", "birth", "inode")
             deletes = tuple((f"DELETE FROM {table} WHERE ino = ?", ino) for table in tables)
             self.find("orphan", ino, message, *deletes, *group_repairs)
             group_repairs = []

@@ -39,6 +39,7 @@ from uuid import UUID
 from fusefs.errors import FsError
 from fusefs.live.health import Health
 from fusefs.live.metadata_file import (
+    BIRTHS,
     CONTENT_ERRORS,
     IN_MEMORY,
     MetadataError,
@@ -47,7 +48,7 @@ from fusefs.live.metadata_file import (
     open_file,
     primary_code,
 )
-from fusefs.live.stored import INO_END, Attributes, clamp_time
+from fusefs.live.stored import INO_END, Attributes, as_int, clamp_time
 
 __all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
 
@@ -59,6 +60,7 @@ _SELECT_NAMED = (
 )
 _UPDATE_LINKS = "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?"
 _REPLACE_INODE = f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(_COLUMNS))})"
+_REPLACE_BIRTH = "INSERT OR REPLACE INTO birth VALUES (?, ?)"
 
 ROWS_WAITING_MAX = 256
 """Inodes whose rows wait to be written; a write of all of them takes about a millisecond."""
@@ -84,11 +86,13 @@ class Metadata:
         self._inode_count = int(meta.get("inode_count", 0))
         self._counts_stored = self._next_ino, self._inode_count
         self._rows_new: dict[int, Attributes] = {}
+        self._births_new: dict[int, int] = {}
         self._links_changed: dict[int, tuple[int, int, int, int]] = {}
         self.names_changed = False
         """Set by changing(); whoever commits resets it."""
         self._changing = Changing(self)
         db.execute("BEGIN IMMEDIATE")
+        db.execute(BIRTHS)  # of an older image: stored with the first commit
 
     # -- opening and closing -----------------------------------------------------------
 
@@ -239,8 +243,9 @@ class Metadata:
         """Store a new inode; within whole(), so that no commit has it and not its name."""
         self.health.check_writable()
         self._rows_new[attributes.ino] = attributes
+        self._births_new[attributes.ino] = clamp_time(attributes.ctime_ns)
         self._inode_count += 1
-        if len(self._rows_new) >= ROWS_WAITING_MAX:
+        if len(self._births_new) >= ROWS_WAITING_MAX:
             self._write_waiting()
 
     def load_attributes(self, ino: int) -> Attributes | None:
@@ -248,6 +253,13 @@ class Metadata:
         self._write_waiting_of(ino)
         rows = self.query(_SELECT_INODE, ino)
         return self.checked_attributes(rows[0]) if rows else None
+
+    def birth_ns(self, ino: int) -> int:
+        """When an inode was made, 0 if that is not known; FsError(EIO) if damaged."""
+        if ino in self._births_new:
+            return self._births_new[ino]
+        rows = self.query("SELECT btime_ns FROM birth WHERE ino = ?", ino)
+        return as_int(rows[0][0]) if rows else 0
 
     def load_named(self, parent: int, first: int, last: int) -> list[Attributes]:
         """Those of all inodes that names of a directory lead to, from one cookie to another."""
@@ -291,6 +303,8 @@ class Metadata:
         """Forget an inode: attributes, xattrs and map.  Its blocks were freed before."""
         with self._lock:
             self._links_changed.pop(ino, None)
+            if self._births_new.pop(ino, None) is None:
+                self.change("DELETE FROM birth WHERE ino = ?", ino)
             self.change("DELETE FROM xattr WHERE ino = ?", ino)
             self.change("DELETE FROM chunk WHERE ino = ?", ino)
             if self._rows_new.pop(ino, None) is None:
@@ -302,12 +316,15 @@ class Metadata:
         """Have all of the inode table in the transaction, if that is not undone already."""
         with self._lock:
             rows, self._rows_new = self._rows_new, {}
+            births, self._births_new = self._births_new, {}
             links, self._links_changed = self._links_changed, {}
             if not self._db.in_transaction:
                 return
             try:
                 if rows:
                     self._db.executemany(_REPLACE_INODE, rows.values())
+                if births:
+                    self._db.executemany(_REPLACE_BIRTH, births.items())
                 if links:
                     self._db.executemany(_UPDATE_LINKS, links.values())
             except Exception as error:  # whatever it is, rows are missing

@@ -99,6 +99,12 @@ CREATE TABLE space_full (
 ) STRICT;
 """
 
+BIRTHS = """
+-- when an inode was made; 0 or no row: nobody knows.  Images of older versions have no such
+-- table, and what those delete leaves its row, which nobody asks for (M1)
+CREATE TABLE IF NOT EXISTS birth (ino INTEGER PRIMARY KEY, btime_ns INTEGER NOT NULL) STRICT;
+"""
+
 TABLES = ("meta", "inode", "dentry", "xattr", "chunk", "space_group", "space_full")
 
 
@@ -145,9 +151,10 @@ def create_file(
     root = (ROOT_INO, stat.S_IFDIR | 0o755, 2, uid, gid, 0, 0, 0, now_ns, now_ns, now_ns, None)
     db = _connect(path)
     try:
-        db.executescript("BEGIN IMMEDIATE;" + SCHEMA)
+        db.executescript("BEGIN IMMEDIATE;" + SCHEMA + BIRTHS)
         db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         db.execute(f"INSERT INTO inode VALUES ({', '.join('?' * len(root))})", root)
+        db.execute("INSERT INTO birth VALUES (?, ?)", (ROOT_INO, now_ns))
         db.execute("COMMIT")
         _hold_exclusively(db)  # only now in WAL mode (F2)
     except sqlite3.Error as error:
@@ -289,15 +296,16 @@ def _check_contents(db: sqlite3.Connection) -> None:
     checked when it is read, and by fsck.
     """
     db.execute("PRAGMA cell_size_check = ON")
-    model = sqlite3.connect(IN_MEMORY)
+    model, found = sqlite3.connect(IN_MEMORY), _columns(db)
+    has_births = any(table == "birth" for table, _, _ in found)
     try:
-        model.executescript(SCHEMA)
-        missing = sorted(_columns(model) - _columns(db))
+        model.executescript(SCHEMA + BIRTHS if has_births else SCHEMA)
+        missing = sorted(_columns(model) - found)
     finally:
         model.close()
     if missing:
         raise ValueError(f"no {missing[0][0]}")
-    for table in TABLES:
+    for table in (*TABLES, "birth") if has_births else TABLES:
         try:
             db.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
         except sqlite3.DatabaseError as error:

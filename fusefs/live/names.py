@@ -1,7 +1,7 @@
 """Names and attributes: from the extension's calls to the namespace, and the answer back.
 
     lookup, forget               what the kernel refers to
-    getattr, setattr             what stat(2) shows
+    getattr, statx, setattr      what stat(2) shows
     mknod ... rmdir              names that come and go
 
 Open files are in open_files.py, data in data.py, and what is rare in operations.py.  None of
@@ -51,6 +51,13 @@ class NameRequests(OpenFiles):
             request.reply_attr(control_attributes(self.control, ino))
         else:
             request.reply_attr(self.attributes(self.names.node(ino)))
+
+    def statx(self, request: Request, ino: int) -> None:
+        if self.control.owns(ino):
+            request.reply_statx(control_attributes(self.control, ino), 0)
+        else:
+            shown = self.attributes(self.names.node(ino))
+            request.reply_statx(shown, self.volume.metadata.birth_ns(ino))
 
     def setattr(
         self,

@@ -1,6 +1,7 @@
 """What the metadata keep, what a crash leaves of them, and what damage is noticed in use."""
 
 import shutil
+import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
@@ -310,3 +311,55 @@ def test_times_beyond_what_is_stored_are_clamped(metadata: Metadata) -> None:
     assert (low, clamp_time(5), high) == (TIME_NS_MIN, 5, TIME_NS_MAX)
     metadata.save_attributes(FILE._replace(atime_ns=low, mtime_ns=high))
     assert metadata.load_attributes(FILE.ino) == FILE._replace(atime_ns=low, mtime_ns=high)
+
+
+# -- birth times -----------------------------------------------------------------------
+
+
+def test_birth_time_is_what_the_first_ctime_was(path: Path) -> None:
+    metadata = create(path)
+    assert metadata.new_ino() == FILE.ino
+    metadata.add_inode(FILE._replace(ctime_ns=30))
+    metadata.save_attributes(FILE._replace(ctime_ns=40))
+    assert (metadata.birth_ns(ROOT_INO), metadata.birth_ns(FILE.ino)) == (7, 30)
+    metadata.commit()
+    metadata = reopen(metadata)
+    metadata.save_attributes(FILE._replace(ctime_ns=50))
+    assert (metadata.birth_ns(ROOT_INO), metadata.birth_ns(FILE.ino)) == (7, 30)
+    metadata.close()
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_birth_time_goes_with_its_inode(metadata: Metadata, is_stored: bool) -> None:
+    metadata.add_inode(FILE)
+    if is_stored:
+        metadata.commit()
+    metadata.delete_inode(FILE.ino)
+    metadata.commit()
+    assert metadata.query("SELECT ino FROM birth") == [(ROOT_INO,)]
+
+
+def test_image_of_an_older_version_has_unknown_births(path: Path) -> None:
+    """It gets the table with the first commit: a check, which makes none, changes nothing."""
+    create(path).close()
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE birth")
+    db.close()
+    before = path.read_bytes()
+    Metadata.open(path, UUID_OURS).close()
+    assert path.read_bytes() == before
+    metadata = Metadata.open(path, UUID_OURS)
+    assert metadata.new_ino() == FILE.ino
+    metadata.add_inode(FILE)
+    metadata.commit()
+    metadata = reopen(metadata)
+    assert (metadata.birth_ns(ROOT_INO), metadata.birth_ns(FILE.ino)) == (0, FILE.ctime_ns)
+    metadata.close()
+
+
+def test_waiting_births_are_bounded(metadata: Metadata) -> None:
+    for ino in range(2, 2 + ROWS_WAITING_MAX):
+        metadata.add_inode(FILE._replace(ino=ino))
+        metadata.save_attributes(FILE._replace(ino=ino))
+    [[count]] = metadata.query("SELECT count(*) FROM birth")
+    assert count == ROWS_WAITING_MAX + 1

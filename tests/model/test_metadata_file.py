@@ -84,6 +84,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no uuid": (lambda path: edit(path, "DELETE FROM meta"), "is damaged"),
     "no table": (lambda path: edit(path, "DROP TABLE xattr"), "is damaged (no xattr)"),
     "no index": (lambda path: edit(path, "DROP INDEX dentry_ino"), "is damaged (no dentry_ino)"),
+    "births": (
+        lambda path: edit(path, "DROP TABLE birth", "CREATE TABLE birth (ino)"),
+        "is damaged (no birth)",
+    ),
     "no root": (lambda path: edit(path, "UPDATE inode SET mode = 0"), "no root directory"),
     "next_ino": (lambda path: edit(path, NEXT_INO_IN_USE), "is damaged (next_ino 1)"),
     "first pages": (lambda path: overwrite(path, 100, 8000), "is damaged"),

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ from mounted.clients import (
     direct_read,
     direct_write,
     fallocate,
+    lacking,
     opened,
     renameat2,
+    run,
 )
 from mounted.mounting import Mount
 
@@ -167,6 +170,55 @@ def test_times_outlive_the_mount(mount: Callable[..., Mount]):
     for name, old in before.items():
         new = after[name]
         assert (new.st_mtime_ns, new.st_ctime_ns) == (old.st_mtime_ns, old.st_ctime_ns)
+
+
+def births(*paths: Path) -> list[float]:
+    """statx(2)'s btime in seconds, which Python does not show; 0 if it is not known."""
+    return [float(line) for line in run("stat", "-c", "%.W", *paths).split()]
+
+
+def test_birth_time_stays(mount: Callable[..., Mount]):
+    """Of whatever has an inode, to the nanosecond, over writes, changes of times and a remount."""
+    m = mount()
+    if tuple(map(int, platform.release().split(".")[:2])) < (6, 6):
+        lacking("before Linux 6.6 FUSE asks for no birth time")
+    before = time.time()
+    (m.path / "dir").mkdir()
+    (m.path / "dir/file").write_bytes(b"content")
+    (m.path / "dir/link").symlink_to("file")
+    paths = [m.path, *sorted(m.path.rglob("*"))]
+    first = births(*paths)
+    assert 0 < first[0] <= before
+    assert all(before <= birth <= time.time() for birth in first[1:])
+    with (m.path / "dir/file").open("ab") as file:
+        file.write(b"more")
+    os.utime(m.path / "dir/file", ns=(LONG_AGO_NS, LONG_AGO_NS))
+    (m.path / "dir").chmod(0o700)
+    assert births(*paths) == first
+    m.remount()
+    assert births(*paths) == first
+
+
+def test_statx_shows_what_stat_shows(top: Path):
+    """An answer of its own: each of its fields is in its place."""
+    (top / "file").write_bytes(bytes(5000))
+    (top / "file").chmod(0o640)
+    os.utime(top / "file", ns=(LONG_AGO_NS, LONG_AGO_NS + DAY_NS))
+    (top / "dir").mkdir()
+    if os.getuid() == 0:
+        os.chown(top / "file", 1000, 100)
+        os.mknod(top / "device", 0o20600, os.makedev(511, 70000))
+    for path in top.iterdir():
+        shown = "%f %h %u %g %s %b %o %i %t %T %.X %.Y %.Z"
+        with_birth, _, birth = run("stat", "-c", f"{shown} %W", path).strip().rpartition(" ")
+        s = path.lstat()
+        device = f"{os.major(s.st_rdev):x} {os.minor(s.st_rdev):x}"
+        times = " ".join(
+            f"{ns // 10**9}.{ns % 10**9:09}" for ns in (s.st_atime_ns, s.st_mtime_ns, s.st_ctime_ns)
+        )
+        numbers = f"{s.st_uid} {s.st_gid} {s.st_size} {s.st_blocks} {s.st_blksize} {s.st_ino}"
+        assert with_birth == f"{s.st_mode:x} {s.st_nlink} {numbers} {device} {times}"
+        assert birth != ""
 
 
 # -- atime and mount options ---------------------------------------------------------
