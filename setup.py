@@ -1,10 +1,10 @@
-"""Builds the extension, and compiles the model and the driver; the rest is in setup.cfg.
+"""Builds the extension, and compiles what is to be fast; the rest is in setup.cfg.
 
 The extension has to be built: what that needs and is not there is named in one line, before
 pip looks for the libraries, some of which need the same.  Compiling is only for speed: if
 mypyc is missing or fails, or FUSEFS_PURE=1 is set, one line says so and the sources will run
 as they are.
-fusefs/compiled.py says where the compiled modules lie, and why they cannot be stale.
+fusefs/compiled.py says what is compiled, where that lies, and why it cannot be stale.
 """
 
 import os
@@ -22,16 +22,7 @@ from setuptools.command.dist_info import dist_info
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fusefs import compiled
 
-UNCOMPILED = {"__init__.py", "compiled.py"}
-COMPILED = [
-    *sorted(path.name for path in Path("fusefs").glob("*.py") if path.name not in UNCOMPILED),
-    *(f"live/{name}.py" for name in ("atime", "data", "driver", "image_file", "timing", "trace")),
-]
-"""All that a data request runs through at each step, relative to fusefs; no such module may
-import another of fusefs that is not in here."""
-
-
-LOWLEVEL = "fusefs.live._lowlevel"
+LOWLEVEL = "fusefs.live.extension._lowlevel"
 
 
 def pkg_config(*words: str) -> list[str]:
@@ -74,11 +65,11 @@ def compiled_modules(build_dir: str) -> list[Extension]:
         [
             "--config-file=",
             "--ignore-missing-imports",  # pyfuse3, of what is not compiled; ./dev lint has it
-            *(f"fusefs/{name}" for name in COMPILED),
+            *(f"fusefs/{name}" for name in compiled.modules()),
         ],
         opt_level="1",  # 2 and 3 take half as long again to build and gain nothing
         debug_level="0",
-        group_name="fusefs.model",
+        group_name="fusefs.compiled",
         target_dir=build_dir,
     )
     for extension in extensions:
@@ -97,14 +88,15 @@ class BuildExtensions(build_ext):
         lowlevel.extra_link_args += pkg_config("--libs")
         top = Path("" if self.inplace else self.build_lib, "fusefs", "_compiled")
         shutil.rmtree(top, ignore_errors=True)  # a module that is not compiled any more counts, too
-        (top / "live").mkdir(parents=True)
+        for name in compiled.modules():
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
         stamp = top / "stamp"
-        before = compiled.stamp(COMPILED)
+        before = compiled.stamp(compiled.modules())
         modules = self.add_compiled()
         super().run()
         files = [Path(self.get_ext_fullpath(module.name)) for module in modules]
         if files and all(file.exists() for file in files):
-            if before == compiled.stamp(COMPILED):  # nobody edited a file meanwhile
+            if before == compiled.stamp(compiled.modules()):  # nobody edited a file meanwhile
                 stamp.write_text(before)
         else:
             print("fusefs: not compiled; the sources will run, interpreted", file=sys.stderr)
@@ -129,8 +121,8 @@ setup(
     ext_modules=[
         Extension(
             LOWLEVEL,
-            ["fusefs/live/_lowlevel.pyx"],
-            depends=["fusefs/live/_libfuse.pxd", "fusefs/live/_replies.pxi"],
+            ["fusefs/live/extension/_lowlevel.pyx"],
+            depends=["fusefs/live/extension/_libfuse.pxd", "fusefs/live/extension/_replies.pxi"],
             extra_compile_args=[
                 "-O2",
                 "-Wall",

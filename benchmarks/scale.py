@@ -31,8 +31,8 @@ from rich.table import Table
 from benchmarks.contenders import ROOT, UNMOUNT_TIMEOUT_S, is_mounted, umount_command
 from benchmarks.processes import BenchmarkError, run
 from benchmarks.run import temporary_folder
-from fusefs.live.volume import Volume, metadata_path
-from fusefs.options import Options
+from fusefs.model.options import Options
+from fusefs.store.volume import Volume, metadata_path
 
 TIMEOUT_S = 600.0
 

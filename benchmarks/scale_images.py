@@ -19,12 +19,12 @@ import sys
 
 import trio
 
-from fusefs.extents import CHUNK_BLOCKS
-from fusefs.live.metadata_file import ROOT_INO
-from fusefs.live.namespace import Node
-from fusefs.live.volume import Volume, make_image, metadata_path
-from fusefs.options import Options
-from fusefs.space import GROUP_BLOCKS
+from fusefs.model.extents import CHUNK_BLOCKS
+from fusefs.model.options import Options
+from fusefs.model.space import GROUP_BLOCKS
+from fusefs.store.metadata_file import ROOT_INO
+from fusefs.store.namespace import Node
+from fusefs.store.volume import Volume, make_image, metadata_path
 
 BLOCK_SIZE = 1024
 IMAGE_SIZE = 1 << 40

@@ -3,20 +3,27 @@
 A request, read downwards; each file calls only files below it:
 
     write(2), O_DIRECT
-      live/_lowlevel       write request       inode, handle, flags, bytes
-      live/data.py         write()             which open file; the answer
-      live/driver.py       start()             drives the coroutine; performs its steps
-      file_io.py           write()             direct or buffered?
-      dio.py               direct_write()      flush, invalidate, map, submit
-                           complete_write()    convert, invalidate: the order under study
-        iomap.py           begin_direct()      where the bytes go
-          extents.py       find(), convert()
-          space.py         allocate()
-        page_cache.py      invalidate_range()
-      live/image_file.py   write_at()          reached only from the driver
+      live/extension/             write request       inode, handle, flags, bytes
+      live/requests/data.py       write()             which open file; the answer
+      live/driver.py              start()             drives the coroutine; performs its steps
+        model/file_io.py          write()             direct or buffered?
+        model/dio.py              direct_write()      flush, invalidate, map, submit
+                                  complete_write()    convert, invalidate: the order under study
+          model/iomap.py          begin_direct()      where the bytes go
+            model/extents.py      find(), convert()
+            model/space.py        allocate()
+          model/page_cache.py     invalidate_range()
+      store/image_file.py         write_at()          reached only from the driver
 
-steps.py is the only place that yields.  compiled.py chooses between sources and what is
-compiled of them.  docs/design.md tells the rest.
+A file is in the folder whose question it answers, and imports only what is below it:
+
+    commands/  demo/     what each word after mount_tool.py does; what is shown
+    live/  explore/      a real mount; all orders of a few requests
+    store/               what outlives a mount: image, metadata, names
+    model/               what Linux does between a request and its blocks
+
+model/steps.py is the only place that yields.  compiled.py says what is the model, and chooses
+between sources and what is compiled of them.  docs/design.md tells the rest.
 """
 
 from fusefs import compiled

@@ -1,12 +1,14 @@
 """Where the modules of fusefs are looked for: compiled, if that is what the sources say.
 
-The model and the driver can be compiled by mypyc, as they are (setup.py).  What is compiled
+What a data request runs through can be compiled by mypyc, as it is (setup.py).  What is compiled
 does not lie beside its source but in _compiled/, with a stamp: the interpreter that it is
 for, and the hash of each source that it was made of.  If any of that is not as it is now,
 nothing compiled is used at all, and the sources run, interpreted: an edited file always
 counts, and compiled modules, which rely on each other's layout, are never mixed.
 
-    path()     __path__ of fusefs and fusefs.live
+    model()    the files that are the model
+    modules()  the files that can be compiled
+    path()     __path__ of each package that has such a file
     stamp()    what the stamp says if it is right
 
 FUSEFS_PURE=1 in the environment has the sources run in any case.
@@ -17,10 +19,34 @@ from collections.abc import Iterable
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import source_hash
 
+BESIDE_MODEL = (
+    "live/driver.py",
+    "live/requests/atime.py",
+    "live/requests/data.py",
+    "live/timing.py",
+    "live/trace.py",
+    "store/image_file.py",
+)
+"""What a data request runs through at each step, and is not the model."""
+
 SOURCES = os.path.dirname(__file__)
 COMPILED = os.path.join(SOURCES, "_compiled")
 
 PURE = os.environ.get("FUSEFS_PURE", "0") not in ("", "0")
+
+
+def model() -> list[str]:
+    """The files of the model, relative to fusefs: what must perform nothing itself."""
+    names = sorted(os.listdir(os.path.join(SOURCES, "model")))
+    return [f"model/{name}" for name in names if name.endswith(".py") and name != "__init__.py"]
+
+
+def modules() -> list[str]:
+    """The files that can be compiled, relative to fusefs.
+
+    No such module may import another of fusefs that is not among them.
+    """
+    return [*model(), *BESIDE_MODEL]
 
 
 def stamp(sources: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ def test_sdist_has_all_that_is_built_from(tree: Path):
     sources = {
         str(path.relative_to(tree)) for path in tree.rglob("*") if path.suffix in SOURCES
     } | {"LICENSE", "README.md", "setup.cfg", "pyproject.toml"}
-    assert "fusefs/live/_libfuse.pxd" in sources
+    assert "fusefs/live/extension/_libfuse.pxd" in sources
     assert sources - found == set()
     assert not {name for name in found if name.endswith((".so", ".pyc"))}
 
@@ -83,7 +83,8 @@ def test_wheel_of_the_sdist_works_elsewhere(tree: Path, tmp_path: Path):
     [wheel] = wheels.iterdir()
     made = build(*pip, "install", *options, "--target", target, wheel, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    script = "import fusefs.live._lowlevel, mount_tool; print(fusefs.live._lowlevel.__file__)"
+    lowlevel = "fusefs.live.extension._lowlevel"
+    script = f"import {lowlevel}, mount_tool; print({lowlevel}.__file__)"
     made = build("-c", script, cwd=tmp_path, PYTHONPATH=str(target))
     assert made.returncode == 0, made.stderr
     assert Path(made.stdout.strip()).is_relative_to(target)

@@ -3,27 +3,40 @@
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fusefs import compiled
+
 ROOT = Path(__file__).parent.parent
 FUSEFS = ROOT / "fusefs"
 
-AROUND = ("compiled.py",)
-"""In the same folder, and no part of the model: how it is loaded."""
-
-MODEL = sorted(path for path in FUSEFS.glob("*.py") if path.name not in AROUND)
-EXPLORE = sorted(FUSEFS.glob("explore/*.py"))
-LIVE = sorted(FUSEFS.glob("live/*.py"))
 SOURCES = sorted(FUSEFS.rglob("*.py"))
-COMPILED = [
-    *MODEL,
-    *(FUSEFS / f"live/{each}.py" for each in ("atime", "data", "driver", "image_file")),
-    *(FUSEFS / f"live/{each}.py" for each in ("timing", "trace")),
-]
-"""As in setup.py."""
+MODEL = [FUSEFS / name for name in compiled.model()]
+COMPILED = [FUSEFS / name for name in compiled.modules()]
+
+BELOW = {
+    "model": (),
+    "store": ("model",),
+    "explore": ("model",),
+    "live": ("store", "model"),
+    "demo": ("live", "store", "model"),
+    "commands": ("demo", "live", "explore", "store", "model"),
+}
+"""Each folder, and those that it may import: no arrow runs back up."""
+
+OUTSIDE = {
+    "model": {"bitarray"},
+    "store": {"bitarray"},
+    "explore": set(),
+    "live": {"pyfuse3", "trio"},
+    "demo": {"rich"},
+    "commands": set(),
+}
+"""What each folder needs beside the standard library."""
 
 PERFORMS = {
     *("trio", "pyfuse3", "os", "time", "random", "threading", "logging", "sqlite3"),
@@ -69,32 +82,64 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
 # -- who may import what -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", MODEL, ids=name)
-def test_model_performs_nothing_and_knows_no_driver(path):
-    """So that the code that serves real programs is the code that is searched."""
-    modules = imports(path)
-    assert {module.split(".")[0] for module in modules} & PERFORMS == set()
-    for driver in ("live", "explore", "demo", "commands"):
-        assert not within(modules, f"fusefs.{driver}")
+def folder(path: Path) -> str:
+    """The folder of fusefs that a file is in; of its top, the file itself."""
+    return path.relative_to(FUSEFS).parts[0]
 
 
-@pytest.mark.parametrize("path", EXPLORE, ids=name)
-def test_explorer_performs_nothing_and_knows_no_daemon(path):
-    """A schedule replays exactly only if nothing else decides."""
-    modules = imports(path)
-    assert {module.split(".")[0] for module in modules} & PERFORMS == set()
-    assert not within(modules, "fusefs.live")
+def imported_files(path: Path) -> set[Path]:
+    """The files of fusefs that a file imports, wherever in it and be it for types alone."""
+    found = set()
+    for module in within(imports(path), "fusefs"):
+        file = ROOT.joinpath(*module.split("."))
+        candidates = (file.with_suffix(".py"), file / "__init__.py")
+        found |= {each for each in candidates if each.exists() and each != path}
+    return found
 
 
-@pytest.mark.parametrize("path", LIVE, ids=name)
-def test_daemon_knows_no_explorer(path):
-    assert not within(imports(path), "fusefs.explore")
+@pytest.mark.parametrize("path", [*MODEL, *FUSEFS.glob("explore/*.py")], ids=name)
+def test_model_and_search_perform_nothing(path):
+    """So that the code that serves real programs is searched, and a schedule replays exactly."""
+    assert {module.split(".")[0] for module in imports(path)} & PERFORMS == set()
 
 
-@pytest.mark.parametrize("path", MODEL, ids=name)
-def test_model_needs_only_the_standard_library_and_bitarray(path):
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_file_imports_only_what_is_below_it(path):
+    here = folder(path)
+    if here not in BELOW:  # compiled.py and the like, which all may import
+        assert {folder(file) for file in imported_files(path)} <= {"compiled.py"}
+        return
+    around = {"__init__.py", "compiled.py", here}
+    above = {file for file in imported_files(path) if folder(file) not in (*around, *BELOW[here])}
+    assert not above, f"{name(path)} imports {', '.join(map(name, above))}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_folder_needs_only_what_is_named(path):
     tops = {module.split(".")[0] for module in imports(path)}
-    assert tops - sys.stdlib_module_names <= {"fusefs", "bitarray"}
+    allowed = OUTSIDE.get(folder(path), set()) | {"fusefs"}
+    assert tops - sys.stdlib_module_names <= allowed
+
+
+def test_no_file_imports_itself_in_a_circle():
+    """Types included: of two files that need each other, neither can be read first."""
+    left = {path: imported_files(path) for path in SOURCES if path.name != "__init__.py"}
+    left = {path: files & left.keys() for path, files in left.items()}
+    while ready := [path for path, files in left.items() if not files & left.keys()]:
+        for path in ready:
+            del left[path]
+    assert not left, f"a circle among {', '.join(map(name, left))}"
+
+
+def test_circle_would_be_found():
+    """The rule above would hold if imported_files() found nothing."""
+    assert FUSEFS / "model/iomap.py" in imported_files(FUSEFS / "model/dio.py")
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest, which knows them by their name alone, would end at once."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {each for each, count in names.items() if count > 1} == set()
 
 
 def test_import_of_a_clock_would_be_found(tmp_path):
@@ -110,9 +155,9 @@ LADDER = ["file_io", "truncate", "dio", "buffered", "writeback", "iomap", "files
 
 def test_request_goes_downwards():
     for place, module in enumerate(LADDER):
-        below = {f"fusefs.{other}" for other in LADDER[place + 1 :]}
-        others = {f"fusefs.{other}" for other in LADDER} - below
-        upwards = imports(FUSEFS / f"{module}.py") & others
+        below = {f"fusefs.model.{other}" for other in LADDER[place + 1 :]}
+        others = {f"fusefs.model.{other}" for other in LADDER} - below
+        upwards = imports(FUSEFS / f"model/{module}.py") & others
         assert not upwards, f"{module}.py imports {upwards}"
 
 

@@ -17,7 +17,7 @@ class DeadMountError(CommandError):
 
 
 def control_path(mountpoint: str, name: str) -> str:
-    from fusefs.live.control import CONTROL_NAME
+    from fusefs.live.requests.control import CONTROL_NAME
 
     return os.path.join(mountpoint, os.fsdecode(CONTROL_NAME), name)
 

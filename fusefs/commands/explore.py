@@ -4,7 +4,7 @@ import argparse
 import signal
 
 from fusefs.commands.mount_options import split_options
-from fusefs.options import OptionError, Options
+from fusefs.model.options import OptionError, Options
 
 NAME = "explore"
 HELP = "try every order of a few tasks on one page"

@@ -4,7 +4,7 @@ import argparse
 
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import split_options
-from fusefs.options import OptionError
+from fusefs.model.options import OptionError
 
 NAME = "fsck"
 HELP = "check an image that is not mounted; repair what needs no guess"
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from fusefs.live import volume
-    from fusefs.live.fsck import NOT_CHECKED, NotChecked, fsck
+    from fusefs.store import volume
+    from fusefs.store.fsck.run import NOT_CHECKED, NotChecked, fsck
 
     ours, metadata, passed = split_options(arguments.options)
     if refused := [*ours, *passed]:

@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from fusefs.commands.errors import UsageError
 from fusefs.commands.mount_options import split_options
-from fusefs.options import Options
+from fusefs.model.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def translate_mkfs(words: Sequence[str]) -> list[str]:
 
 
 def _size(text: str, given: Sequence[str]) -> str:
-    from fusefs.live.volume import DEFAULT_BLOCK_SIZE
+    from fusefs.store.volume import DEFAULT_BLOCK_SIZE
 
     if not text.isdecimal():
         return text

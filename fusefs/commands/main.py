@@ -22,7 +22,7 @@ from fusefs.commands import demo, explore, fsck, mkfs, mount, set_, status, trac
 from fusefs.commands.errors import CommandError, UsageError
 from fusefs.commands.helpers import HELPERS
 from fusefs.commands.streams import give_up, open_all
-from fusefs.options import OptionError
+from fusefs.model.options import OptionError
 
 COMMANDS = {
     command.NAME: command

@@ -4,7 +4,7 @@ import argparse
 
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import options_help, split_options
-from fusefs.options import OptionError, Options
+from fusefs.model.options import OptionError, Options
 
 NAME = "mkfs"
 HELP = "make an image"
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from fusefs.live.volume import VolumeError, make_image, metadata_path
+    from fusefs.store.volume import VolumeError, make_image, metadata_path
 
     ours, metadata, passed = split_options(arguments.options)
     refused = sorted({*ours, *passed} - {"size", "block_size"})

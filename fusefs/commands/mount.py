@@ -5,7 +5,6 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from fusefs.commands import mounts
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import (
     MOUNT_OPTIONS,
@@ -17,7 +16,8 @@ from fusefs.commands.mount_options import (
     split_words,
 )
 from fusefs.commands.remount import remount
-from fusefs.options import OPTIONS, OptionError, Options
+from fusefs.model.options import OPTIONS, OptionError, Options
+from fusefs.store import mount_table
 
 NAME = "mount"
 HELP = "mount an image; with -o size=, a missing one is made"
@@ -90,7 +90,7 @@ def _record(mountpoint: str) -> None:
     no helper by itself; what is noted in its table, /run/mount/utab, it does find.  Without
     it umount(8) unmounts all the same, so nothing is said if it cannot be noted.
     """
-    mounted = mounts.find(mountpoint)
+    mounted = mount_table.find(mountpoint)
     if os.getuid() or mounted is None or not os.path.exists(UMOUNT_HELPER):
         return
     command = ["mount", "-i", "-f", "-t", mounted.type, "-o", "helper=fusefs"]

@@ -1,6 +1,6 @@
 """What -o may say: options of ours, of libfuse and the kernel, and of mount(8) and fstab(5).
 
-    OPTIONS          of fusefs itself; see fusefs/options.py
+    OPTIONS          of fusefs itself; see fusefs/model/options.py
     MOUNT_OPTIONS    all others: who deals with each of them, and which contradict each other
 
 Of options that contradict each other the last one counts, as in mount(8), whichever of them
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from fusefs.options import OPTIONS, SHOWN_LENGTH_MAX, OptionError, parse_size
+from fusefs.model.options import OPTIONS, SHOWN_LENGTH_MAX, OptionError, parse_size
 
 
 class By(Enum):

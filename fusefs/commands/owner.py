@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from fusefs.commands import mounts
+from fusefs.store import mount_table
 
 ANSWER_TIMEOUT_S = 20
 """A user's daemon need not answer; root must not wait for it for ever."""
@@ -16,7 +16,7 @@ def let_in(mountpoint: str, work: Callable[[], str]) -> str:
     try:
         return work()
     except PermissionError:
-        mounted = mounts.find(mountpoint)
+        mounted = mount_table.find(mountpoint)
         if os.geteuid() or mounted is None or mounted.owner is None or mounted.owner[0] == 0:
             raise
         return _done_by(*mounted.owner, work)

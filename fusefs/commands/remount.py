@@ -23,7 +23,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fusefs.commands import mounts
 from fusefs.commands.control_files import read_control, read_status, sync_control, write_control
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import (
@@ -34,8 +33,9 @@ from fusefs.commands.mount_options import (
     max_read,
     without_contradictions,
 )
-from fusefs.commands.mounts import Mounted
-from fusefs.options import OPTIONS, OptionError, Options
+from fusefs.model.options import OPTIONS, OptionError, Options
+from fusefs.store import mount_table
+from fusefs.store.mount_table import Mounted
 
 MS_REMOUNT = 32
 MS = {
@@ -80,7 +80,7 @@ class Change:
 
 def remount(mountpoint: str, words: Sequence[Word], *, dry_run: bool) -> None:
     """Change the mount as words ask, or nothing of it."""
-    mounted = mounts.find(mountpoint)
+    mounted = mount_table.find(mountpoint)
     if mounted is None:
         raise CommandError(f"{mountpoint}: not mounted")
     change = _planned(mounted, without_contradictions(words))

@@ -5,7 +5,7 @@ import argparse
 from fusefs.commands.control_files import read_status, write_control
 from fusefs.commands.errors import UsageError
 from fusefs.commands.mount_options import options_help
-from fusefs.options import OPTIONS, OptionError, Options
+from fusefs.model.options import OPTIONS, OptionError, Options
 
 NAME = "set"
 HELP = "change options of a live mount"

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _wait_for_end(pid: int, ended: int) -> None:
     """Not long for one whose mount another namespace keeps: that may be for ever."""
-    from fusefs.live.holders import where_mounted
+    from fusefs.store.holders import where_mounted
 
     poll = select.poll()
     poll.register(ended, select.POLLIN)

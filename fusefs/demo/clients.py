@@ -44,7 +44,7 @@ from fusefs.demo.results import (
     format_event,
     split_case,
 )
-from fusefs.geometry import SECTOR_SIZE
+from fusefs.model.geometry import SECTOR_SIZE
 
 FILL_BYTE = b"s"
 """What a file of case F holds beforehand."""

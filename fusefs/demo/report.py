@@ -19,7 +19,7 @@ from rich.table import Table
 
 from fusefs.demo.ladder import Ladder
 from fusefs.demo.results import CASES, Run, StaleRead, describe_case
-from fusefs.options import Invalidate
+from fusefs.model.options import Invalidate
 
 ORDERS = (Invalidate.BEFORE, Invalidate.AFTER)
 

@@ -34,7 +34,7 @@ from fusefs.demo.ladder import NotInTrace, find_ladder
 from fusefs.demo.report import ORDERS, OrderReport, Report
 from fusefs.demo.results import CASES, DIOTEST3, INVALIDATE_CACHE, Run, StaleRead, parse_event
 from fusefs.live.trace import parse
-from fusefs.options import Invalidate, parse_size
+from fusefs.model.options import Invalidate, parse_size
 
 MOUNT_OPTIONS = "size=64m,block_size=512"
 """Eight writers to a page of 4096 bytes, and aligned writes of any size: see docs/design.md."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fusefs.explore.scenarios import OnePage
 from fusefs.explore.schedule import replay, search
-from fusefs.options import Invalidate, OptionError
+from fusefs.model.options import Invalidate, OptionError
 
 
 def explore(

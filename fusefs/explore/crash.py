@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from fusefs.errors import FsError
 from fusefs.explore.memory import MemoryImage, World, fs_error
-from fusefs.extents import Chunk, ExtentMap, State
-from fusefs.inode import Inode
-from fusefs.steps import Buffer, Kind, Step
+from fusefs.model.errors import FsError
+from fusefs.model.extents import Chunk, ExtentMap, State
+from fusefs.model.inode import Inode
+from fusefs.model.steps import Buffer, Kind, Step
 
 SUBSETS_MAX = 64
 """Subsets of pending writes tried at one step; smaller losses first."""

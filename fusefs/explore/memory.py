@@ -2,14 +2,14 @@
 
 import errno
 
-from fusefs.errors import FsError
-from fusefs.extents import State
-from fusefs.filesystem import Filesystem
-from fusefs.geometry import Geometry
-from fusefs.inode import Inode
-from fusefs.options import Invalidate, Options
-from fusefs.space import Space
-from fusefs.steps import Buffer
+from fusefs.model.errors import FsError
+from fusefs.model.extents import State
+from fusefs.model.filesystem import Filesystem
+from fusefs.model.geometry import Geometry
+from fusefs.model.inode import Inode
+from fusefs.model.options import Invalidate, Options
+from fusefs.model.space import Space
+from fusefs.model.steps import Buffer
 
 
 class MemoryImage:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from fusefs.buffered import buffered_read
-from fusefs.dio import direct_read, direct_write
 from fusefs.explore.memory import World
-from fusefs.file_io import write
-from fusefs.inode import Inode, OpenFile
-from fusefs.options import Invalidate
-from fusefs.steps import Step
-from fusefs.truncate import fallocate, truncate
+from fusefs.model.buffered import buffered_read
+from fusefs.model.dio import direct_read, direct_write
+from fusefs.model.file_io import write
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.options import Invalidate
+from fusefs.model.steps import Step
+from fusefs.model.truncate import fallocate, truncate
 
 VERBS = ("write", "read", "dread", "store", "punch")
 

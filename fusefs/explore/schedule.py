@@ -14,9 +14,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fusefs.errors import FsError
 from fusefs.explore.memory import World, fs_error
-from fusefs.steps import Kind, Step
+from fusefs.model.errors import FsError
+from fusefs.model.steps import Kind, Step
 
 SCHEDULES_MAX = 1_000_000
 STEPS_MAX = 10_000

@@ -1,20 +1,18 @@
-"""The live daemon: real requests, a real image, a real mount.
+"""The live daemon: real requests, a real image, a real mount.  FUSE and trio are here alone.
 
-The extension is imported here, before anything can import pyfuse3, and with RTLD_GLOBAL:
-the dynamic linker then finds its functions before libfuse's own.  See docs/design.md,
-"The extension".
+    daemon             mounts, serves, unmounts
+    driver  timing     drives the coroutines of requests; who waits although he could go on
+    reclaim            frees what deleted files had; waits for what is about to come free
+    trace              the last steps
+    kernel_pages  teller    the kernel's own pages of what has changed
+    requests/          from a FUSE request to a coroutine, and back
+    extension/         FUSE itself, below pyfuse3
+
+The extension is imported here, before anything can import pyfuse3.
 """
-
-import os
-import sys
 
 from fusefs import compiled
 
 __path__ = compiled.path(__path__, "live")
 
-_flags = sys.getdlopenflags()
-sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
-try:
-    from fusefs.live import _lowlevel as _lowlevel
-finally:
-    sys.setdlopenflags(_flags)
+from fusefs.live import extension as extension

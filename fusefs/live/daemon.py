@@ -17,28 +17,28 @@ import signal
 import stat
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 import pyfuse3
 import trio
 
-from fusefs.errors import FsError
-from fusefs.file_io import commit_names
-from fusefs.live import _lowlevel, teller
-from fusefs.live.atime import Atime
-from fusefs.live.control import Control, LogRing
-from fusefs.live.data import DataRequests
+from fusefs.live import teller
 from fusefs.live.driver import Driver
+from fusefs.live.extension import _lowlevel
 from fusefs.live.kernel_pages import KernelPages
-from fusefs.live.names import NameRequests
-from fusefs.live.operations import Operations
-from fusefs.live.sync import sync
+from fusefs.live.reclaim import Reclaim
+from fusefs.live.requests.atime import Atime
+from fusefs.live.requests.control import Control, LogRing
+from fusefs.live.requests.data import DataRequests
+from fusefs.live.requests.names import NameRequests
+from fusefs.live.requests.operations import Operations
+from fusefs.live.requests.sync import sync
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
-from fusefs.live.volume import LOCK_WAIT_S, Volume, VolumeError, make_image, metadata_path
-from fusefs.options import ATIME_OPTIONS, Options
+from fusefs.model.options import ATIME_OPTIONS, Options
+from fusefs.store.volume import LOCK_WAIT_S, Volume, VolumeError, make_image, metadata_path
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,13 @@ def _open_volume(request: MountRequest) -> Volume:
     try:
         if not os.path.exists(request.image):
             make_image(request.image, meta, request.options)
-        return Volume.open(request.image, meta, request.options, lock_wait_s=LOCK_WAIT_S)
+        return Volume.open(
+            request.image,
+            meta,
+            request.options,
+            lock_wait_s=LOCK_WAIT_S,
+            in_thread=trio.to_thread.run_sync,
+        )
     except VolumeError as error:
         raise MountError(str(error)) from None
 
@@ -200,14 +206,14 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     ring = LogRing()
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(ring)
-    trace, timing = Trace(), Timing(volume.fs)
+    trace, timing, reclaim = Trace(), Timing(volume.fs), Reclaim(volume.deleted, volume.fs)
     driver = Driver(
         volume.image,
         volume.load_map,
         volume.commit,
         trace,
         timing,
-        before_space=volume.wait_forgotten,
+        before_space=reclaim.wait_forgotten,
     )
     atime = Atime(volume.namespace, request.fuse_options)
     control = Control(volume, trace, timing, ring, atime, os.path.abspath(request.mountpoint))
@@ -228,7 +234,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         mounted()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        trio.run(_serve, volume, driver, pages)
+        trio.run(_serve, volume, driver, pages, reclaim)
     finally:
         pyfuse3.close(unmount=True)
         volume.close()
@@ -293,6 +299,7 @@ async def _serve(
     volume: Volume,
     driver: Driver,
     kernel_pages: KernelPages,
+    reclaim: Reclaim,
     requests: Callable[[], Awaitable[None]] = pyfuse3.main,
 ) -> None:
     """Serve until requests() returns, which is when the mount is gone.
@@ -306,11 +313,11 @@ async def _serve(
         nursery.start_soon(_end_on_signal)
         async with trio.open_nursery() as flushing:
             flushing.start_soon(_flush_regularly, volume, driver)
-            flushing.start_soon(_inactivate, volume, driver)
+            flushing.start_soon(reclaim.run, driver)
             await requests()
             flushing.cancel_scope.cancel()
         kernel_pages.abandon()
-        await _finish(volume, driver)
+        await _finish(volume, driver, reclaim)
         nursery.cancel_scope.cancel()
 
 
@@ -334,20 +341,10 @@ async def _flush_regularly(volume: Volume, driver: Driver) -> None:
         await sync(volume, driver)
 
 
-async def _inactivate(volume: Volume, driver: Driver) -> None:
-    """Commit again and again while deleted files have blocks, which go piece by piece."""
-    with suppress(FsError):  # health has it
-        while True:
-            await volume.has_inactive.wait()
-            await driver.call(commit_names(), "inactivate")
-
-
-async def _finish(volume: Volume, driver: Driver) -> None:
+async def _finish(volume: Volume, driver: Driver, reclaim: Reclaim) -> None:
     """The mount is gone; what requests began is ended, and everything is made durable."""
     with trio.CancelScope(shield=True):
         while driver.tasks_running:
             await trio.sleep(0.001)
         await sync(volume, driver)
-        with suppress(FsError):
-            while volume.has_inactive.is_set():
-                await driver.call(commit_names(), "inactivate")
+        await reclaim.finish(driver)

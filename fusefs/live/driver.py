@@ -26,11 +26,11 @@ from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
-from fusefs.errors import FsError
-from fusefs.inode import Inode
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace, now_ns
-from fusefs.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step
+from fusefs.model.errors import FsError
+from fusefs.model.inode import Inode
+from fusefs.model.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Task:
 
 
 class Driver:
-    """The live driver.  load_map and commit are the storage's; see fusefs/live/volume.py.
+    """The live driver.  load_map and commit are the storage's; see fusefs/store/volume.py.
 
     timing says who has to wait although he could go on.
     before_space is awaited before a commit that somebody needs for free blocks.

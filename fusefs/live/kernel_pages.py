@@ -32,9 +32,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from fusefs.inode import Inode, Tail
 from fusefs.live.driver import Driver
 from fusefs.live.teller import MESSAGE, MESSAGES_MAX, NUMBER, REPLY
+from fusefs.model.inode import Inode, Tail
 
 log = logging.getLogger(__name__)
 

@@ -33,8 +33,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fusefs.filesystem import Filesystem
-from fusefs.inode import Inode
+from fusefs.model.filesystem import Filesystem
+from fusefs.model.inode import Inode
 
 JUST_S = 0.1
 """How long it counts that somebody has written direct, or had the file open to read it."""

@@ -26,13 +26,13 @@ from typing import Any, TypeVar
 
 from crash.machine import BLOCK, Machine
 
-from fusefs.errors import FsError
-from fusefs.file_io import commit_names, fsync, make_durable, read, write, writeback_inode
-from fusefs.inode import OpenFile
-from fusefs.live.namespace import Node
-from fusefs.live.volume import Volume
-from fusefs.steps import Buffer, Kind
-from fusefs.truncate import fallocate, truncate
+from fusefs.model.errors import FsError
+from fusefs.model.file_io import commit_names, fsync, make_durable, read, write, writeback_inode
+from fusefs.model.inode import OpenFile
+from fusefs.model.steps import Buffer, Kind
+from fusefs.model.truncate import fallocate, truncate
+from fusefs.store.namespace import Node
+from fusefs.store.volume import Volume
 
 T = TypeVar("T")
 

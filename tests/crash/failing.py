@@ -23,24 +23,25 @@ from typing import Any
 import pyfuse3
 import trio
 
-from fusefs.errors import FsError
-from fusefs.geometry import SECTOR_SIZE
-from fusefs.live.atime import Atime
-from fusefs.live.attributes import Shown
-from fusefs.live.control import Control, LogRing
-from fusefs.live.data import DataRequests
 from fusefs.live.driver import Driver
-from fusefs.live.image_file import ImageFile
 from fusefs.live.kernel_pages import KernelPages
-from fusefs.live.metadata_file import ROOT_INO
-from fusefs.live.names import NameRequests
-from fusefs.live.operations import Operations
-from fusefs.live.sync import sync
+from fusefs.live.reclaim import Reclaim
+from fusefs.live.requests.atime import Atime
+from fusefs.live.requests.attributes import Shown
+from fusefs.live.requests.control import Control, LogRing
+from fusefs.live.requests.data import DataRequests
+from fusefs.live.requests.names import NameRequests
+from fusefs.live.requests.operations import Operations
+from fusefs.live.requests.sync import sync
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
-from fusefs.live.volume import Volume
-from fusefs.options import Options
-from fusefs.steps import Buffer
+from fusefs.model.errors import FsError
+from fusefs.model.geometry import SECTOR_SIZE
+from fusefs.model.options import Options
+from fusefs.model.steps import Buffer
+from fusefs.store.image_file import ImageFile
+from fusefs.store.metadata_file import ROOT_INO
+from fusefs.store.volume import Volume
 
 OPTIONS = (
     Options(commit=3600)
@@ -251,7 +252,7 @@ class Daemon:
             volume.commit,
             trace,
             timing,
-            before_space=volume.wait_forgotten,
+            before_space=Reclaim(volume.deleted, volume.fs).wait_forgotten,
         )
         atime = Atime(volume.namespace, ["noatime"])
         control = Control(volume, trace, timing, LogRing(), atime, "/mnt")
@@ -265,7 +266,9 @@ class Daemon:
     @asynccontextmanager
     async def on(cls, image: Path, faults: Faults | None = None) -> AsyncIterator["Daemon"]:
         """Serve an image; at the end nothing is written that was not before."""
-        volume = Volume.open(str(image), f"{image}.meta", OPTIONS)
+        volume = Volume.open(
+            str(image), f"{image}.meta", OPTIONS, in_thread=trio.to_thread.run_sync
+        )
         try:
             async with trio.open_nursery() as nursery:
                 daemon = cls(volume, faults)

@@ -24,13 +24,13 @@ from itertools import combinations
 from typing import Any
 from uuid import UUID
 
-from fusefs.errors import FsError
 from fusefs.explore.memory import MemoryImage, fs_error
-from fusefs.live.image_file import Superblock
-from fusefs.live.metadata import Metadata
-from fusefs.live.volume import Volume
-from fusefs.options import Options
-from fusefs.steps import Buffer, Kind, Step, Waiter
+from fusefs.model.errors import FsError
+from fusefs.model.options import Options
+from fusefs.model.steps import Buffer, Kind, Step, Waiter
+from fusefs.store.image_file import Superblock
+from fusefs.store.metadata import Metadata
+from fusefs.store.volume import Volume
 
 BLOCK = 512
 SUBSETS_MAX = 12

@@ -11,12 +11,12 @@ from crash.clients import FILE_BLOCKS_MAX, ROOT, Client, flusher, run_alone
 from crash.machine import BLOCK, Machine, Wreck, metadata_of, recover
 from figures import Figures
 
-from fusefs.file_io import fsync, write
-from fusefs.inode import Inode, OpenFile
-from fusefs.live.fsck_check import check
-from fusefs.live.nodes import Node
-from fusefs.live.volume import Volume
-from fusefs.options import Options
+from fusefs.model.file_io import fsync, write
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.options import Options
+from fusefs.store.fsck.check import check
+from fusefs.store.nodes import Node
+from fusefs.store.volume import Volume
 
 BLOCK_COUNT = 96
 SMALL = 32

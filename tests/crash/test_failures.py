@@ -22,10 +22,10 @@ import pytest
 import trio
 from crash.failing import IMAGE_CALLS, SQL_CALLS, Daemon, Fault, Faults
 
-from fusefs.live.fsck_check import check
-from fusefs.live.health import Health
-from fusefs.live.volume import Volume, make_image
-from fusefs.options import Options
+from fusefs.model.options import Options
+from fusefs.store.fsck.check import check
+from fusefs.store.health import Health
+from fusefs.store.volume import Volume, make_image
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)

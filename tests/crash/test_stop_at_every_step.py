@@ -6,10 +6,10 @@ import pytest
 
 from fusefs.explore.crash import CrashWorld, crash_states
 from fusefs.explore.memory import MemoryImage
-from fusefs.file_io import fsync, write
-from fusefs.inode import Inode, OpenFile
-from fusefs.options import Invalidate
-from fusefs.truncate import fallocate, truncate
+from fusefs.model.file_io import fsync, write
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.options import Invalidate
+from fusefs.model.truncate import fallocate, truncate
 
 BLOCK = 512
 GARBAGE = bytes([MemoryImage.GARBAGE])

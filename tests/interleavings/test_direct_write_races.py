@@ -4,15 +4,15 @@ import math
 
 import pytest
 
-from fusefs.buffered import _fill_missing, buffered_read
-from fusefs.dio import direct_write
 from fusefs.explore.memory import World
 from fusefs.explore.scenarios import Coro, OnePage
 from fusefs.explore.schedule import Run, replay, run, search
-from fusefs.extents import State
-from fusefs.inode import Inode, OpenFile
-from fusefs.options import Invalidate
-from fusefs.steps import load_map, reach
+from fusefs.model.buffered import _fill_missing, buffered_read
+from fusefs.model.dio import direct_write
+from fusefs.model.extents import State
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.options import Invalidate
+from fusefs.model.steps import load_map, reach
 
 BEFORE, AFTER = Invalidate.BEFORE, Invalidate.AFTER
 

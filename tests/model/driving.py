@@ -12,16 +12,16 @@ before has calls to make right before a step is granted.
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from fusefs import buffered, dio, file_io
-from fusefs.buffered import mark_dirty
-from fusefs.errors import FsError
 from fusefs.explore.memory import World, fs_error
 from fusefs.explore.schedule import _perform
-from fusefs.filesystem import Filesystem
-from fusefs.geometry import FILE_SIZE_MAX
-from fusefs.inode import Inode, OpenFile
-from fusefs.iomap import begin_buffered
-from fusefs.steps import Kind, Step
+from fusefs.model import buffered, dio, file_io
+from fusefs.model.buffered import mark_dirty
+from fusefs.model.errors import FsError
+from fusefs.model.filesystem import Filesystem
+from fusefs.model.geometry import FILE_SIZE_MAX
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.iomap import begin_buffered
+from fusefs.model.steps import Kind, Step
 
 Coro = Coroutine[Step, Any, Any]
 

@@ -20,12 +20,12 @@ from driving import (
     write,
 )
 
-from fusefs.buffered import WRITE_PAGES_MAX, buffered_write
-from fusefs.dio import direct_write
-from fusefs.errors import FsError
 from fusefs.explore.memory import World
-from fusefs.inode import Inode, OpenFile
-from fusefs.truncate import fallocate, truncate
+from fusefs.model.buffered import WRITE_PAGES_MAX, buffered_write
+from fusefs.model.dio import direct_write
+from fusefs.model.errors import FsError
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.truncate import fallocate, truncate
 
 BLOCK, PAGE = 512, 2048
 

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fusefs.errors import FsError
 from fusefs.explore.memory import World
-from fusefs.file_io import copy_range, writeback_inode
-from fusefs.inode import Inode, OpenFile
-from fusefs.truncate import SEEK_DATA, SEEK_HOLE, Mode, fallocate, seek, truncate
+from fusefs.model.errors import FsError
+from fusefs.model.file_io import copy_range, writeback_inode
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.truncate import SEEK_DATA, SEEK_HOLE, Mode, fallocate, seek, truncate
 
 SECTOR = 512
 PATTERN = bytes(range(1, 212))

@@ -20,15 +20,15 @@ from driving import (
     write,
 )
 
-from fusefs.buffered import buffered_write
-from fusefs.dio import DirectWrite, _write_locked, direct_write
-from fusefs.errors import FsError
 from fusefs.explore.memory import MemoryImage, World
-from fusefs.extents import CHUNK_BLOCKS, State
-from fusefs.inode import Inode, OpenFile
-from fusefs.iomap import ALLOCATION_PAGES_MAX
-from fusefs.options import Invalidate
-from fusefs.truncate import fallocate, truncate
+from fusefs.model.buffered import buffered_write
+from fusefs.model.dio import DirectWrite, _write_locked, direct_write
+from fusefs.model.errors import FsError
+from fusefs.model.extents import CHUNK_BLOCKS, State
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.iomap import ALLOCATION_PAGES_MAX
+from fusefs.model.options import Invalidate
+from fusefs.model.truncate import fallocate, truncate
 
 AFTER, BEFORE = Invalidate.AFTER, Invalidate.BEFORE
 BLOCK, PAGE = 1024, 4096

@@ -5,7 +5,7 @@ import errno
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.errseq import START, ErrorSequence
+from fusefs.model.errseq import START, ErrorSequence
 
 
 def test_nothing_is_reported_where_nothing_failed():

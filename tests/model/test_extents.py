@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusefs.chunk import ChunkCache
-from fusefs.extents import CHUNK_BLOCKS, Chunk, ExtentMap, State
+from fusefs.model.extents import CHUNK_BLOCKS, Chunk, ChunkCache, ExtentMap, State
 
 HOLE, DELALLOC, UNWRITTEN, MAPPED = State.HOLE, State.DELALLOC, State.UNWRITTEN, State.MAPPED
 LOW = CHUNK_BLOCKS - 16

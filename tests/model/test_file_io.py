@@ -17,10 +17,10 @@ from driving import (
     write,
 )
 
-from fusefs import file_io
-from fusefs.errors import FsError
 from fusefs.explore.memory import World
-from fusefs.file_io import (
+from fusefs.model import file_io
+from fusefs.model.errors import FsError
+from fusefs.model.file_io import (
     COPY_LENGTH_MAX,
     COPY_PIECE,
     commit_names,
@@ -28,9 +28,9 @@ from fusefs.file_io import (
     write_mapped,
     writeback_inode,
 )
-from fusefs.geometry import FILE_SIZE_MAX
-from fusefs.inode import Inode, OpenFile
-from fusefs.truncate import fallocate, truncate
+from fusefs.model.geometry import FILE_SIZE_MAX
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.truncate import fallocate, truncate
 
 BLOCK, PAGE = 512, 1024
 EIO_ON_SUBMIT = {"writeback.submit": errno.EIO}

@@ -3,7 +3,7 @@
 import pytest
 from driving import GEOMETRIES, geometry_id
 
-from fusefs.geometry import PAGE_SIZE_MAX, Geometry
+from fusefs.model.geometry import PAGE_SIZE_MAX, Geometry
 
 
 @pytest.mark.parametrize("sizes", GEOMETRIES, ids=geometry_id)

@@ -4,7 +4,7 @@ import pytest
 from driving import Task
 
 from fusefs.explore.memory import World
-from fusefs.locks import RwLock
+from fusefs.model.locks import RwLock
 
 
 class Holders:

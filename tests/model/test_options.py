@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from fusefs.options import (
+from fusefs.model.options import (
     OPTIONS,
     Invalidate,
     OptionError,

@@ -5,13 +5,13 @@ import errno
 import pytest
 from driving import Task, both_reads, run, sparse_file
 
-from fusefs.buffered import buffered_read
-from fusefs.dio import direct_write
 from fusefs.explore.memory import World
-from fusefs.geometry import Geometry
-from fusefs.inode import Inode
-from fusefs.options import Invalidate
-from fusefs.page_cache import LRU_SCAN_MAX, AddressSpace, Page, PageCache
+from fusefs.model.buffered import buffered_read
+from fusefs.model.dio import direct_write
+from fusefs.model.geometry import Geometry
+from fusefs.model.inode import Inode
+from fusefs.model.options import Invalidate
+from fusefs.model.page_cache import LRU_SCAN_MAX, AddressSpace, Page, PageCache
 
 BLOCK = 512
 PAGE = 1024

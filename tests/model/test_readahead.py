@@ -7,8 +7,8 @@ import pytest
 from driving import Task, buffered_read, file_with, read, run, sparse_file
 
 from fusefs.explore.memory import World
-from fusefs.page_cache import AddressSpace
-from fusefs.readahead import ReadaheadState, Window, plan_marked, plan_missing
+from fusefs.model.page_cache import AddressSpace
+from fusefs.model.readahead import ReadaheadState, Window, plan_marked, plan_missing
 
 WINDOW_MAX = 32
 PAGE_END = 1 << 40

@@ -7,8 +7,8 @@ from bitarray import bitarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusefs.errors import FsError
-from fusefs.space import GROUP_BLOCKS, GROUP_BYTES, GROUPS_MAX, Space, decode_group
+from fusefs.model.errors import FsError
+from fusefs.model.space import GROUP_BLOCKS, GROUP_BYTES, GROUPS_MAX, Space, decode_group
 
 
 def commit(space: Space) -> list[tuple[int, int]]:

@@ -19,17 +19,17 @@ from driving import (
     write,
 )
 
-import fusefs
-from fusefs.buffered import buffered_read, buffered_write
-from fusefs.dio import direct_write
+from fusefs import model
 from fusefs.explore.memory import World
-from fusefs.file_io import commit_names, writeback_inode
-from fusefs.inode import Inode, OpenFile
-from fusefs.iomap import FREE_COST_MAX
-from fusefs.steps import NAMES, Kind, Waiter
-from fusefs.truncate import SEEK_DATA, fallocate, seek, truncate
+from fusefs.model.buffered import buffered_read, buffered_write
+from fusefs.model.dio import direct_write
+from fusefs.model.file_io import commit_names, writeback_inode
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.iomap import FREE_COST_MAX
+from fusefs.model.steps import NAMES, Kind, Waiter
+from fusefs.model.truncate import SEEK_DATA, fallocate, seek, truncate
 
-MODEL = Path(fusefs.__file__).parent
+MODEL = Path(model.__file__).parent
 NAME = re.compile(r"[a-z]+(\.[a-z_]+){1,2}")
 
 

@@ -21,15 +21,15 @@ from driving import (
     write,
 )
 
-from fusefs.buffered import buffered_read
-from fusefs.errors import FsError
 from fusefs.explore.memory import World
-from fusefs.extents import State
-from fusefs.file_io import writeback_inode
-from fusefs.geometry import FILE_SIZE_MAX
-from fusefs.inode import Inode, OpenFile
-from fusefs.iomap import FREE_COST_MAX
-from fusefs.truncate import MODES, SEEK_DATA, SEEK_HOLE, Mode, fallocate, seek, truncate
+from fusefs.model.buffered import buffered_read
+from fusefs.model.errors import FsError
+from fusefs.model.extents import State
+from fusefs.model.file_io import writeback_inode
+from fusefs.model.geometry import FILE_SIZE_MAX
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.iomap import FREE_COST_MAX
+from fusefs.model.truncate import MODES, SEEK_DATA, SEEK_HOLE, Mode, fallocate, seek, truncate
 
 BLOCK, PAGE = 512, 2048
 KEEP, PUNCH, ZERO = Mode.KEEP_SIZE, Mode.PUNCH_HOLE, Mode.ZERO_RANGE

@@ -25,15 +25,15 @@ from driving import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusefs.dio import direct_write
-from fusefs.errors import FsError
 from fusefs.explore.memory import World
-from fusefs.extents import State
-from fusefs.file_io import writeback_inode
-from fusefs.inode import Inode, OpenFile
-from fusefs.space import Space
-from fusefs.truncate import fallocate, truncate
-from fusefs.writeback import bit_runs, writeback_range
+from fusefs.model.dio import direct_write
+from fusefs.model.errors import FsError
+from fusefs.model.extents import State
+from fusefs.model.file_io import writeback_inode
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.space import Space
+from fusefs.model.truncate import fallocate, truncate
+from fusefs.model.writeback import bit_runs, writeback_range
 
 BLOCK, PAGE = 512, 2048
 ALL = 1 << 40

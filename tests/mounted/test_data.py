@@ -26,7 +26,7 @@ from mounted.clients import (
 )
 from mounted.mounting import Mount
 
-from fusefs.options import parse_size
+from fusefs.model.options import parse_size
 
 pytestmark = pytest.mark.mounted
 

@@ -16,7 +16,7 @@ TIMEOUT_S = 60
 PROGRAM = """
 import os, signal, sys
 from fusefs.commands.main import main
-from fusefs.live import _lowlevel
+from fusefs.live.extension import _lowlevel
 {fault}
 sys.exit(main(["mount", *sys.argv[1:], "-o", "size=16m"]))
 """
@@ -120,7 +120,7 @@ def test_libfuse_that_does_not_fit_the_extension_is_told_of_in_one_line(tmp_path
 
 def test_functions_of_libfuse_are_looked_for() -> None:
     """The check would hold if it found everything, or nothing."""
-    from fusefs.live import _lowlevel
+    from fusefs.live.extension import _lowlevel
 
     assert _lowlevel.missing() == []
     assert _lowlevel.libfuse_version().startswith("3.")

@@ -12,7 +12,7 @@ import pytest
 from mounted.clients import PROGRAM_TIMEOUT_S, needs_root
 from mounted.commands import MOUNT_TOOL, tool
 
-from fusefs.commands import mounts
+from fusefs.store import mount_table
 
 pytestmark = [pytest.mark.mounted, needs_root]
 
@@ -39,7 +39,7 @@ def test_last_option_counts_whatever_the_hash_seed(tmp_path: Path, options: str,
             timeout=PROGRAM_TIMEOUT_S,
             check=True,
         )
-        mounted = mounts.find(str(mnt))
+        mounted = mount_table.find(str(mnt))
         assert tool("umount", mnt).returncode == 0
         assert mounted is not None
         assert mounted.flags - {"relatime"} == flags, f"PYTHONHASHSEED={seed}"

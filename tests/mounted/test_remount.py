@@ -14,7 +14,7 @@ from mounted.clients import fails_with, needs_root
 from mounted.commands import FAILED, USAGE, nothing_changes, refused, tool
 from mounted.mounting import Mount
 
-from fusefs.commands import mounts
+from fusefs.store import mount_table
 
 pytestmark = [pytest.mark.mounted, needs_root]
 
@@ -25,7 +25,7 @@ def remount(m: Mount, options: str) -> None:
 
 
 def flags(m: Mount) -> set[str]:
-    mounted = mounts.find(str(m.path))
+    mounted = mount_table.find(str(m.path))
     assert mounted is not None
     return {*mounted.flags} - {"relatime"}
 

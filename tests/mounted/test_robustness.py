@@ -27,14 +27,14 @@ from mounted.clients import (
 from mounted.mounting import Mount
 from pyfuse3 import FUSEError
 
-from fusefs.errors import FsError
-from fusefs.live.answer import answered
 from fusefs.live.driver import Driver
+from fusefs.live.requests.answer import answered
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
-from fusefs.live.volume import Volume, make_image
-from fusefs.options import Options
-from fusefs.steps import delay, reach, read_image
+from fusefs.model.errors import FsError
+from fusefs.model.options import Options
+from fusefs.model.steps import delay, reach, read_image
+from fusefs.store.volume import Volume, make_image
 
 pytestmark = pytest.mark.mounted
 

@@ -11,11 +11,11 @@ freed-too-early     a freed block may be used again before the commit that freed
 import sys
 from collections.abc import Callable
 
-from fusefs import file_io
 from fusefs.commands.main import main
-from fusefs.live.metadata import Metadata
-from fusefs.live.nodes import NodeTable
-from fusefs.space import Space, mark_free
+from fusefs.model import file_io
+from fusefs.model.space import Space, mark_free
+from fusefs.store.metadata import Metadata
+from fusefs.store.nodes import NodeTable
 
 FAULTS: dict[str, Callable[[], None]] = {}
 

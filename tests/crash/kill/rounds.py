@@ -28,7 +28,7 @@ from crash.kill.file_history import Lost
 from crash.kill.history import Found, check, look
 from mounted.mounting import ROOT, Mount, interrupted_after, is_mounted, lazy_umount
 
-from fusefs.options import parse_size
+from fusefs.model.options import parse_size
 
 CLIENTS = 4
 LOAD_S = 0.05, 1.0

@@ -1,0 +1,167 @@
+"""What pyfuse3 does not reach of libfuse; import it with RTLD_GLOBAL before pyfuse3."""
+
+from typing import Protocol
+
+from fusefs.live.requests.attributes import Shown
+from fusefs.model.steps import Buffer
+
+class Request:
+    """One request of the kernel; exactly one of its methods is called, once.
+
+    AssertionError if it was answered already.  Dropped without an answer, it gets EIO.
+    """
+
+    pid: int
+    """Process id of the caller; 0 where the kernel itself asks (readahead of a mapped page)."""
+
+    uid: int
+    """Filesystem user id of the caller; 0 where the kernel itself asks."""
+
+    gid: int
+    """Filesystem group id of the caller; 0 where the kernel itself asks."""
+
+    umask: int
+    """Of the caller, where something is made; else 0."""
+
+    def reply_err(self, error: int) -> None:
+        """Answer with an errno; 0 is success without data."""
+
+    def reply_buf(self, data: Buffer) -> None:
+        """Answer a read with any contiguous buffer; it may change afterwards."""
+
+    def reply_pieces(self, pieces: list[Buffer]) -> None:
+        """Answer a read with buffers, one behind the other; they may change afterwards."""
+
+    def reply_write(self, count: int) -> None:
+        """Answer a write or a copy with the number of bytes."""
+
+    def reply_lseek(self, pos: int) -> None:
+        """Answer a seek with a position in bytes."""
+
+    def reply_attr(self, shown: Shown) -> None:
+        """Answer with attributes, as fusefs/live/requests/attributes.py has them."""
+
+    def reply_statx(self, shown: Shown, birth_ns: int) -> None:
+        """Answer with attributes and the birth time, 0 if it is not known."""
+
+    def reply_entry(self, shown: Shown) -> None:
+        """Answer with attributes, and one more reference to the inode."""
+
+    def reply_open(self, fh: int, direct_io: bool) -> None:
+        """Answer with a handle; direct_io: the kernel's page cache stays out of the way."""
+
+    def reply_opendir(self, fh: int, cached: bool) -> None:
+        """Answer with a directory's handle; cached: the kernel may list it by itself next time."""
+
+    def reply_create(self, shown: Shown, fh: int) -> None:
+        """Both: reply_entry() and reply_open(), with direct_io."""
+
+class Listing(Request):
+    """A request for a directory's entries: they are added while there is room, then sent."""
+
+    def add(self, name: bytes, shown: Shown, cookie: int) -> bool:
+        """One more entry, which is a reference to its inode unless it is '.' or '..'.
+
+        False if there is no room for it.  cookie is what a later request goes on after.
+        """
+
+    def reply_entries(self) -> None:
+        """Answer with what was added; nothing is the end of the directory."""
+
+class DataHandler(Protocol):
+    """Who carries out data requests.  pos, size and length are bytes; flags are open(2)'s.
+
+    An FsError is answered with its errno; any other exception is logged, and answered with EIO.
+    """
+
+    def read(
+        self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int
+    ) -> None: ...
+    def fill(self, request: Request, ino: int, fh: int, pos: int, size: int, flags: int) -> None:
+        """As read, for the kernel's own page cache: a mapping, splice, sendfile or execve."""
+
+    def write(
+        self,
+        request: Request,
+        ino: int,
+        fh: int,
+        pos: int,
+        data: Buffer,
+        flags: int,
+        writepage: bool,
+    ) -> None:
+        """data stays as it is for as long as somebody has it.
+
+        writepage: the kernel writes back a mapped page; the handle may be anyone's.
+        """
+
+    def fallocate(self, request: Request, ino: int, mode: int, pos: int, length: int) -> None: ...
+    def lseek(self, request: Request, ino: int, pos: int, whence: int) -> None: ...
+    def copy_file_range(
+        self, request: Request, fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
+    ) -> None: ...
+    def run_ready(self) -> bool:
+        """Called between two requests: let whoever can go on do so, without blocking.
+
+        True if no request is under way: then the next one may be waited for, a millisecond
+        at most, before trio's tasks get their turn.
+        """
+
+class NameHandler(Protocol):
+    """Who carries out requests for names and attributes; mode is open(2)'s or mknod(2)'s.
+
+    An FsError is answered with its errno; any other exception is logged, and answered with EIO.
+    """
+
+    def lookup(self, request: Request, parent: int, name: bytes) -> None: ...
+    def forget(self, ino: int, count: int) -> None:
+        """The kernel gives references back; it waits for no answer."""
+
+    def getattr(self, request: Request, ino: int) -> None: ...
+    def statx(self, request: Request, ino: int) -> None:
+        """A getattr that wants the birth time, too."""
+
+    def setattr(
+        self,
+        request: Request,
+        ino: int,
+        mode: int | None,
+        uid: int | None,
+        gid: int | None,
+        size: int | None,
+        atime_ns: int | None,
+        mtime_ns: int | None,
+        by_handle: bool,
+    ) -> None: ...
+    def mknod(self, request: Request, parent: int, name: bytes, mode: int, rdev: int) -> None: ...
+    def mkdir(self, request: Request, parent: int, name: bytes, mode: int) -> None: ...
+    def create(self, request: Request, parent: int, name: bytes, mode: int, flags: int) -> None: ...
+    def symlink(self, request: Request, parent: int, name: bytes, target: bytes) -> None: ...
+    def link(self, request: Request, ino: int, parent: int, name: bytes) -> None: ...
+    def unlink(self, request: Request, parent: int, name: bytes) -> None: ...
+    def rmdir(self, request: Request, parent: int, name: bytes) -> None: ...
+    def open(self, request: Request, ino: int, flags: int) -> None: ...
+    def release(self, request: Request, fh: int) -> None: ...
+    def opendir(self, request: Request, ino: int) -> None: ...
+    def readdir(self, request: Listing, fh: int, cookie: int, size: int) -> None:
+        """Entries with their attributes, size bytes of them at most: readdirplus."""
+
+    def releasedir(self, request: Request, fh: int) -> None: ...
+
+def install(data_handler: DataHandler, name_handler: NameHandler, max_read: int = 0) -> None:
+    """Send requests to these, from the next session on.
+
+    max_read: bytes of one read request, as the mount option says; 0 without that option.
+    """
+
+def missing() -> list[str]:
+    """Functions of the libfuse at hand that the extension calls and cannot find."""
+
+def libfuse_version() -> str:
+    """Of the library that is loaded, whatever the extension was built with."""
+
+def device_fd() -> int:
+    """/dev/fuse, as the session has it open; -1 before the mount."""
+
+def interposed() -> tuple[bool, bool]:
+    """Whether fuse_session_new and fuse_session_mount were called through this module."""

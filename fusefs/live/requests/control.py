@@ -1,0 +1,190 @@
+"""MOUNTPOINT/.fusefs: the control directory, in the manner of tracefs.
+
+    status       JSON: options, counters, cache, space; read_only says why, if it is
+    trace        the last steps, one a line; writing anything clears it
+    log          the daemon's last log lines
+    flags        ro, noatime, strictatime, nodiratime: which reads move atime; or rw
+    NAME         one file for each option that may change live; reading gives its value
+
+fsync(2) of the directory itself is syncfs(2) of the mount.
+It is not listed by readdir of the root, and belongs to the mount's owner alone.
+Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES); FsError(ENFILE).
+"""
+
+import errno
+import json
+import logging
+import os
+import stat
+from collections import deque
+from dataclasses import asdict
+
+from fusefs import compiled
+from fusefs.live.requests.atime import FLAGS, Atime
+from fusefs.live.timing import Timing
+from fusefs.live.trace import Trace
+from fusefs.model.errors import FsError
+from fusefs.model.options import OPTIONS, OptionError, format_size
+from fusefs.store.stored import INO_END
+from fusefs.store.volume import Volume
+
+CONTROL_NAME = b".fusefs"
+CONTROL_INO = INO_END
+"""The directory; its files follow.  No inode of the image has such a number."""
+
+LOG_LENGTH = 1000
+LOG_LINE_LENGTH_MAX = 4096
+WRITE_LENGTH_MAX = 4096
+
+CONTENT_BYTES_MAX = 16 << 20
+"""Of all open control files together: each keeps what it had to say when it was opened."""
+
+
+class LogRing(logging.Handler):
+    """Keeps the last LOG_LENGTH log lines for .fusefs/log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=LOG_LENGTH)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        if len(line) > LOG_LINE_LENGTH_MAX:  # its end says which exception it was
+            line = f"{line[: LOG_LINE_LENGTH_MAX // 2]} ... {line[-LOG_LINE_LENGTH_MAX // 2 :]}"
+        self.lines.append(line)
+
+
+class Control:
+    """The files of .fusefs, by inode number."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        trace: Trace,
+        timing: Timing,
+        log_ring: LogRing,
+        atime: Atime,
+        mountpoint: str,
+    ) -> None:
+        self.volume = volume
+        self.trace = trace
+        self.timing = timing
+        self.log_ring = log_ring
+        self.atime = atime
+        self.mountpoint = mountpoint
+        self.uid, self.gid = os.getuid(), os.getgid()
+        live = [name for name, option in OPTIONS.items() if option.live]
+        self.names = ["status", "trace", "log", "flags", *live]
+        self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
+        self._content_bytes = 0
+
+    def owns(self, ino: int) -> bool:
+        return ino >= CONTROL_INO
+
+    def lookup(self, name: bytes) -> int:
+        """The inode number of a file; FsError(ENOENT)."""
+        ino = self.inos.get(os.fsdecode(name))
+        if ino is None:
+            raise FsError(errno.ENOENT)
+        return ino
+
+    def name(self, ino: int) -> str:
+        return self.names[ino - CONTROL_INO - 1]
+
+    def mode(self, ino: int) -> int:
+        if ino == CONTROL_INO:
+            return stat.S_IFDIR | 0o500
+        read_only = self.name(ino) in ("status", "log")
+        return stat.S_IFREG | (0o400 if read_only else 0o600)
+
+    def open(self, ino: int, flags: int) -> bytes:
+        """What reading this open file gives until release(); FsError(ENFILE) if it is too much."""
+        content = b"" if flags & os.O_ACCMODE == os.O_WRONLY else self.content(ino)
+        if self._content_bytes + len(content) > CONTENT_BYTES_MAX:
+            raise FsError(errno.ENFILE)
+        self._content_bytes += len(content)
+        return content
+
+    def release(self, content: bytes) -> None:
+        """An open file is closed."""
+        self._content_bytes -= len(content)
+
+    def content(self, ino: int) -> bytes:
+        """What reading the file gives, at this moment."""
+        name = self.name(ino)
+        if name == "status":
+            return (json.dumps(self.status(), indent=2) + "\n").encode()
+        if name == "trace":
+            return self.trace.text().encode()
+        if name == "log":
+            return "".join(f"{line}\n" for line in self.log_ring.lines).encode(errors="replace")
+        if name == "flags":
+            return f"{','.join(self.atime.flags) or 'rw'}\n".encode()
+        return f"{self.volume.fs.options.formatted()[name]}\n".encode()
+
+    def write(self, ino: int, data: bytes) -> None:
+        """Set an option, or clear the trace; FsError(EINVAL)."""
+        name = self.name(ino)
+        if name == "trace":
+            self.trace.clear()
+            return
+        if name == "flags":
+            self._set_flags(data.decode("ascii", "replace").strip().split(","))
+            return
+        if name not in OPTIONS:
+            raise FsError(errno.EACCES)
+        if len(data) > WRITE_LENGTH_MAX:
+            raise FsError(errno.EINVAL)
+        fs = self.volume.fs
+        try:
+            fs.set_options(fs.options.changed(name, data.decode("ascii", "replace")))
+        except OptionError as error:
+            logging.getLogger(__name__).warning("%s", error)
+            raise FsError(errno.EINVAL) from None
+
+    def _set_flags(self, flags: list[str]) -> None:
+        """mount -o remount: the kernel does not tell a FUSE daemon what has become of a mount."""
+        if not {*flags} <= {"rw", *FLAGS}:
+            raise FsError(errno.EINVAL)
+        self.atime.set_flags(flags)
+
+    def status(self) -> dict[str, object]:
+        """What .fusefs/status says, as one dictionary.
+
+        options are spelled as -o takes them; all other sizes are bytes, and space is blocks.
+        """
+        volume, fs = self.volume, self.volume.fs
+        block = volume.image.superblock
+        return {
+            "pid": os.getpid(),
+            "compiled": compiled.CURRENT,
+            "mountpoint": self.mountpoint,
+            "image": volume.image.path,
+            "metadata": volume.metadata.path,
+            "uuid": str(block.uuid),
+            "read_only": volume.health.failure or ("ro" in self.atime.flags and "mounted ro"),
+            "options": fs.options.formatted()
+            | {
+                "block_size": format_size(block.block_size),
+                "size": format_size(block.block_count * block.block_size),
+            },
+            "counters": asdict(fs.counters)
+            | asdict(self.timing.delays)
+            | {"commits": volume.commit_count, "pages_evicted": fs.cache.evicted_count},
+            "cache": {
+                "pages": len(fs.cache),
+                "pages_dirty": fs.cache.dirty_count,
+                "page_size": fs.geometry.page_size,
+            },
+            "space": {
+                "block_size": block.block_size,
+                "blocks": block.block_count,
+                "free": fs.space.free_count,
+                "reserved": fs.space.reserved_count,
+                "freed_uncommitted": fs.space.freed_count,
+            },
+            "inodes": {
+                "total": volume.metadata.count_inodes(),
+                "in_memory": len(volume.namespace.nodes),
+            },
+        }

@@ -1,0 +1,150 @@
+"""What is rare, or waits for a commit: the handlers that pyfuse3 calls, one for each request.
+
+Names and attributes that come by often are in names.py; open files in open_files.py; data
+requests in data.py.
+
+Errors: FsError of the namespace or the model becomes its errno in one place, answered();
+anything else is logged with its traceback and becomes EIO.
+"""
+
+import errno
+import time
+from collections.abc import Sequence
+
+import pyfuse3
+from pyfuse3 import FUSEError, RequestContext
+
+from fusefs.live.requests.answer import answered
+from fusefs.live.requests.control import CONTROL_NAME
+from fusefs.live.requests.names import NameRequests
+from fusefs.live.requests.sync import sync
+from fusefs.model.errors import FsError
+from fusefs.model.file_io import commit_names, fsync, make_durable
+from fusefs.store.callers import is_sys_admin, may_keep_setgid
+from fusefs.store.namespace import RENAME_EXCHANGE
+from fusefs.store.stored import NAME_LENGTH_MAX
+from fusefs.store.xattrs import TRUSTED
+
+
+class Operations(pyfuse3.Operations):
+    """What pyfuse3 serves of one mount."""
+
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+    enable_acl = True
+
+    def __init__(self, requests: NameRequests) -> None:
+        super().__init__()
+        self.requests = requests
+        self.volume = requests.volume
+        self.names = requests.names
+        self.driver = requests.driver
+        self.data = requests.data
+        self.control = requests.control
+
+    # -- open files ------------------------------------------------------------------
+
+    @answered
+    async def flush(self, fh: int) -> None:
+        raise FUSEError(errno.ENOSYS)  # nothing is done at close(2): do not ask again
+
+    @answered
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        handle = self.data.handles[fh]
+        if handle.file is None or handle.node is None:
+            return
+        await self.driver.call(fsync(self.volume.fs, handle.file), "fsync", handle.node.ino)
+
+    @answered
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        if not self.control.owns(fh):
+            await self.driver.call(commit_names(), "fsyncdir", fh)
+        elif not await sync(self.volume, self.driver):
+            raise FsError(errno.EIO)
+
+    # -- names -----------------------------------------------------------------------
+
+    @answered
+    async def readlink(self, ino: int, ctx: RequestContext) -> bytes:
+        node = self.names.node(ino)
+        if node.target is None:
+            raise FsError(errno.EINVAL)
+        self.data.atime.touch(node, time.time_ns())
+        return node.target
+
+    @answered
+    async def rename(
+        self,
+        parent: int,
+        name: bytes,
+        new_parent: int,
+        new_name: bytes,
+        flags: int,
+        ctx: RequestContext,
+    ) -> None:
+        root = pyfuse3.ROOT_INODE
+        if (
+            self.control.owns(parent)
+            or self.control.owns(new_parent)
+            or (parent == root and name == CONTROL_NAME)
+            or (new_parent == root and new_name == CONTROL_NAME)
+        ):
+            raise FsError(errno.EPERM)
+        if not flags & RENAME_EXCHANGE and (
+            inode := self.volume.unsaved_replacement(parent, name, new_parent, new_name)
+        ):
+            await self.driver.call(make_durable(self.volume.fs, inode), "rename", inode.ino)
+        with self.volume.changing():
+            replaced = self.names.rename(
+                parent, name, new_parent, new_name, flags, time.time_ns(), ctx.uid, ctx.gid
+            )
+        if replaced is not None:
+            self.requests.released(replaced)
+
+    # -- the rest --------------------------------------------------------------------
+
+    @answered
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        space, stats = self.volume.fs.space, pyfuse3.StatvfsData()
+        inode_count = self.volume.metadata.count_linked()
+        stats.f_bsize = stats.f_frsize = self.volume.fs.geometry.block_size
+        stats.f_blocks = space.block_count - 1
+        stats.f_bfree = stats.f_bavail = self.volume.available_count()
+        stats.f_files = self.names.inodes_max
+        stats.f_ffree = stats.f_favail = max(stats.f_files - inode_count, 0)
+        stats.f_namemax = NAME_LENGTH_MAX
+        return stats
+
+    @answered
+    async def access(self, ino: int, mode: int, ctx: RequestContext) -> bool:
+        return True  # default_permissions: the kernel has checked
+
+    @answered
+    async def getxattr(self, ino: int, name: bytes, ctx: RequestContext) -> bytes:
+        if self.control.owns(ino):
+            raise FsError(errno.ENODATA)
+        return self.names.get_xattr(ino, name)
+
+    @answered
+    async def setxattr(self, ino: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
+        if self.control.owns(ino):
+            raise FsError(errno.EPERM)
+        keeps_setgid = may_keep_setgid(ctx, self.names.node(ino))
+        with self.volume.changing():
+            self.names.set_xattr(ino, name, value, time.time_ns(), keeps_setgid=keeps_setgid)
+
+    @answered
+    async def listxattr(self, ino: int, ctx: RequestContext) -> Sequence[bytes]:
+        if self.control.owns(ino):
+            return []
+        names = self.names.list_xattrs(ino)
+        if any(name.startswith(TRUSTED) for name in names) and not is_sys_admin(ctx):
+            return [name for name in names if not name.startswith(TRUSTED)]
+        return names
+
+    @answered
+    async def removexattr(self, ino: int, name: bytes, ctx: RequestContext) -> None:
+        if self.control.owns(ino):
+            raise FsError(errno.EPERM)
+        with self.volume.changing():
+            self.names.remove_xattr(ino, name, time.time_ns())

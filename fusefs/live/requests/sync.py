@@ -1,0 +1,35 @@
+"""What syncfs(2) is to other filesystems: all that waits in memory goes to the disk.
+
+The flusher does it every few seconds, the end of a mount does it, and fsync(2) of the control
+directory: the kernel tells a FUSE daemon of no syncfs.
+"""
+
+from contextlib import suppress
+
+from fusefs.live.driver import Driver
+from fusefs.model.errors import FsError
+from fusefs.model.file_io import commit_names, writeback_inode
+from fusefs.store.volume import Volume
+
+
+async def sync(volume: Volume, driver: Driver) -> bool:
+    """Write back and commit everything, unless nothing can be committed any more.
+
+    Returns whether all of it is on the disk.  What a writeback fails with stays with the
+    mapping, and the driver has logged it; the volume has logged why a commit failed.
+    """
+    if volume.health.failure:
+        return False
+    all_written = True
+    for ino, inode in list(volume.fs.inodes_dirty.items()):
+        try:
+            await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
+        except FsError:
+            all_written = False
+        node = volume.namespace.nodes.get(ino)
+        if node is not None and node.is_idle:
+            volume.namespace.mark_changed(node)  # so that the commit lets it go
+    with suppress(FsError):
+        await driver.call(commit_names(), "commit")
+        return all_written
+    return False

@@ -1,0 +1,400 @@
+"""Buffered reads and writes: filemap_read() and iomap_file_buffered_write() of Linux.
+
+Read downwards.
+
+    buffered_read   shared lock; find or fill each page; copy what is uptodate
+    read_ahead      which pages to fill, then fill_pages
+    fill_pages      insert locked, map, read or zero, mark uptodate, unlock
+    buffered_write  exclusive lock; lock pages, reserve room, fill the edges, copy
+    zero_in_block   zero part of one block through the cache
+
+A page is inserted locked before its range is mapped: an invalidation that comes later
+waits for the lock and drops the page, so a fill cannot outlive it.
+
+Units: pos, length, end are bytes in the file.
+Errors: FsError(EIO) from the image; FsError(ENOSPC) if a write finds no room at all.
+What was read or written before an error counts, and the error is not told.
+Invariants:
+    (B1) i_size is read again after a page is uptodate; nothing beyond it is returned;
+    (B2) a block that is uptodate is never filled again: it may be newer than the image;
+    (B3) a page whose fill failed does not stay in the cache.
+"""
+
+import contextlib
+
+from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN
+from fusefs.model.errors import FsError
+from fusefs.model.filesystem import Filesystem
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.iomap import begin_buffered, free_blocks
+from fusefs.model.page_cache import Page
+from fusefs.model.readahead import plan_marked, plan_missing
+from fusefs.model.steps import Buffer, load_map, reach, read_image
+
+WRITE_PAGES_MAX = 256
+"""Pages that a buffered write holds locked at a time."""
+
+
+async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Buffer]:
+    """Up to length bytes from pos on, in pieces; fewer at the end of the file.
+
+    A piece may be the cached page itself: use it before the next step.
+    Under the shared lock nobody writes into an uptodate block, so views stay good.
+    """
+    inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
+    pages = inode.mapping.pages
+    pieces: list[Buffer] = []
+    end = pos + length
+    fs.counters.buffered_reads += 1
+    if not inode.lock.try_lock_shared():
+        await inode.lock.lock_shared()
+    try:
+        while pos < end and pos < inode.size:
+            index, offset = divmod(pos, page_size)
+            page = pages.get(index)
+            if page is not None and page.blocks_uptodate == page_mask and not page.readahead:
+                fs.cache.touch(page)
+            else:
+                stop = min(offset + end - pos, page_size)
+                blocks = fs.geometry.block_bits(offset, stop)
+                try:
+                    page = await _get_page(fs, file, index, -(-end // page_size) - index, blocks)
+                except FsError:
+                    if pieces:
+                        break
+                    raise
+            stop = min(end, inode.size) - index * page_size  # (B1)
+            if stop <= offset:
+                break
+            whole = not offset and stop >= page_size
+            pieces.append(page.data if whole else memoryview(page.data)[offset:stop])
+            pos = min(index * page_size + stop, (index + 1) * page_size)
+        file.readahead.previous = pos // page_size
+        return pieces
+    finally:
+        inode.lock.unlock_shared()
+
+
+async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, blocks: int) -> Page:
+    """A page with blocks uptodate, the first of count that are read: filemap_get_pages().
+
+    A page that was uptodate when it was found is used, even if it has been dropped since:
+    else a cache smaller than a readahead window would keep a reader busy for ever.
+    """
+    inode = file.inode
+    while True:
+        page = inode.mapping.pages.get(index)
+        if page is None:
+            with contextlib.suppress(FsError):  # of other pages; this one is tried again
+                await read_ahead(fs, file, index, count)
+            if index not in inode.mapping.pages:
+                await _fill_range(fs, inode, index, index + 1, None)
+            continue
+        if page.readahead:
+            page.readahead = False
+            with contextlib.suppress(FsError):
+                await _read_ahead_marked(fs, file, index, count)
+        if await _uptodate(fs, inode, page, blocks):
+            if page.mapping is not None:
+                fs.cache.touch(page)
+            return page
+
+
+async def _uptodate(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> bool:
+    """Have blocks of a cached page uptodate; false if the page went away meanwhile."""
+    if page.blocks_uptodate & blocks == blocks:
+        return True
+    await inode.mapping.lock.lock_shared()
+    try:
+        await page.lock()
+        if page.mapping is None or page.blocks_uptodate & blocks == blocks:
+            page.unlock()
+        else:
+            await fill_pages(fs, inode, [page])
+    finally:
+        inode.mapping.lock.unlock_shared()
+    return page.mapping is not None
+
+
+async def read_ahead(fs: Filesystem, file: OpenFile, index: int, count: int) -> None:
+    """Page index is missing: fill it, and the window that readahead chooses around it."""
+    inode = file.inode
+    page_end = -(-inode.size // fs.geometry.page_size)
+    window_max = fs.options.readahead // fs.geometry.page_size
+    window = plan_missing(file.readahead, inode.mapping, index, count, window_max, page_end)
+    await _fill_range(fs, inode, window.start, window.end, window.marker)
+
+
+async def _read_ahead_marked(fs: Filesystem, file: OpenFile, index: int, count: int) -> None:
+    inode = file.inode
+    page_end = -(-inode.size // fs.geometry.page_size)
+    window_max = fs.options.readahead // fs.geometry.page_size
+    window = plan_marked(file.readahead, inode.mapping, index, count, window_max, page_end)
+    if window is not None:
+        await _fill_range(fs, inode, window.start, window.end, window.marker)
+
+
+async def _fill_range(
+    fs: Filesystem, inode: Inode, first: int, end: int, marker: int | None
+) -> None:
+    """Fill the pages of a range that are not cached: page_cache_ra_unbounded()."""
+    if first >= end:
+        return
+    page_size = fs.geometry.page_size
+    await inode.mapping.lock.lock_shared()
+    try:
+        await reach("buffered.read.page_lock", first * page_size, (end - first) * page_size)
+        run: list[Page] = []
+        runs = [run]
+        for index in range(first, end):
+            if index in inode.mapping.pages:
+                runs.append(run := [])
+                continue
+            page = fs.cache.insert_locked(inode.mapping, index)
+            page.readahead = index == marker
+            run.append(page)
+        try:
+            while runs:
+                if runs[0]:
+                    await fill_pages(fs, inode, runs[0])
+                runs.pop(0)
+        finally:
+            for run in runs[1:]:
+                _abandon(fs, run)
+    finally:
+        inode.mapping.lock.unlock_shared()
+
+
+async def fill_pages(fs: Filesystem, inode: Inode, pages: list[Page]) -> None:
+    """Make adjacent locked pages uptodate from image or zeros, and unlock them.
+
+    i_size is sampled with the map: a block at or beyond it is zeroed, whatever its state.
+    """
+    geometry = fs.geometry
+    page_size, block_size = geometry.page_size, geometry.block_size
+    pos, length = pages[0].index * page_size, len(pages) * page_size
+    try:
+        await load_map("buffered.read.map", inode, pos, length)
+        block, end = geometry.block_range(pos, length)
+        readable_end = min(end, -(-inode.size // block_size))
+        reads: list[tuple[int, int, int]] = []  # blocks, end exclusive, and where they are
+        for mapping in inode.extents.mappings(block, max(block, readable_end)):
+            if mapping.state is MAPPED:
+                first, stop, physical = reads[-1] if reads else (0, -1, 0)
+                if stop == mapping.block and physical + stop - first == mapping.physical:
+                    reads[-1] = first, mapping.end, physical
+                else:
+                    reads.append((mapping.block, mapping.end, mapping.physical))
+        content: Buffer = b""
+        if not reads:
+            await reach("buffered.read.fill", pos, length)
+        for first, stop, physical in reads:
+            start, size = first * block_size, (stop - first) * block_size
+            data = await read_image("buffered.read.fill", physical * block_size, start, size)
+            if size == length:
+                content = data
+            else:
+                content = content or bytearray(length)
+                memoryview(content)[start - pos : start - pos + size] = data
+        view = memoryview(content or bytes(length))
+        for i, page in enumerate(pages):
+            _fill_missing(fs, page, view[i * page_size : (i + 1) * page_size])
+        fs.counters.pages_filled += len(pages)
+    finally:
+        for page in pages:
+            if not page.blocks_uptodate and page.mapping is not None:
+                fs.cache.remove(page)  # (B3)
+            page.unlock()
+
+
+def _fill_missing(fs: Filesystem, page: Page, content: memoryview) -> None:
+    """Copy content into the blocks that are not uptodate (B2)."""
+    if not page.blocks_uptodate:
+        page.data[:] = content
+    else:
+        missing = fs.geometry.page_mask & ~page.blocks_uptodate
+        size = fs.geometry.block_size
+        for block in range(fs.geometry.blocks_per_page):
+            if missing >> block & 1:
+                page.data[block * size : (block + 1) * size] = content[
+                    block * size : (block + 1) * size
+                ]
+    page.blocks_uptodate = fs.geometry.page_mask
+
+
+def _abandon(fs: Filesystem, pages: list[Page]) -> None:
+    """Give up locked pages that will not be filled (B3)."""
+    for page in pages:
+        fs.cache.remove(page)
+        page.unlock()
+
+
+async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:
+    """Write through the cache; returns the bytes accepted.
+
+    They are dirty, and have room on the image.  FsError(ENOSPC) if the first has none.
+    """
+    fs.counters.buffered_writes += 1
+    if not inode.lock.try_lock_exclusive():
+        await inode.lock.lock_exclusive()
+    try:
+        if pos > inode.size:
+            await zero_to_block_end(fs, inode, inode.size, pos)
+        view = memoryview(data)
+        written = 0
+        while written < len(view):
+            page_start = (pos + written) % fs.geometry.page_size
+            length = min(len(view) - written, WRITE_PAGES_MAX * fs.geometry.page_size - page_start)
+            try:
+                count = await write_pages(
+                    fs, inode, pos + written, view[written : written + length]
+                )
+            except FsError:
+                if written:
+                    break
+                raise
+            written += count
+            if count < length:
+                break
+        return written
+    finally:
+        inode.lock.unlock_exclusive()
+
+
+async def write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) -> int:
+    """One batch of a buffered write: all its pages are locked while it runs."""
+    geometry = fs.geometry
+    page_size = geometry.page_size
+    await reach("buffered.write.page_lock", pos, len(data))
+    first, end = geometry.page_range(pos, len(data))
+    pages: list[Page] = []
+    try:
+        for index in range(first, end):
+            page = inode.mapping.pages.get(index)
+            if page is not None and page.try_lock():
+                fs.cache.touch(page)
+            else:
+                page = await _lock_or_insert(fs, inode, index)
+            pages.append(page)
+        length = await begin_buffered(fs, inode, pos, len(data))
+        try:
+            for block, page in _missing_edges(fs, pages, pos, pos + length).items():
+                await fill_block(fs, inode, page, block, "buffered.write.fill")
+        except FsError:
+            _release_unused(fs, inode, pages, pos, pos + length)
+            raise
+        await reach("buffered.write.copy", pos, length)
+        at = 0
+        for page in pages[: -(-(pos + length) // page_size) - first]:
+            start = (pos + at) % page_size
+            stop = min(start + length - at, page_size)
+            page.data[start:stop] = data[at : at + stop - start]
+            blocks = geometry.block_bits(start, stop)
+            page.blocks_uptodate |= blocks
+            mark_dirty(fs, inode, page, blocks)
+            at += stop - start
+        inode.grow_to(pos + length)
+        return length
+    finally:
+        for page in pages:
+            if not page.blocks_uptodate:
+                fs.cache.remove(page)
+            page.unlock()
+
+
+async def _lock_or_insert(fs: Filesystem, inode: Inode, index: int) -> Page:
+    """filemap_get_folio() with FGP_LOCK and FGP_CREAT."""
+    while True:
+        page = inode.mapping.pages.get(index)
+        if page is None:
+            return fs.cache.insert_locked(inode.mapping, index)
+        await page.lock()
+        if page.mapping is not None:
+            fs.cache.touch(page)
+            return page
+        page.unlock()
+
+
+def _release_unused(fs: Filesystem, inode: Inode, pages: list[Page], pos: int, end: int) -> None:
+    """Give back the room of blocks that stay unwritten: xfs_buffered_write_iomap_end()."""
+    per_page = fs.geometry.blocks_per_page
+    for mapping in list(inode.extents.mappings(*fs.geometry.block_range(pos, end - pos))):
+        if mapping.state is not DELALLOC:
+            continue
+        for block in range(mapping.block, mapping.end):
+            page = pages[block // per_page - pages[0].index]
+            if not page.blocks_dirty >> block % per_page & 1:
+                free_blocks(fs, inode, block, block + 1)
+
+
+def _missing_edges(fs: Filesystem, pages: list[Page], pos: int, end: int) -> dict[int, Page]:
+    """The partly covered first and last block, if they must be filled first, and their pages."""
+    size, per_page = fs.geometry.block_size, fs.geometry.blocks_per_page
+    missing = {}
+    for edge in (pos, end):
+        block = edge // size
+        if edge % size:
+            page = pages[block // per_page - pages[0].index]
+            if not page.blocks_uptodate >> block % per_page & 1:
+                missing[block] = page
+    return missing
+
+
+async def fill_block(fs: Filesystem, inode: Inode, page: Page, block: int, name: str) -> None:
+    """Have one block of a locked page uptodate.  The map of it must be in memory."""
+    size = fs.geometry.block_size
+    offset = block * size % fs.geometry.page_size
+    bit = 1 << offset // size
+    if page.blocks_uptodate & bit:
+        return
+    mapping = inode.extents.find(block, block + 1)
+    if mapping.state is MAPPED and block * size < inode.size:
+        data = await read_image(name, mapping.physical * size, block * size, size)
+    else:
+        data = bytes(size)
+    page.data[offset : offset + size] = data
+    page.blocks_uptodate |= bit
+
+
+def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:
+    fs.cache.set_dirty(page, blocks)
+    fs.inodes_dirty.setdefault(inode.ino, inode)
+
+
+async def zero_to_block_end(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
+    """Zero from pos to end, or to the end of pos's block if that comes first."""
+    size = fs.geometry.block_size
+    if pos % size and pos < end:
+        await zero_in_block(fs, inode, pos, min(end, pos - pos % size + size))
+
+
+async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
+    """Zero part of one block through the cache: iomap_zero_range() on an edge.
+
+    A block that reads as zeros already is left alone, unless a dirty page says otherwise;
+    of one under writeback only the end of that tells what it will read as.
+    The caller holds inode.lock exclusive.
+    """
+    geometry = fs.geometry
+    block = pos // geometry.block_size
+    index, start = divmod(pos, geometry.page_size)
+    bits = geometry.block_bits(start, start + end - pos)
+    while True:
+        await load_map("zero.map", inode, pos, end - pos)
+        page = inode.mapping.pages.get(index)
+        if page is None or not page.writeback:
+            break
+        await page.wait_writeback()
+    state = inode.extents.find(block, block + 1).state
+    dirty = page is not None and page.blocks_dirty & bits
+    if state in (HOLE, UNWRITTEN) and not dirty:
+        return
+    page = await _lock_or_insert(fs, inode, index)
+    try:
+        await fill_block(fs, inode, page, block, "zero.fill")
+        page.data[start : start + end - pos] = bytes(end - pos)
+        mark_dirty(fs, inode, page, bits)
+    finally:
+        if not page.blocks_uptodate:
+            fs.cache.remove(page)
+        page.unlock()

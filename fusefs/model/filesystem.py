@@ -1,0 +1,57 @@
+"""What all files of a mount share: the model's struct super_block."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from fusefs.model.geometry import Geometry
+from fusefs.model.inode import Inode
+from fusefs.model.options import Options
+from fusefs.model.page_cache import PageCache
+from fusefs.model.space import Space
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the mount; shown in .fusefs/status.
+
+    pages_stale_possible counts pages that were cached in the range of a direct write
+    when it returned although its conversion came after its last drop: each may hold
+    zeros instead of the data.  In AFTER order it stays 0.
+    """
+
+    direct_reads: int = 0
+    direct_writes: int = 0
+    buffered_reads: int = 0
+    buffered_writes: int = 0
+    pages_filled: int = 0
+    pages_written_back: int = 0
+    invalidations_pre: int = 0
+    invalidations_post: int = 0
+    invalidations_busy: int = 0
+    conversions: int = 0
+    pages_stale_possible: int = 0
+
+
+class Filesystem:
+    """Options, sizes, free space and page cache of one mount.
+
+    options may be replaced while requests run: whoever needs one value twice reads it once.
+    inodes_dirty has the files with dirty pages, oldest first.
+    inodes_unlinked has the files without a name and without an open file whose blocks come
+    free when their last reference goes: XFS's inodes that await inactivation.
+    """
+
+    def __init__(self, geometry: Geometry, options: Options, space: Space) -> None:
+        self.geometry = geometry
+        self.options = options
+        self.space = space
+        self.cache = PageCache(geometry, options.cache_size)
+        self.counters = Counters()
+        self.inodes_dirty: OrderedDict[int, Inode] = OrderedDict()
+        self.inodes_unlinked: set[int] = set()
+
+    def set_options(self, options: Options) -> None:
+        """Take new values of the live options; a smaller cache shrinks at once."""
+        self.options = options
+        self.cache.set_limit(options.cache_size)
+        self.cache.shrink()

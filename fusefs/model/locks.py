@@ -1,0 +1,93 @@
+"""The kernel's two kinds of lock, without a kernel: rw_semaphore and page lock.
+
+Both are taken without a step when they are free; waiting is a step.
+A RwLock is handed over in the order of asking, so that nobody starves and a waiting
+exclusive owner holds back later shared ones, as in kernel/locking/rwsem.c.
+
+Lock order, outermost first:
+
+    inode.lock          i_rwsem (XFS: IOLOCK)
+    inode.mapping.lock  invalidate_lock: fills shared; truncate and punch exclusive
+    page                in ascending order of index
+"""
+
+from collections import deque
+
+from fusefs.model.steps import Waiter, wait
+
+
+class RwLock:
+    """Shared or exclusive; first come, first served."""
+
+    __slots__ = ("_exclusive", "_name", "_queue", "_shared")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._shared = 0
+        self._exclusive = False
+        self._queue: deque[tuple[Waiter, bool]] = deque()
+
+    async def lock_shared(self) -> None:
+        if not self.try_lock_shared():
+            await self._wait(exclusive=False)
+
+    async def lock_exclusive(self) -> None:
+        if not self.try_lock_exclusive():
+            await self._wait(exclusive=True)
+
+    def try_lock_shared(self) -> bool:
+        """down_read_trylock(): if it is free, and nobody came first.
+
+        Who asks so first is spared a coroutine.
+        """
+        if self._exclusive or self._queue:
+            return False
+        self._shared += 1
+        return True
+
+    def try_lock_exclusive(self) -> bool:
+        """down_write_trylock()."""
+        if self._exclusive or self._shared or self._queue:
+            return False
+        self._exclusive = True
+        return True
+
+    def unlock_shared(self) -> None:
+        assert self._shared > 0, "unlock of a lock that is not shared"
+        self._shared -= 1
+        self._hand_over()
+
+    def unlock_exclusive(self) -> None:
+        assert self._exclusive, "unlock of a lock that is not exclusive"
+        self._exclusive = False
+        self._hand_over()
+
+    def demote(self) -> None:
+        """Exclusive becomes shared without a gap."""
+        assert self._exclusive, "demote of a lock that is not exclusive"
+        self._exclusive = False
+        self._shared = 1
+        self._hand_over()
+
+    @property
+    def held_exclusive(self) -> bool:
+        return self._exclusive
+
+    async def _wait(self, *, exclusive: bool) -> None:
+        waiter = Waiter()
+        self._queue.append((waiter, exclusive))
+        mode = "exclusive" if exclusive else "shared"
+        await wait(f"lock.{self._name}.{mode}", waiter)
+
+    def _hand_over(self) -> None:
+        """Give the lock to whoever is next, before they run: nobody can slip in between."""
+        while self._queue and not self._exclusive:
+            waiter, exclusive = self._queue[0]
+            if exclusive and self._shared:
+                return
+            self._queue.popleft()
+            if exclusive:
+                self._exclusive = True
+            else:
+                self._shared += 1
+            waiter.wake()

@@ -1,0 +1,268 @@
+"""The page cache: which pages of which file are in memory, and in what state.
+
+A page belongs to one AddressSpace until it is removed; page.mapping is None from then on,
+and whoever waited for it must look again.  A page is inserted locked, then its range is
+mapped, then it is filled, then unlocked.  Mapping before inserting would let a fill that
+began before an invalidation survive it.
+
+Units: index is a page of the file; bitmaps have one bit for each block of the page, the
+lowest for the first.
+Errors: invalidate_range() returns EBUSY, it does not raise it; FsError from check_errors().
+Invariants:
+    (P1) blocks_dirty is a subset of blocks_uptodate;
+    (P2) a page that is locked, dirty or under writeback is never evicted;
+    (P3) invalidation waits for the page lock and for writeback, drops whole pages, and
+         never drops dirty data.
+"""
+
+import errno
+from collections import OrderedDict
+
+from fusefs.model.errors import FsError
+from fusefs.model.errseq import ErrorSequence
+from fusefs.model.geometry import Geometry, PageIndex
+from fusefs.model.locks import RwLock
+from fusefs.model.steps import Waiter, wait
+
+LRU_SCAN_MAX = 64
+"""Pages looked at for one eviction, so that a cache full of dirty pages costs no scan."""
+
+
+class Page:
+    """struct folio with its iomap_folio_state, always of the mount's page size."""
+
+    __slots__ = (
+        "blocks_dirty",
+        "blocks_uptodate",
+        "data",
+        "index",
+        "locked",
+        "mapping",
+        "readahead",
+        "waiters",
+        "writeback",
+    )
+
+    def __init__(self, mapping: "AddressSpace", index: PageIndex, page_size: int) -> None:
+        self.mapping: AddressSpace | None = mapping
+        self.index = index
+        self.data = bytearray(page_size)
+        self.blocks_uptodate = 0
+        self.blocks_dirty = 0
+        self.locked = False
+        self.writeback = False
+        self.readahead = False
+        self.waiters: list[Waiter] = []
+
+    async def lock(self) -> None:
+        while self.locked:
+            await self._wait("lock.page")
+        self.locked = True
+
+    def try_lock(self) -> bool:
+        """folio_trylock()."""
+        if self.locked:
+            return False
+        self.locked = True
+        return True
+
+    async def wait_writeback(self) -> None:
+        while self.writeback:
+            await self._wait("lock.page.writeback")
+
+    def unlock(self) -> None:
+        assert self.locked, "unlock of a page that is not locked"
+        self.locked = False
+        self._wake_all()
+
+    def begin_writeback(self) -> None:
+        assert self.mapping is not None, "writeback of a page outside the cache"
+        self.writeback = True
+        self.mapping.pages_writeback.add(self.index)
+
+    def end_writeback(self) -> None:
+        assert self.writeback, "end of a writeback that was not begun"
+        self.writeback = False
+        if self.mapping is not None:
+            self.mapping.pages_writeback.discard(self.index)
+        self._wake_all()
+
+    async def _wait(self, name: str) -> None:
+        waiter = Waiter()
+        self.waiters.append(waiter)
+        await wait(name, waiter)
+
+    def _wake_all(self) -> None:
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            waiter.wake()
+
+
+class AddressSpace:
+    """The cached pages of one file: struct address_space.
+
+    lock             invalidate_lock: fills hold it shared, truncate and punch exclusive
+    pages_dirty      indices of the pages with dirty blocks
+    pages_writeback  indices of the pages under writeback
+    errors           failed writebacks and invalidations, for fsync: wb_err
+    error_waiting    errno of a failed writeback that nobody was told of, be it by fsync or by
+                     another flush; 0 for none: AS_EIO and AS_ENOSPC
+    """
+
+    __slots__ = ("error_waiting", "errors", "lock", "pages", "pages_dirty", "pages_writeback")
+
+    def __init__(self) -> None:
+        self.pages: dict[int, Page] = {}
+        self.pages_dirty: set[int] = set()
+        self.pages_writeback: set[int] = set()
+        self.lock = RwLock("mapping")
+        self.errors = ErrorSequence()
+        self.error_waiting = 0
+
+    def set_error(self, error: int) -> None:
+        """A writeback failed; fsync reports it to each open file: mapping_set_error()."""
+        self.errors.set(error)
+        if self.error_waiting != errno.EIO:
+            self.error_waiting = errno.ENOSPC if error == errno.ENOSPC else errno.EIO
+
+    def check_errors(self) -> None:
+        """Raise what a writeback failed with, to the first who asks: filemap_check_errors()."""
+        error, self.error_waiting = self.error_waiting, 0
+        if error:
+            raise FsError(error)
+
+    def present(self, first: int, end: int) -> list[int]:
+        """The cached indices in a range, ascending."""
+        return _members(self.pages, first, end)
+
+    def dirty(self, first: int, end: int) -> list[int]:
+        """The indices of dirty pages in a range, ascending."""
+        return _members(self.pages_dirty, first, end)
+
+    def under_writeback(self, first: int, end: int) -> list[int]:
+        """The indices of pages under writeback in a range, ascending."""
+        return _members(self.pages_writeback, first, end)
+
+    def needs_flush(self, first: int, end: int) -> bool:
+        """A page of a range is newer than the image: dirty, or on its way there."""
+        return bool(self.dirty(first, end) or self.under_writeback(first, end))
+
+
+def _members(indices: dict[int, Page] | set[int], first: int, end: int) -> list[int]:
+    if not indices:
+        return []
+    if end - first <= len(indices):
+        return [index for index in range(first, end) if index in indices]
+    return sorted(index for index in indices if first <= index < end)
+
+
+class PageCache:
+    """All pages of a mount, oldest first; at most limit_bytes as far as (P2) allows.
+
+    dirty_limit   dirty pages above which a writer must write back itself: half the cache
+    """
+
+    def __init__(self, geometry: Geometry, limit_bytes: int) -> None:
+        self.geometry = geometry
+        self.set_limit(limit_bytes)
+        self.dirty_count = 0
+        self.evicted_count = 0
+        self._lru: OrderedDict[Page, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._lru)
+
+    def set_limit(self, limit_bytes: int) -> None:
+        """A smaller limit is met by the next shrink()."""
+        self.page_limit = max(1, limit_bytes // self.geometry.page_size)
+        self.dirty_limit = max(1, self.page_limit // 2)
+
+    def insert_locked(self, mapping: AddressSpace, index: int) -> Page:
+        """A new page, locked, with nothing uptodate: filemap_add_folio()."""
+        assert index not in mapping.pages, "page inserted twice"
+        page = Page(mapping, PageIndex(index), self.geometry.page_size)
+        page.locked = True
+        mapping.pages[index] = page
+        self._lru[page] = None
+        if len(self._lru) > self.page_limit:
+            self.shrink()
+        return page
+
+    def touch(self, page: Page) -> None:
+        self._lru.move_to_end(page)
+
+    def remove(self, page: Page) -> None:
+        """Drop a page, dirty or not: only truncation may drop dirty ones."""
+        mapping = page.mapping
+        assert mapping is not None, "page removed twice"
+        if page.blocks_dirty:
+            self.clear_dirty(page)
+        del mapping.pages[page.index]
+        del self._lru[page]
+        page.mapping = None
+
+    def set_dirty(self, page: Page, blocks: int) -> None:
+        assert page.mapping is not None, "dirty page outside the cache"
+        assert blocks & ~page.blocks_uptodate == 0, "(P1) dirty block that is not uptodate"
+        if not page.blocks_dirty:
+            page.mapping.pages_dirty.add(page.index)
+            self.dirty_count += 1
+        page.blocks_dirty |= blocks
+
+    def clear_dirty(self, page: Page) -> int:
+        """All blocks clean; returns those that were dirty."""
+        assert page.mapping is not None, "page outside the cache"
+        blocks = page.blocks_dirty
+        if blocks:
+            page.mapping.pages_dirty.discard(page.index)
+            self.dirty_count -= 1
+            page.blocks_dirty = 0
+        return blocks
+
+    def shrink(self) -> None:
+        """Evict the least recently used pages that may be evicted (P2)."""
+        scan = LRU_SCAN_MAX
+        while len(self._lru) > self.page_limit and scan:
+            page = next(iter(self._lru))
+            if page.locked or page.blocks_dirty or page.writeback:
+                self._lru.move_to_end(page)
+                scan -= 1
+            else:
+                self.remove(page)
+                self.evicted_count += 1
+
+    async def invalidate_range(self, mapping: AddressSpace, first: int, end: int) -> int:
+        """Drop the clean pages of a range: invalidate_inode_pages2_range() (P3).
+
+        Returns 0, or EBUSY if a dirty page had to stay; the others are dropped all the same.
+        """
+        error = 0
+        for index in mapping.present(first, end):
+            page = mapping.pages.get(index)
+            if page is None:
+                continue
+            await page.lock()
+            await page.wait_writeback()
+            if page.mapping is mapping:
+                if page.blocks_dirty:
+                    error = errno.EBUSY
+                else:
+                    self.remove(page)
+            page.unlock()
+        return error
+
+    async def truncate_range(self, mapping: AddressSpace, first: int, end: int) -> None:
+        """Drop all pages of a range, dirty or not: truncate_inode_pages_range().
+
+        Waits for locked pages and for writeback.  The caller holds mapping.lock exclusive,
+        so that none comes back.
+        """
+        for index in mapping.present(first, end):
+            page = mapping.pages.get(index)
+            if page is None:
+                continue
+            await page.lock()
+            await page.wait_writeback()
+            if page.mapping is mapping:
+                self.remove(page)
+            page.unlock()

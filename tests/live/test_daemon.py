@@ -1,0 +1,48 @@
+"""The end of a mount: real files in a temporary folder, requests that never come."""
+
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+from trio.testing import MockClock
+
+from fusefs.live.daemon import _serve
+from fusefs.live.driver import Driver
+from fusefs.live.kernel_pages import KernelPages
+from fusefs.live.reclaim import Reclaim
+from fusefs.live.timing import Timing
+from fusefs.live.trace import Trace
+from fusefs.model.options import Options
+from fusefs.store.image_file import ImageFile
+from fusefs.store.metadata import Metadata
+from fusefs.store.volume import Volume, make_image
+
+
+async def slowly(call: Callable[..., Any], *arguments: Any) -> Any:
+    await trio.sleep(10)
+    return call(*arguments)
+
+
+async def test_unmount_waits_for_a_commit_that_the_flusher_began(
+    tmp_path: Path, autojump_clock: MockClock
+):
+    """While the last commit is made, the flusher asks for one more: it gets it, and all ends."""
+    path, meta = str(tmp_path / "image"), str(tmp_path / "image.meta")
+    make_image(path, meta, Options(size=1 << 20))
+    image = ImageFile.open(path)
+    options = Options(commit=1.0)
+    volume = Volume(image, Metadata.open(meta, image.superblock.uuid), options, slowly)
+    driver = Driver(*(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs)))
+    with volume.changing():
+        volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
+    pages = KernelPages(driver, lambda: socket.socketpair()[0])
+    reclaim = Reclaim(volume.deleted, volume.fs)
+    await _serve(volume, driver, pages, reclaim, requests=trio.lowlevel.checkpoint)
+    assert driver.tasks_running == 0
+    volume.close()
+    again = Volume.open(path, meta, Options())
+    assert again.namespace.lookup(1, b"name").nlink == 1
+    again.close()

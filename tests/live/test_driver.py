@@ -1,0 +1,279 @@
+"""The live driver alone: an image in memory, trio's own clock, no mount."""
+
+import errno
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from fusefs.explore.memory import World
+from fusefs.live.driver import ERRORS_LOGGED_MAX, Driver
+from fusefs.live.timing import Timing
+from fusefs.live.trace import Trace
+from fusefs.model.errors import FsError
+from fusefs.model.inode import Inode
+from fusefs.model.locks import RwLock
+from fusefs.model.steps import commit, delay, reach, read_image, write_image
+
+
+class Outcome:
+    """What done() was told, and how often."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, FsError | None]] = []
+
+    def __call__(self, result: Any, error: FsError | None) -> None:
+        self.calls.append((result, error))
+
+
+def make_driver(
+    world: World | None = None, commit: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+) -> Driver:
+    world = world or World()
+    timing = Timing(world.fs)
+    return Driver(world.image, lambda inode, pos, length: None, commit, Trace(), timing)
+
+
+def use_by_two(driver: Driver, ino: int) -> None:
+    """Threads 1 and 2 have a file of 1 MiB open, for reading and to write direct."""
+    for pid in (1, 2):
+        for flags in (os.O_RDONLY, os.O_WRONLY | os.O_DIRECT):
+            driver.timing.opened(Inode(ino, 1 << 20), pid, flags)
+
+
+async def write_and_read() -> bytes:
+    await write_image("dio.write.submit", 512, b"x" * 512, 0, 512)
+    return bytes(await read_image("dio.read.submit", 512, 0, 512))
+
+
+async def test_a_request_that_need_not_wait_ends_inside_start():
+    """(V1) No trio round, no other task: the reply is out before the next request is read."""
+    outcome = Outcome()
+    make_driver().start(write_and_read(), outcome, "write")
+    assert outcome.calls == [(b"x" * 512, None)]
+
+
+async def test_an_fs_error_reaches_whoever_started_the_request():
+    """(V1) An errno of the image's host is thrown into the model at its step."""
+
+    async def beyond_the_end() -> None:
+        await read_image("dio.read.submit", 1 << 40, 0, 512)
+
+    outcome = Outcome()
+    make_driver().start(beyond_the_end(), outcome, "read")
+    ((result, error),) = outcome.calls
+    assert result is None
+    assert error is not None
+    assert error.errno == errno.EIO
+
+
+async def test_any_other_exception_becomes_eio_and_is_logged(caplog: pytest.LogCaptureFixture):
+    """(V1) The request fails, the driver goes on."""
+
+    async def broken() -> None:
+        await reach("seek.map", 0, 0)
+        raise RuntimeError("ours")
+
+    driver, outcome = make_driver(), Outcome()
+    with caplog.at_level(logging.ERROR):
+        driver.start(broken(), outcome, "lseek", 7)
+    assert [error.errno for _, error in outcome.calls if error] == [errno.EIO]
+    assert "lseek of inode 7 failed" in caplog.text
+    assert "RuntimeError: ours" in caplog.text
+    driver.start(write_and_read(), again := Outcome(), "write")
+    assert len(again.calls) == 1
+    assert driver.tasks_running == 0
+
+
+async def test_a_waiter_goes_on_only_after_the_one_who_woke_it_yields():
+    """(V2) Whoever releases a lock runs on to its own next step first."""
+    lock, order = RwLock("inode"), []
+
+    async def hold() -> None:
+        await lock.lock_exclusive()
+        await commit("fsync.commit", None)
+        lock.unlock_exclusive()
+        order.append("released")
+
+    async def wait() -> None:
+        await lock.lock_exclusive()
+        order.append("taken")
+        lock.unlock_exclusive()
+
+    driver = make_driver()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        driver.start(hold(), Outcome(), "fsync")
+        driver.start(wait(), Outcome(), "write")
+        await driver.call(wait(), "write")
+        nursery.cancel_scope.cancel()
+    assert order == ["released", "taken", "taken"]
+
+
+async def test_requests_that_wait_for_a_commit_share_it():
+    """Two fsyncs that arrive before a commit begins cost one."""
+    count = 0
+
+    async def commit_once() -> None:
+        nonlocal count
+        count += 1
+
+    async def ask() -> None:
+        await commit("fsync.commit", None)
+
+    driver, outcomes = make_driver(commit=commit_once), [Outcome(), Outcome()]
+    for outcome in outcomes:
+        driver.start(ask(), outcome, "fsync")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await driver.call(ask(), "fsync")
+        nursery.cancel_scope.cancel()
+    assert [len(outcome.calls) for outcome in outcomes] == [1, 1]
+    assert count == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [(FsError(errno.ENOSPC), errno.ENOSPC), (MemoryError(), errno.EIO)],
+    ids=["host full", "out of memory"],
+)
+async def test_failed_commit_fails_all_who_asked_and_no_one_else(raised: Exception, expected: int):
+    """Each gets an exception of its own; the next commit is tried as if nothing had been."""
+    failures = [raised]
+
+    async def fail_once() -> None:
+        if failures:
+            raise failures.pop()
+
+    async def ask() -> None:
+        await commit("fsync.commit", None)
+
+    driver, outcomes = make_driver(commit=fail_once), [Outcome(), Outcome()]
+    for outcome in outcomes:
+        driver.start(ask(), outcome, "fsync")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        with pytest.raises(FsError) as caught:
+            await driver.call(ask(), "fsync")
+        await driver.call(ask(), "fsync")
+        nursery.cancel_scope.cancel()
+    errors = [caught.value, *(error for outcome in outcomes for _, error in outcome.calls)]
+    assert [error.errno for error in errors if error is not None] == [expected] * 3
+    assert len(set(map(id, errors))) == 3
+
+
+@pytest.mark.parametrize("raised", [MemoryError(), RecursionError(), ZeroDivisionError()], ids=repr)
+async def test_exception_at_the_image_is_eio_for_that_request(
+    raised: Exception, caplog: pytest.LogCaptureFixture
+):
+    """(V1) Also one that no disk raises: it is logged with its traceback."""
+    world = World()
+
+    class Broken:
+        def read_at(self, addr: int, length: int) -> bytes:
+            raise raised
+
+        write_at = world.image.write_at
+
+    world.image = Broken()
+    make_driver(world).start(write_and_read(), outcome := Outcome(), "read")
+    assert [error.errno for _, error in outcome.calls if error] == [errno.EIO]
+    assert "Traceback" in caplog.text
+
+
+async def test_failing_disk_does_not_fill_the_log(caplog: pytest.LogCaptureFixture):
+    """Ten lines in five seconds, as printk_ratelimited() has it; each request gets its error."""
+
+    async def beyond_the_end() -> None:
+        await read_image("dio.read.submit", 1 << 40, 0, 512)
+
+    driver, outcome = make_driver(), Outcome()
+    for _ in range(100):
+        driver.start(beyond_the_end(), outcome, "read")
+    assert len(outcome.calls) == 100
+    assert len(caplog.records) == ERRORS_LOGGED_MAX
+
+
+async def test_conversions_of_one_file_are_done_in_the_order_of_asking():
+    """(Y2) A log is served first come, first served, however long each one takes."""
+    driver, order = make_driver(), []
+    use_by_two(driver, 1)
+
+    async def convert(number: int) -> None:
+        await delay("dio.write.convert", 0, 512, 0.0005)
+        order.append(number)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        for number in range(20):
+            driver.start(convert(number), Outcome(), "write", 1, 1)
+        await driver.call(convert(20), "write", 1, 1)
+        nursery.cancel_scope.cancel()
+    assert order == list(range(21))
+
+
+async def test_lone_thread_is_converted_inside_start():
+    """(Y1) No timer, no round of the loop: it ends before the next request is read."""
+    driver = make_driver()
+    driver.timing.opened(Inode(1, 1 << 20), 1, os.O_WRONLY | os.O_DIRECT)
+
+    async def convert() -> None:
+        await delay("dio.write.convert", 0, 512, 10.0)
+
+    driver.start(convert(), outcome := Outcome(), "write", 1, 1)
+    assert outcome.calls == [(None, None)]
+    assert [record.step for record in driver.trace.records()] == ["dio.write.convert"]
+
+
+async def test_jitter_pauses_before_a_missing_page_and_nowhere_else():
+    """With it, a fill does not end inside start(); without it, it does."""
+    world = World()
+    world.fs.options = world.fs.options.changed("jitter", "0")
+    driver = make_driver(world)
+    use_by_two(driver, 1)
+
+    async def fill() -> None:
+        await reach("buffered.read.page_lock", 0, 512)
+
+    async def walk() -> None:
+        await reach("buffered.read.fill", 0, 512)
+
+    driver.start(fill(), without := Outcome(), "read", 1, 1)
+    assert len(without.calls) == 1
+    world.fs.options = world.fs.options.changed("jitter", "1ms")
+    driver.start(walk(), elsewhere := Outcome(), "read", 1, 1)
+    assert len(elsewhere.calls) == 1
+    driver.start(fill(), paused := Outcome(), "read", 1, 1)
+    assert not paused.calls
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        while not paused.calls:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert len(paused.calls) == 1
+
+
+async def test_the_trace_has_a_step_when_it_is_granted_not_when_it_is_asked():
+    """The order of records is the order of events."""
+    driver, inode = make_driver(), Inode(3)
+    use_by_two(driver, 3)
+
+    async def convert() -> None:
+        await delay("dio.write.convert", 0, 512, 0.001)
+        await reach("dio.write.invalidate_post", 0, 512)
+
+    driver.start(convert(), outcome := Outcome(), "write", inode.ino, 42)
+    assert driver.trace.records() == []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        while not outcome.calls:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    records = driver.trace.records()
+    assert [(r.pid, r.ino, r.step) for r in records] == [
+        (42, 3, "dio.write.convert"),
+        (42, 3, "dio.write.invalidate_post"),
+    ]

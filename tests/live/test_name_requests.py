@@ -1,0 +1,127 @@
+"""Requests for names over the real daemon without a mount: references, sizes, what is put off."""
+
+import errno
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from crash.failing import Daemon
+
+from fusefs.live.requests.atime import Atime
+from fusefs.model.options import Options
+from fusefs.store.metadata_file import ROOT_INO
+from fusefs.store.volume import make_image
+
+
+@asynccontextmanager
+async def daemon_on(tmp_path: Path) -> AsyncIterator[Daemon]:
+    image = tmp_path / "image"
+    if not image.exists():
+        make_image(str(image), f"{image}.meta", Options(size=1 << 20))
+    async with Daemon.on(image) as daemon:
+        yield daemon
+
+
+async def made(daemon: Daemon, *names: bytes) -> list[int]:
+    """New files that nobody refers to; their numbers."""
+    inos = []
+    for name in names:
+        ino, fh = await daemon.create(name)
+        await daemon.close(fh)
+        await daemon.forget(ino)
+        inos.append(ino)
+    return inos
+
+
+def lookups(daemon: Daemon) -> dict[int, int]:
+    """What the kernel is thought to refer to, besides the root."""
+    nodes = daemon.volume.namespace.nodes
+    return {ino: node.lookups for ino, node in nodes.items() if ino != ROOT_INO}
+
+
+@pytest.mark.parametrize("room", range(1, 8))
+async def test_listing_refers_to_what_it_shows_and_to_nothing_else(tmp_path: Path, room: int):
+    """Each name shown is a reference, also of files with two names; '.' and '..' are none."""
+    async with daemon_on(tmp_path) as daemon:
+        a, b = await made(daemon, b"a", b"b")
+        await daemon.ask_here(daemon.names.link, a, ROOT_INO, b"c")
+        await daemon.forget(a)
+        assert lookups(daemon) == {}
+        cookie, counts, names = 0, {a: 0, b: 0}, []
+        while entries := await daemon.list(cookie, room):
+            for name, shown, _ in entries:
+                names.append(name)
+                if shown[0] != ROOT_INO:
+                    counts[shown[0]] += 1
+            cookie = entries[-1][2]
+            expected = {ino: count for ino, count in counts.items() if count}
+            assert lookups(daemon) == expected
+        assert names == [b".", b"..", b"a", b"b", b"c"]
+        assert counts == {a: 2, b: 1}
+        await daemon.forget(a)
+        await daemon.forget(b)
+        assert lookups(daemon) == {}
+
+
+async def test_listing_that_fails_leaves_no_reference(tmp_path: Path):
+    """The kernel knows of none of the entries that came before the error."""
+    async with daemon_on(tmp_path) as daemon:
+        *_, last = await made(daemon, *(b"%d" % number for number in range(10)))
+        metadata = daemon.volume.metadata
+        metadata.save_column(last, "uid", -5)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            await daemon.list(0, 100)
+        assert lookups(daemon) == {}
+
+
+async def test_truncate_at_open_answers_what_it_fails_with(tmp_path: Path):
+    """O_TRUNC's truncate runs by itself: its error is the open's, and nothing is open then."""
+    async with daemon_on(tmp_path) as daemon:
+        ino, fh = await daemon.create(b"file")
+        await daemon.write(ino, fh, 0, b"x" * 5000)
+        await daemon.fsync(fh)
+        await daemon.close(fh)
+        opened = await daemon.open(ino, os.O_WRONLY | os.O_TRUNC)
+        assert daemon.volume.namespace.node(ino).size == 0
+        await daemon.close(opened)
+        await daemon.ask_here(daemon.names.setattr, ino, None, None, None, 5000, None, None, False)
+        daemon.volume.health.fail("the disk is gone")
+        with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
+            await daemon.open(ino, os.O_WRONLY | os.O_TRUNC)
+        assert daemon.volume.namespace.node(ino).opens == 0
+
+
+async def test_attributes_that_are_none_stay(tmp_path: Path):
+    async with daemon_on(tmp_path) as daemon:
+        ino, _ = await daemon.create(b"file")
+        before = await daemon.ask_here(daemon.names.getattr, ino)
+        none = None, None, None, None, None, None
+        after = await daemon.ask_here(daemon.names.setattr, ino, *none, False)
+        assert after[:11] == before[:11]
+        mode = stat.S_IFREG | 0o400
+        changed = await daemon.ask_here(
+            daemon.names.setattr, ino, mode, 5, 6, 7, -(10**18), 1 << 70, False
+        )
+        assert changed[1] == mode
+        assert changed[3:5] == (5, 6)
+        assert changed[6] == 7
+        assert changed[9:11] == (-(10**18), (1 << 63) - 1)
+
+
+async def test_kernel_keeps_a_listing_unless_reading_it_moves_atime(tmp_path: Path):
+    """Nobody sees who reads a listing that is kept, so relatime decides when it is opened."""
+    async with daemon_on(tmp_path) as daemon:
+        daemon.data.atime = Atime(daemon.volume.namespace, [])
+        kept = []
+        for _ in range(2):
+            await made(daemon, b"%d" % len(kept))
+            for _ in range(3):
+                kept.append(await daemon.ask_here(daemon.names.opendir, ROOT_INO))
+                await daemon.list(0, 100)
+                root = daemon.volume.namespace.node(ROOT_INO)
+                assert root.atime_ns > root.mtime_ns
+                await daemon.ask_here(daemon.names.releasedir, ROOT_INO)
+        assert kept == [False, True, True] * 2
