@@ -21,16 +21,20 @@ COMPILED = [FUSEFS / name for name in compiled.modules()]
 BELOW = {
     "model": (),
     "store": ("model",),
-    "explore": ("model",),
-    "live": ("store", "model"),
-    "demo": ("live", "store", "model"),
-    "commands": ("demo", "live", "explore", "store", "model"),
+    "engine": ("model",),
+    "explore": ("engine", "model"),
+    "live": ("store", "engine", "model"),
+    "demo": ("live", "store", "engine", "model"),
+    "commands": ("demo", "live", "explore", "store", "engine", "model"),
 }
 """Each folder, and those that it may import: no arrow runs back up."""
+
+PURE = [*MODEL, *sorted(FUSEFS.glob("engine/*.py")), *sorted(FUSEFS.glob("explore/*.py"))]
 
 OUTSIDE = {
     "model": {"bitarray"},
     "store": {"bitarray"},
+    "engine": set(),
     "explore": set(),
     "live": {"pyfuse3", "trio"},
     "demo": {"rich"},
@@ -97,8 +101,8 @@ def imported_files(path: Path) -> set[Path]:
     return found
 
 
-@pytest.mark.parametrize("path", [*MODEL, *FUSEFS.glob("explore/*.py")], ids=name)
-def test_model_and_search_perform_nothing(path):
+@pytest.mark.parametrize("path", PURE, ids=name)
+def test_model_engine_and_search_perform_nothing(path):
     """So that the code that serves real programs is searched, and a schedule replays exactly."""
     assert {module.split(".")[0] for module in imports(path)} & PERFORMS == set()
 
@@ -134,6 +138,14 @@ def test_no_file_imports_itself_in_a_circle():
 def test_circle_would_be_found():
     """The rule above would hold if imported_files() found nothing."""
     assert FUSEFS / "model/iomap.py" in imported_files(FUSEFS / "model/dio.py")
+
+
+def test_coroutines_are_driven_in_one_place():
+    """One advance() and one perform(): whoever drives the model drives it in the same way."""
+    drivers = [ROOT / "tests/model/driving.py", *(ROOT / "tests/crash").rglob("*.py"), *SOURCES]
+    driving = re.compile(r"coroutine\.(send|throw)\(|is (Kind\.)?READ_IMAGE\b")
+    found = {name(path) for path in drivers if driving.search(path.read_text())}
+    assert found == {"fusefs/engine/task.py"}
 
 
 def test_no_two_test_files_have_one_name():

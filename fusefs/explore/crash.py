@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from fusefs.explore.memory import MemoryImage, World, fs_error
+from fusefs.engine.task import Task, perform
+from fusefs.explore.memory import MemoryImage, World
 from fusefs.model.errors import FsError
 from fusefs.model.extents import Chunk, ExtentMap, State
 from fusefs.model.inode import Inode
-from fusefs.model.steps import Buffer, Kind, Step
+from fusefs.model.steps import Buffer, Step
 
 SUBSETS_MAX = 64
 """Subsets of pending writes tried at one step; smaller losses first."""
@@ -130,25 +131,17 @@ def crash_states(
 
     The caller sees the world between two steps, and so knows what had been promised.
     """
-    coroutine = workload()
+    task = Task(workload())
     value: Any = None
     error: FsError | None = None
-    while True:
-        try:
-            step = coroutine.send(value) if error is None else coroutine.throw(error)
-        except StopIteration:
-            yield from world.disk_states("the end")
-            return
+    while (step := task.advance(value, error)) is not None:
         yield from world.disk_states(step.name)
+        assert not task.waits, "a single task waits for itself"
         value = error = None
         try:
-            if step.kind is Kind.READ_IMAGE:
-                value = world.image.read_at(step.addr, step.length)
-            elif step.kind is Kind.WRITE_IMAGE:
-                assert step.data is not None
-                world.image.write_at(step.addr, step.data)
-            elif step.kind is Kind.COMMIT:
-                world.commit()
-            assert step.kind is not Kind.WAIT, "a single task waits for itself"
-        except OSError as failure:
-            error = fs_error(failure)
+            value = perform(world, step)
+        except FsError as failure:
+            error = failure
+    if task.error is not None:
+        raise task.error
+    yield from world.disk_states("the end")

@@ -2,7 +2,6 @@
 
 import errno
 
-from fusefs.model.errors import FsError
 from fusefs.model.extents import State
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import Geometry
@@ -35,7 +34,7 @@ class MemoryImage:
 
 
 class World:
-    """A filesystem in memory, and what its files must hold."""
+    """A filesystem in memory, the storage under it, and what its files must hold."""
 
     def __init__(
         self,
@@ -56,6 +55,15 @@ class World:
         self.image = MemoryImage(block_size * block_count)
         self.fs = Filesystem(Geometry(block_size, page_size), options, Space(block_count))
         self.commit_count = 0
+
+    def read_at(self, addr: int, length: int) -> Buffer:
+        return self.image.read_at(addr, length)
+
+    def write_at(self, addr: int, data: Buffer) -> None:
+        self.image.write_at(addr, data)
+
+    def load_map(self, inode: Inode, pos: int, length: int) -> None:
+        """All maps are in memory."""
 
     def commit(self) -> None:
         """What a COMMIT step does here: freed blocks become free."""
@@ -101,7 +109,3 @@ class World:
         assert len(owned) + waiting + space.free_count == space.block_count - 1, "blocks leaked"
         reserved = sum(inode.extents.blocks_delalloc for inode in inodes)
         assert reserved == space.reserved_count, "reservations do not add up"
-
-
-def fs_error(error: OSError) -> FsError:
-    return FsError(error.errno or errno.EIO)

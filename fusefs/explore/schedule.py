@@ -14,9 +14,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fusefs.explore.memory import World, fs_error
+from fusefs.engine.task import Task, perform
+from fusefs.explore.memory import World
 from fusefs.model.errors import FsError
-from fusefs.model.steps import Kind, Step
+from fusefs.model.steps import Step
 
 SCHEDULES_MAX = 1_000_000
 STEPS_MAX = 10_000
@@ -36,28 +37,6 @@ class Scenario(Protocol):
 
 class Deadlock(AssertionError):
     """All tasks that are left wait for each other."""
-
-
-@dataclass(slots=True)
-class _Task:
-    coroutine: Coroutine[Step, Any, Any]
-    step: Step | None = None
-    started: bool = False
-    error: FsError | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.started and self.step is None
-
-    @property
-    def enabled(self) -> bool:
-        """It can have a turn: it is to start, or has a step that waits for no other task."""
-        if not self.started:
-            return True
-        step = self.step
-        if step is None:
-            return False
-        return step.kind is not Kind.WAIT or (step.waiter is not None and step.waiter.woken)
 
 
 @dataclass(slots=True)
@@ -89,11 +68,11 @@ def run(scenario: Scenario, schedule: Sequence[int] = ()) -> Run:
 
     Deadlock if nobody can go on; ValueError if the schedule names a task that cannot.
     """
-    tasks = [_Task(coroutine) for coroutine in scenario.tasks()]
+    tasks = [Task(coroutine) for coroutine in scenario.tasks()]
     result = Run()
     try:
         while not all(task.ended for task in tasks):
-            enabled = [number for number, task in enumerate(tasks) if task.enabled]
+            enabled = [n for n, task in enumerate(tasks) if not (task.ended or task.waits)]
             if not enabled:
                 raise Deadlock(f"nobody can go on\n{result}")
             depth = len(result.choices)
@@ -111,35 +90,17 @@ def run(scenario: Scenario, schedule: Sequence[int] = ()) -> Run:
     return result
 
 
-def _grant(world: World, result: Run, number: int, task: _Task) -> None:
+def _grant(world: World, result: Run, number: int, task: Task) -> None:
     """A task's turn: start it, or carry out its pending step; then it runs to the next."""
     value: Any = None
     error: FsError | None = None
     if task.step is not None:
         result.ladder.append((number, task.step.name))
         try:
-            value = _perform(world, task.step)
-        except OSError as failure:
-            error = fs_error(failure)
-    task.started = True
-    try:
-        task.step = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
-    except StopIteration:
-        task.step = None
-    except FsError as failure:
-        task.step = None
-        task.error = failure
-
-
-def _perform(world: World, step: Step) -> Any:
-    if step.kind is Kind.READ_IMAGE:
-        return world.image.read_at(step.addr, step.length)
-    if step.kind is Kind.WRITE_IMAGE:
-        assert step.data is not None
-        world.image.write_at(step.addr, step.data)
-    elif step.kind is Kind.COMMIT:
-        world.commit()
-    return None
+            value = perform(world, task.step)
+        except FsError as failure:
+            error = failure
+    task.advance(value, error)
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
+from fusefs.engine.task import Task, perform
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace, now_ns
 from fusefs.model.errors import FsError
@@ -53,20 +54,33 @@ class Image(Protocol):
     def write_at(self, addr: int, data: Buffer) -> None: ...
 
 
-class Task:
+class LiveStorage:
+    """What steps are performed on: an image, and whoever reads maps.  Commits are run() alone's."""
+
+    __slots__ = ("load_map", "read_at", "write_at")
+
+    def __init__(self, image: Image, load_map: Callable[[Inode, int, int], None]) -> None:
+        self.read_at = image.read_at
+        self.write_at = image.write_at
+        self.load_map = load_map
+
+    def commit(self) -> None:
+        raise AssertionError("a commit takes time")
+
+
+class LiveTask(Task):
     """One request under way."""
 
-    __slots__ = ("coroutine", "done", "ino", "operation", "pid", "step")
+    __slots__ = ("done", "ino", "operation", "pid")
 
     def __init__(
         self, coroutine: ModelCoroutine[Any], done: Done, operation: str, ino: int, pid: int
     ) -> None:
-        self.coroutine = coroutine
+        super().__init__(coroutine)
         self.done = done
         self.operation = operation
         self.ino = ino
         self.pid = pid
-        self.step: Step | None = None
 
 
 class Driver:
@@ -88,15 +102,14 @@ class Driver:
         self.trace = trace
         self.timing = timing
         self.tasks_running = 0
-        self._image = image
-        self._load_map = load_map
+        self._storage = LiveStorage(image, load_map)
         self._commit = commit
         self._before_space = before_space
-        self._ready: deque[tuple[Task, FsError | None]] = deque()
-        self._timers: list[tuple[float, int, Task]] = []
+        self._ready: deque[tuple[LiveTask, FsError | None]] = deque()
+        self._timers: list[tuple[float, int, LiveTask]] = []
         self._timer_count = 0
         self._timer_first = trio.Event()
-        self._commit_tasks: list[Task] = []
+        self._commit_tasks: list[LiveTask] = []
         self._commit_wanted = trio.Event()
         self._errors_since = float("-inf")
         self._error_count = 0
@@ -113,7 +126,7 @@ class Driver:
     ) -> None:
         """Run a request; done(result, None) or done(None, error) is called when it ends."""
         self.tasks_running += 1
-        self._advance(Task(coroutine, done, operation, ino, pid), None, None)
+        self._advance(LiveTask(coroutine, done, operation, ino, pid), None, None)
 
     def put_off(self) -> None:
         """A request goes on outside, by go_on(); until then it counts as one under way."""
@@ -167,7 +180,7 @@ class Driver:
 
     # -- carrying out steps ----------------------------------------------------------
 
-    def _grant(self, task: Task, error: FsError | None) -> None:
+    def _grant(self, task: LiveTask, error: FsError | None) -> None:
         """A wait is over: the task goes on behind its step."""
         step = task.step
         assert step is not None
@@ -176,22 +189,19 @@ class Driver:
         )
         self._advance(task, None, error)
 
-    def _advance(self, task: Task, value: Any, error: BaseException | None) -> None:
+    def _advance(self, task: LiveTask, value: Any, error: BaseException | None) -> None:
         """Run a task until it ends or must wait."""
-        coroutine, add = task.coroutine, self.trace.add
+        add = self.trace.add
         pid, operation, ino = task.pid, task.operation, task.ino
         while True:
             try:
-                step = coroutine.send(value) if error is None else coroutine.throw(error)
-            except StopIteration as stop:
-                self._end(task, stop.value, None)
-                return
-            except FsError as failure:
-                self._end(task, None, failure)
-                return
+                step = task.advance(value, error)
             except Exception:
                 log.exception("%s of inode %d failed", operation, ino)
-                self._end(task, None, FsError(errno.EIO))
+                task.error = FsError(errno.EIO)
+                step = None
+            if step is None:
+                self._end(task)
                 return
             kind, name = step.kind, step.name
             if kind is not LOAD_MAP and kind is not READ_IMAGE and kind is not WRITE_IMAGE:
@@ -203,24 +213,16 @@ class Driver:
             if kind is PASS:
                 continue
             try:
-                if kind is LOAD_MAP:
-                    assert step.inode is not None
-                    self._load_map(step.inode, step.pos, step.length)
-                elif kind is READ_IMAGE:
-                    value = self._image.read_at(step.addr, step.length)
-                else:
-                    assert step.data is not None
-                    self._image.write_at(step.addr, step.data)
-            except FsError as refusal:  # of the map
+                value = perform(self._storage, step)
+            except FsError as refusal:
+                if isinstance(refusal.__cause__, OSError):
+                    self._log_image_error(task, step, refusal.__cause__)
                 error = refusal
-            except OSError as image_error:
-                self._log_image_error(task, step, image_error)
-                error = FsError(image_error.errno or errno.EIO)
             except Exception:
-                log.exception("%s of inode %d, %s", operation, ino, step.name)
+                log.exception("%s of inode %d, %s", operation, ino, name)
                 error = FsError(errno.EIO)
 
-    def _log_image_error(self, task: Task, step: Step, error: OSError) -> None:
+    def _log_image_error(self, task: LiveTask, step: Step, error: OSError) -> None:
         now = time.monotonic()
         if now - self._errors_since > ERRORS_PERIOD_S:
             if self._error_count > ERRORS_LOGGED_MAX:
@@ -233,7 +235,7 @@ class Driver:
                 *(task.operation, task.ino, step.name, step.pos, step.length, error),
             )
 
-    def _park(self, task: Task, step: Step) -> bool:
+    def _park(self, task: LiveTask, step: Step) -> bool:
         """Set a task aside until what it waits for has come; false if there is nothing."""
         task.step = step
         if step.kind is PASS:
@@ -257,16 +259,16 @@ class Driver:
             self._commit_wanted.set()
         return True
 
-    def _park_until(self, task: Task, deadline: float) -> None:
+    def _park_until(self, task: LiveTask, deadline: float) -> None:
         self._timer_count += 1
         heapq.heappush(self._timers, (deadline, self._timer_count, task))
         if self._timers[0][2] is task:
             self._timer_first.set()
 
-    def _end(self, task: Task, result: Any, error: FsError | None) -> None:
+    def _end(self, task: LiveTask) -> None:
         self.tasks_running -= 1
         try:
-            task.done(result, error)
+            task.done(task.result, task.error)
         except Exception:
             log.exception("the answer to %s of inode %d failed", task.operation, task.ino)
 

@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from crash.machine import BLOCK, Machine
+from crash.machine import BLOCK, Machine, VolumeStorage
 
+from fusefs.engine.task import Task, perform
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import commit_names, fsync, make_durable, read, write, writeback_inode
 from fusefs.model.inode import OpenFile
-from fusefs.model.steps import Buffer, Kind
+from fusefs.model.steps import Buffer
 from fusefs.model.truncate import fallocate, truncate
 from fusefs.store.namespace import Node
 from fusefs.store.volume import Volume
@@ -332,14 +333,8 @@ def content_of(volume: Volume, ino: int) -> bytes:
 
 def run_alone(volume: Volume, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run one request on a volume that nobody else uses."""
-    value = None
-    try:
-        while True:
-            step = coroutine.send(value)
-            value = None
-            if step.kind is Kind.READ_IMAGE:
-                value = volume.image.read_at(step.addr, step.length)
-            elif step.kind is Kind.LOAD_MAP:
-                volume.load_map(step.inode, step.pos, step.length)
-    except StopIteration as stop:
-        return stop.value
+    storage, task = VolumeStorage(volume), Task(coroutine)
+    step = task.advance(None, None)
+    while step is not None:
+        step = task.advance(perform(storage, step), None)
+    return task.result

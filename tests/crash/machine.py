@@ -24,7 +24,8 @@ from itertools import combinations
 from typing import Any
 from uuid import UUID
 
-from fusefs.explore.memory import MemoryImage, fs_error
+from fusefs.engine.task import Task, perform
+from fusefs.explore.memory import MemoryImage
 from fusefs.model.errors import FsError
 from fusefs.model.options import Options
 from fusefs.model.steps import Buffer, Kind, Step, Waiter
@@ -101,15 +102,15 @@ class Wreck:
     metadata: bytes
 
 
-@dataclass(slots=True, eq=False)
-class Task:
-    coroutine: Coroutine[Any, Any, None]
-    step: Step | None = None
+class VolumeStorage:
+    """What steps of a request on a volume are performed on; commits are the machine's own."""
 
-    @property
-    def can_go(self) -> bool:
-        waiter = self.step.waiter if self.step is not None else None
-        return waiter is None or waiter.woken
+    def __init__(self, volume: Volume) -> None:
+        self.read_at, self.write_at = volume.image.read_at, volume.image.write_at
+        self.load_map = volume.load_map
+
+    def commit(self) -> None:
+        pass
 
 
 @types.coroutine
@@ -138,6 +139,7 @@ class Machine:
         self.committed = _file_of(metadata)
         self.image = DiskImage(block_count, self.look)
         self.volume = volume_class(self.image, metadata, options, self._in_thread)
+        self._storage = VolumeStorage(self.volume)
         self._tasks: list[Task] = []
         self._commit_waiters: list[Waiter] = []
         self._commit_runs = False
@@ -170,7 +172,7 @@ class Machine:
         self._tasks += [Task(client) for client in clients]
         try:
             while self._tasks:
-                ready = [task for task in self._tasks if task.can_go]
+                ready = [task for task in self._tasks if not task.waits]
                 assert ready, "all wait for each other"
                 self._go_on(self.rng.choice(ready))
         finally:
@@ -182,30 +184,18 @@ class Machine:
         value: Any = None
         error: FsError | None = None
         try:
-            value = self._perform(task.step) if task.step is not None else None
+            value = perform(self._storage, task.step) if task.step is not None else None
         except FsError as failure:
             error = failure
-        except OSError as failure:
-            error = fs_error(failure)
-        try:
-            step = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
-        except StopIteration:
+        step = task.advance(value, error)
+        if task.error is not None:
+            raise task.error
+        if task.ended:
             self._tasks.remove(task)
-            return
-        if step is not None and step.kind is Kind.COMMIT:
-            step = Step(Kind.WAIT, step.name, waiter=Waiter())
-            self._commit_waiters.append(step.waiter)
+        elif step is not None and step.kind is Kind.COMMIT:
+            task.step = Step(Kind.WAIT, step.name, waiter=Waiter())
+            self._commit_waiters.append(task.step.waiter)
             self._start_commit()
-        task.step = step
-
-    def _perform(self, step: Step) -> Any:
-        if step.kind is Kind.READ_IMAGE:
-            return self.image.read_at(step.addr, step.length)
-        if step.kind is Kind.WRITE_IMAGE:
-            self.image.write_at(step.addr, step.data)
-        elif step.kind is Kind.LOAD_MAP:
-            self.volume.load_map(step.inode, step.pos, step.length)
-        return None
 
     # -- commits: one at a time; all who asked before it began share it -----------------
 

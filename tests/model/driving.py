@@ -12,8 +12,9 @@ before has calls to make right before a step is granted.
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from fusefs.explore.memory import World, fs_error
-from fusefs.explore.schedule import _perform
+from fusefs.engine import task as engine
+from fusefs.engine.task import perform
+from fusefs.explore.memory import World
 from fusefs.model import buffered, dio, file_io
 from fusefs.model.buffered import mark_dirty
 from fusefs.model.errors import FsError
@@ -21,7 +22,7 @@ from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import FILE_SIZE_MAX
 from fusefs.model.inode import Inode, OpenFile
 from fusefs.model.iomap import begin_buffered
-from fusefs.model.steps import Kind, Step
+from fusefs.model.steps import Step
 
 Coro = Coroutine[Step, Any, Any]
 
@@ -50,25 +51,23 @@ class Task:
     ) -> None:
         self.world = world
         self.names: list[str] = []
-        self.step: Step | None = None
-        self._coroutine = coroutine
+        self._task = engine.Task(coroutine)
         self._fail = fail or {}
         self._before = before or {}
-        self._result: Any = None
-        self._error: FsError | None = None
-        self._advance(None, None)
+        self._task.advance(None, None)
+
+    @property
+    def step(self) -> Step | None:
+        return self._task.step
 
     @property
     def ended(self) -> bool:
-        return self.step is None
+        return self._task.ended
 
     @property
     def waits(self) -> bool:
         """It stands before a wait that nobody has ended yet."""
-        step = self.step
-        if step is None or step.kind is not Kind.WAIT:
-            return False
-        return step.waiter is not None and not step.waiter.woken
+        return self._task.waits
 
     def grant(self) -> None:
         """Perform the pending step, and run to the next."""
@@ -81,20 +80,20 @@ class Task:
         if step.name in self._before:
             self._before[step.name]()
         if step.name in self._fail:
-            self._advance(None, FsError(self._fail[step.name]))
+            self._task.advance(None, FsError(self._fail[step.name]))
             return
         try:
-            value = _perform(self.world, step)
-        except OSError as failure:
-            self._advance(None, fs_error(failure))
+            value = perform(self.world, step)
+        except FsError as failure:
+            self._task.advance(None, failure)
         else:
-            self._advance(value, None)
+            self._task.advance(value, None)
 
     def fail(self, error: int) -> None:
         """Let the pending step fail, this once."""
         assert self.step is not None, "the task has ended"
         self.names.append(self.step.name)
-        self._advance(None, FsError(error))
+        self._task.advance(None, FsError(error))
 
     def go_to(self, name: str) -> "Task":
         """Grant until the step of that name is the next."""
@@ -111,20 +110,9 @@ class Task:
         """Grant all that is left; the result, or the FsError raised."""
         while not self.ended:
             self.grant()
-        if self._error is not None:
-            raise self._error
-        return self._result
-
-    def _advance(self, value: Any, error: FsError | None) -> None:
-        try:
-            if error is None:
-                self.step = self._coroutine.send(value)
-            else:
-                self.step = self._coroutine.throw(error)
-        except StopIteration as stop:
-            self.step, self._result = None, stop.value
-        except FsError as failure:
-            self.step, self._error = None, failure
+        if self._task.error is not None:
+            raise self._task.error
+        return self._task.result
 
 
 def run(
