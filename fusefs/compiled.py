@@ -20,6 +20,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.util import source_hash
 
 BESIDE_MODEL = (
+    "engine/events.py",
     "engine/task.py",
     "live/driver.py",
     "live/requests/atime.py",

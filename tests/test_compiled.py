@@ -18,9 +18,9 @@ from fusefs import compiled
 
 SWAPPED = (
     """        await drop_written_pages(write)
-        error = await convert_written_blocks(write)
+        error = await end_io(write)
         _count""",
-    """        error = await convert_written_blocks(write)
+    """        error = await end_io(write)
         await drop_written_pages(write)
         _count""",
 )

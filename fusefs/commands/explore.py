@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "tasks",
         nargs="*",
         default=["write0", "read0", "read1"],
-        help="writeN, readN, dreadN, storeN, punchN or cut (write0 read0 read1)",
+        help="writeN, growN, readN, dreadN, storeN, punchN or cut (write0 read0 read1)",
     )
     parser.add_argument("-o", action="append", default=[], metavar="invalidate=...", dest="options")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""trace: the last steps of a live mount's requests."""
+"""trace: the last events of a live mount's requests."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ import sys
 from fusefs.commands.control_files import read_control, write_control
 
 NAME = "trace"
-HELP = "show the last steps of a live mount's requests"
+HELP = "show the last events of a live mount's requests"
 EPILOG = ""
 
 

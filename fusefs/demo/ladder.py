@@ -1,12 +1,12 @@
 """How a stale read came about: two processes side by side, time downwards.
 
-Works on the records of .fusefs/trace alone; does no I/O.
+Works on the events of .fusefs/trace alone; does no I/O.
 
     find_ladder     from one stale read to the steps that explain it
     Ladder.text     those steps as two columns
 
 Process A wrote directly, and later read zeros.  Process B's buffered read filled the page.
-A record is the moment at which its step was granted: the page was dropped just after
+Only the moments at which steps were granted count here: the page was dropped just after
 dio.write.invalidate_post, and blocks read as zeros until dio.write.convert.  Every fill
 of A's range from before the drop is gone, and every one after the conversion holds the
 data, so the fill between the two is the one that A met.
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fusefs.demo.results import StaleRead
-from fusefs.live.trace import Record
+from fusefs.engine.events import GRANTED, Event
 
 SUBMIT = "dio.write.submit"
 DROP = "dio.write.invalidate_post"
@@ -55,7 +55,7 @@ class Ladder:
 
     stale: StaleRead
     page_size: int
-    steps: tuple[Record, ...]
+    steps: tuple[Event, ...]
 
     @property
     def writer(self) -> int:
@@ -102,7 +102,7 @@ class Ladder:
         lines.extend(("", "B filled the page between A's {} and {}.".format(*self.between)))
         return "\n".join(line.rstrip() for line in lines)
 
-    def _cells(self, step: Record, *, left: bool) -> Iterator[str]:
+    def _cells(self, step: Event, *, left: bool) -> Iterator[str]:
         time = str(self.time_us(step.time_ns))
         for start, cell in ((time, step.step), ("", f"  {WORDS.get(step.step, 'wait')}")):
             yield row(start, f"  {cell}", "") if left else row(start, "", f"  {cell}")
@@ -116,93 +116,78 @@ def extent(pos: int, length: int) -> str:
     return f"[{pos}, {pos + length})"
 
 
-def find_ladder(records: Sequence[Record], stale: StaleRead, page_size: int) -> Ladder:
-    """The steps behind a stale read; NotInTrace if they cannot be told from the records."""
-    convert = _find_conversion(records, stale)
-    write = _write_steps(records, convert)
-    drops = [i for i in write if records[i].step == DROP]
+def find_ladder(events: Sequence[Event], stale: StaleRead, page_size: int) -> Ladder:
+    """The steps behind a stale read; NotInTrace if they cannot be told from the events."""
+    granted = [event for event in events if event.event == GRANTED]
+    convert = _find_conversion(granted, stale)
+    write = _steps_of(granted, convert)
+    drops = [i for i in write if granted[i].step == DROP and i < convert]
     if not drops:
-        raise NotInTrace(_why_no_drop(records, stale, convert))
-    read = _fill_steps(records, stale, range(drops[-1], convert))
-    steps = tuple(records[i] for i in sorted({*write, *read}))
+        raise NotInTrace(_why_no_drop(granted, stale, convert))
+    read = _fill_steps(granted, stale, range(drops[-1], convert))
+    steps = tuple(granted[i] for i in sorted({*write, *read}) if i <= convert or i in read)
     return Ladder(stale, page_size, steps)
 
 
-def _find_conversion(records: Sequence[Record], stale: StaleRead) -> int:
+def _find_conversion(granted: Sequence[Event], stale: StaleRead) -> int:
     """Index of the conversion that ended A's last write before it read zeros."""
-    for i in range(len(records) - 1, -1, -1):
-        record = records[i]
+    for i in range(len(granted) - 1, -1, -1):
+        step = granted[i]
         if (
-            record.step == CONVERT
-            and (record.pid, record.ino, record.pos) == (stale.pid, stale.ino, stale.pos)
-            and record.time_ns <= stale.time_ns
+            step.step == CONVERT
+            and (step.pid, step.ino, step.pos) == (stale.pid, stale.ino, stale.pos)
+            and step.time_ns <= stale.time_ns
         ):
             return i
-    raise NotInTrace(_no_longer(records, stale))
+    raise NotInTrace(_no_longer(granted, stale))
 
 
-def _write_steps(records: Sequence[Record], convert: int) -> list[int]:
-    """Indices of all of A's write that ended with a conversion, as far as the trace goes."""
-    last = records[convert]
-    indices, submitted = [convert], False
-    for i in range(convert - 1, -1, -1):
-        record = records[i]
-        if (record.pid, record.ino) != (last.pid, last.ino):
-            continue
-        ends_previous = record.step == CONVERT or (record.step == DROP and submitted)
-        if record.operation != last.operation or ends_previous:
-            break
-        submitted = submitted or record.step == SUBMIT
-        indices.insert(0, i)
-    return indices
+def _steps_of(granted: Sequence[Event], index: int) -> list[int]:
+    """Indices of all of the request that has a step there, as far as the trace goes."""
+    request = granted[index].request
+    return [i for i, step in enumerate(granted) if step.request == request]
 
 
-def _fill_steps(records: Sequence[Record], stale: StaleRead, window: range) -> list[int]:
+def _fill_steps(granted: Sequence[Event], stale: StaleRead, window: range) -> list[int]:
     """Indices of B's last look-up of A's range in a window of the trace, and of its fill."""
     looked_up = [
         i
         for i in window
-        if records[i].step == MAP
-        and records[i].ino == stale.ino
-        and records[i].pid != stale.pid
-        and records[i].pos < stale.pos + stale.length
-        and stale.pos < records[i].pos + records[i].length
+        if granted[i].step == MAP
+        and granted[i].ino == stale.ino
+        and granted[i].pid != stale.pid
+        and granted[i].pos < stale.pos + stale.length
+        and stale.pos < granted[i].pos + granted[i].length
     ]
     if not looked_up:
         raise NotInTrace(
             f"nobody read {extent(stale.pos, stale.length)} of inode {stale.ino} between "
             f"{DROP} and {CONVERT} of process {stale.pid}: these zeros have another cause"
         )
-    at, indices = looked_up[-1], [looked_up[-1]]
-    reader = records[at].pid
-    for i in range(at - 1, window.start, -1):
-        if records[i].pid == reader:
-            if records[i].step == PAGE_LOCK:
-                indices.insert(0, i)
-            break
-    for i in range(at + 1, len(records)):
-        if records[i].pid == reader:
-            if records[i].step != FILL:
-                break
-            indices.append(i)
-    return indices
+    read = _steps_of(granted, looked_up[-1])
+    first = last = read.index(looked_up[-1])
+    if first and granted[read[first - 1]].step == PAGE_LOCK:
+        first -= 1
+    while last + 1 < len(read) and granted[read[last + 1]].step == FILL:
+        last += 1
+    return read[first : last + 1]
 
 
-def _why_no_drop(records: Sequence[Record], stale: StaleRead, convert: int) -> str:
-    for record in records[convert + 1 :]:
-        if (record.pid, record.ino, record.step) == (stale.pid, stale.ino, DROP):
+def _why_no_drop(granted: Sequence[Event], stale: StaleRead, convert: int) -> str:
+    for step in granted[convert + 1 :]:
+        if (step.pid, step.ino, step.step) == (stale.pid, stale.ino, DROP):
             return (
                 f"process {stale.pid} dropped the pages after the conversion: "
                 "these zeros have another cause"
             )
-    return _no_longer(records, stale)
+    return _no_longer(granted, stale)
 
 
-def _no_longer(records: Sequence[Record], stale: StaleRead) -> str:
+def _no_longer(granted: Sequence[Event], stale: StaleRead) -> str:
     write = f"the write of process {stale.pid} at byte {stale.pos} of inode {stale.ino}"
-    if not records:
+    if not granted:
         return f"the trace no longer holds {write}: it is empty"
-    age_ms = (stale.time_ns - records[0].time_ns) / 1e6
+    age_ms = (stale.time_ns - granted[0].time_ns) / 1e6
     side = "before" if age_ms >= 0 else "after"
     return (
         f"the trace no longer holds {write}: it begins {abs(age_ms):.1f} ms {side} the stale read"

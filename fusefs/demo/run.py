@@ -33,7 +33,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from fusefs.demo.ladder import NotInTrace, find_ladder
 from fusefs.demo.report import ORDERS, OrderReport, Report
 from fusefs.demo.results import CASES, DIOTEST3, INVALIDATE_CACHE, Run, StaleRead, parse_event
-from fusefs.live.trace import parse
+from fusefs.engine.events import parse
 from fusefs.model.options import Invalidate, parse_size
 
 MOUNT_OPTIONS = "size=64m,block_size=512"

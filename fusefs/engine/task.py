@@ -1,6 +1,6 @@
 """A coroutine and the step that it stands before; what each kind of step does when it is granted.
 
-    Task.advance()    run to the next step, or to the end
+    Task.advance()    run to the next step; the last one is REPLY
     perform()         what a granted step does to a storage
 
 Whoever drives a task takes its step, waits as long as he likes, performs it, and advances the task
@@ -12,11 +12,11 @@ Errors: FsError of a storage goes to the task, as the step's answer; FsError of 
 
 import errno
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from fusefs.model.errors import FsError
 from fusefs.model.inode import Inode
-from fusefs.model.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step
+from fusefs.model.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step, current
 
 
 class Storage(Protocol):
@@ -34,19 +34,23 @@ class Storage(Protocol):
         """A storage whose commit takes time answers such steps itself, and not through this."""
 
 
-class Task:
-    """One coroutine.  step is what it asks for; None before its first turn and after its end.
+REPLY: Final = Step(PASS, "reply")
+"""The last step of each task: its coroutine has returned, and whoever asked is not told yet."""
 
-    result and error are how it ended.
+
+class Task:
+    """One coroutine.  step is what it asks for; None before its first turn.
+
+    result and error are how it returned; number is that of its request.
     """
 
-    __slots__ = ("coroutine", "ended", "error", "result", "started", "step")
+    __slots__ = ("coroutine", "error", "number", "result", "started", "step")
 
-    def __init__(self, coroutine: Coroutine[Step, Any, Any]) -> None:
+    def __init__(self, coroutine: Coroutine[Step, Any, Any], number: int = 0) -> None:
         self.coroutine = coroutine
+        self.number = number
         self.step: Step | None = None
         self.started = False
-        self.ended = False
         self.result: Any = None
         self.error: FsError | None = None
 
@@ -58,25 +62,25 @@ class Task:
             return False
         return step.waiter is not None and not step.waiter.woken
 
-    def advance(self, value: Any, error: BaseException | None) -> Step | None:
-        """Answer the step, and run to the next one; None if there is none, as the task has ended.
+    @property
+    def returned(self) -> bool:
+        """Nothing is left but the reply."""
+        return self.step is REPLY
+
+    def advance(self, value: Any, error: BaseException | None) -> Step:
+        """Answer the step, and run to the next one.
 
         What is no FsError ends the task as well, and is raised here.
         """
+        current.number = self.number
         self.started = True
-        step: Step | None = None
+        self.step = step = REPLY
         try:
             step = self.coroutine.send(value) if error is None else self.coroutine.throw(error)
         except StopIteration as stop:
-            self.ended = True
             self.result = stop.value
         except FsError as failure:
-            self.ended = True
             self.error = failure
-        except BaseException:
-            self.ended = True
-            self.step = None
-            raise
         self.step = step
         return step
 

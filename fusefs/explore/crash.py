@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from fusefs.engine.task import Task, perform
+from fusefs.engine.task import REPLY, Task, perform
 from fusefs.explore.memory import MemoryImage, World
 from fusefs.model.errors import FsError
 from fusefs.model.extents import Chunk, ExtentMap, State
@@ -134,7 +134,7 @@ def crash_states(
     task = Task(workload())
     value: Any = None
     error: FsError | None = None
-    while (step := task.advance(value, error)) is not None:
+    while (step := task.advance(value, error)) is not REPLY:
         yield from world.disk_states(step.name)
         assert not task.waits, "a single task waits for itself"
         value = error = None

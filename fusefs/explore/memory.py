@@ -1,6 +1,7 @@
 """An image in memory, and a filesystem on it: no files, no clock, no threads."""
 
 import errno
+from collections.abc import Collection
 
 from fusefs.model.extents import State
 from fusefs.model.filesystem import Filesystem
@@ -40,6 +41,7 @@ class World:
         self,
         *,
         invalidate: Invalidate = Invalidate.AFTER,
+        order: Collection[str] = (),
         block_size: int = 512,
         page_size: int = 1024,
         block_count: int = 64,
@@ -48,6 +50,7 @@ class World:
     ) -> None:
         options = Options(
             invalidate=invalidate,
+            order=frozenset(order),
             page_size=page_size,
             readahead=readahead,
             cache_size=cache_size,

@@ -68,11 +68,11 @@ def run(scenario: Scenario, schedule: Sequence[int] = ()) -> Run:
 
     Deadlock if nobody can go on; ValueError if the schedule names a task that cannot.
     """
-    tasks = [Task(coroutine) for coroutine in scenario.tasks()]
+    tasks = [Task(each, number) for number, each in enumerate(scenario.tasks(), 1)]
     result = Run()
     try:
-        while not all(task.ended for task in tasks):
-            enabled = [n for n, task in enumerate(tasks) if not (task.ended or task.waits)]
+        while not all(task.returned for task in tasks):
+            enabled = [n for n, task in enumerate(tasks) if not (task.returned or task.waits)]
             if not enabled:
                 raise Deadlock(f"nobody can go on\n{result}")
             depth = len(result.choices)

@@ -218,7 +218,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     atime = Atime(volume.namespace, request.fuse_options)
     control = Control(volume, trace, timing, ring, atime, os.path.abspath(request.mountpoint))
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
-    data = DataRequests(volume, driver, control, atime, pages)
+    data = DataRequests(volume, driver, timing, control, atime, pages)
     names = NameRequests(volume, driver, data, control)
     options = libfuse_options(request)
     _lowlevel.install(data, names, int(options.get("max_read", 0)))

@@ -8,6 +8,9 @@ Image reads and writes are done in place: the image is a file in the host's page
     run_ready()   those whose wait is over go on, and timers that ran out
     run()         the trio side: sleeps until the next timer, and commits
 
+Each step is asked for, and is performed when it is granted; a reply is the last step.  Who must
+wait although he could go on is the schedule's decision: fusefs/live/timing.py.
+
 Errors: FsError of a request goes to whoever started it.  What the image fails with is
 logged, but not more often than the kernel would.  Any other exception is logged with its
 traceback and becomes FsError(EIO): the request fails, the mount goes on.
@@ -22,21 +25,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import trio
 
-from fusefs.engine.task import Task, perform
-from fusefs.live.timing import Timing
+from fusefs.engine.events import ASKED, BEGAN, ENDED, GRANTED, NOTHING, Request
+from fusefs.engine.task import REPLY, Task, perform
 from fusefs.live.trace import Trace, now_ns
 from fusefs.model.errors import FsError
 from fusefs.model.inode import Inode
 from fusefs.model.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step
 
 log = logging.getLogger(__name__)
-
-FILL: Final = "buffered.read.page_lock"
-"""The PASS step before which a task may pause: see fusefs/live/timing.py."""
 
 ERRORS_LOGGED_MAX = 10
 ERRORS_PERIOD_S = 5.0
@@ -71,22 +71,29 @@ class LiveStorage:
 class LiveTask(Task):
     """One request under way."""
 
-    __slots__ = ("done", "ino", "operation", "pid")
+    __slots__ = ("done", "request")
 
-    def __init__(
-        self, coroutine: ModelCoroutine[Any], done: Done, operation: str, ino: int, pid: int
-    ) -> None:
-        super().__init__(coroutine)
+    def __init__(self, coroutine: ModelCoroutine[Any], done: Done, request: Request) -> None:
+        super().__init__(coroutine, request.number)
         self.done = done
-        self.operation = operation
-        self.ino = ino
-        self.pid = pid
+        self.request = request
+
+
+class Schedule(Protocol):
+    """Who must wait although he could go on.
+
+    watched are the names of steps that it wants to be asked about, beside all delays.
+    """
+
+    watched: frozenset[str]
+
+    def until(self, request: Request, step: Step) -> float | None:
+        """The time, of time.monotonic(), before which a step is not granted; None: go on."""
 
 
 class Driver:
     """The live driver.  load_map and commit are the storage's; see fusefs/store/volume.py.
 
-    timing says who has to wait although he could go on.
     before_space is awaited before a commit that somebody needs for free blocks.
     """
 
@@ -96,12 +103,14 @@ class Driver:
         load_map: Callable[[Inode, int, int], None],
         commit: Callable[[], Awaitable[None]],
         trace: Trace,
-        timing: Timing,
+        schedule: Schedule,
         before_space: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
     ) -> None:
         self.trace = trace
-        self.timing = timing
+        self.schedule = schedule
+        self._watched = schedule.watched
         self.tasks_running = 0
+        self.request_count = 0
         self._storage = LiveStorage(image, load_map)
         self._commit = commit
         self._before_space = before_space
@@ -123,10 +132,19 @@ class Driver:
         operation: str,
         ino: int = 0,
         pid: int = 0,
+        pos: int = 0,
+        length: int = 0,
+        flags: str = "",
     ) -> None:
-        """Run a request; done(result, None) or done(None, error) is called when it ends."""
+        """Run a request; done(result, None) or done(None, error) is called when it ends.
+
+        From operation on the arguments are those of a Request: fusefs/engine/events.py.
+        """
         self.tasks_running += 1
-        self._advance(LiveTask(coroutine, done, operation, ino, pid), None, None)
+        self.request_count += 1
+        request = Request(self.request_count, operation, ino, pid, pos, length, flags)
+        self.trace.add((now_ns(), request, BEGAN, NOTHING, pos, length, 0))
+        self._run(LiveTask(coroutine, done, request), None, None)
 
     def put_off(self) -> None:
         """A request goes on outside, by go_on(); until then it counts as one under way."""
@@ -173,54 +191,61 @@ class Driver:
                 self._ready.append((heapq.heappop(timers)[2], None))
         for _ in range(len(self._ready)):
             task, error = self._ready.popleft()
-            self._grant(task, error)
+            self._go_on(task, error)
         if self._ready:  # there may be no next request: _run_timers() goes on with them
             self._timer_first.set()
         return not self.tasks_running
 
     # -- carrying out steps ----------------------------------------------------------
 
-    def _grant(self, task: LiveTask, error: FsError | None) -> None:
-        """A wait is over: the task goes on behind its step."""
-        step = task.step
-        assert step is not None
-        self.trace.add(
-            (now_ns(), task.pid, task.operation, task.ino, step.name, step.pos, step.length)
-        )
-        self._advance(task, None, error)
-
-    def _advance(self, task: LiveTask, value: Any, error: BaseException | None) -> None:
+    def _run(self, task: LiveTask, value: Any, error: BaseException | None) -> None:
         """Run a task until it ends or must wait."""
-        add = self.trace.add
-        pid, operation, ino = task.pid, task.operation, task.ino
+        request, watched = task.request, self._watched
         while True:
             try:
                 step = task.advance(value, error)
             except Exception:
-                log.exception("%s of inode %d failed", operation, ino)
+                log.exception("%s of inode %d failed", request.operation, request.ino)
                 task.error = FsError(errno.EIO)
-                step = None
-            if step is None:
+                step = REPLY
+            kind = step.kind
+            at_once = kind is PASS or kind is LOAD_MAP or kind is READ_IMAGE or kind is WRITE_IMAGE
+            if (not at_once or step.name in watched) and self._park(task, step):
+                return
+            if step is REPLY:
                 self._end(task)
                 return
-            kind, name = step.kind, step.name
-            if kind is not LOAD_MAP and kind is not READ_IMAGE and kind is not WRITE_IMAGE:
-                if (kind is not PASS or name == FILL) and self._park(task, step):
-                    return
-                kind = PASS
-            add((now_ns(), pid, operation, ino, name, step.pos, step.length))
-            value = error = None
-            if kind is PASS:
-                continue
-            try:
-                value = perform(self._storage, step)
-            except FsError as refusal:
-                if isinstance(refusal.__cause__, OSError):
-                    self._log_image_error(task, step, refusal.__cause__)
-                error = refusal
-            except Exception:
-                log.exception("%s of inode %d, %s", operation, ino, name)
-                error = FsError(errno.EIO)
+            value, error = self._grant(task, step)
+
+    def _go_on(self, task: LiveTask, error: FsError | None) -> None:
+        """A wait is over; error is a commit's."""
+        step, value = task.step, None
+        assert step is not None
+        if step is REPLY:
+            self._end(task)
+            return
+        if step.kind is not Kind.COMMIT:  # that was granted when it began
+            value, error = self._grant(task, step)
+        self._run(task, value, error)
+
+    def _grant(self, task: LiveTask, step: Step) -> tuple[Any, FsError | None]:
+        """Do what a step stands for; its answer."""
+        self._note(task, GRANTED, step, 0)
+        if step.kind is PASS:
+            return None, None
+        try:
+            return perform(self._storage, step), None
+        except FsError as refusal:
+            if isinstance(refusal.__cause__, OSError):
+                self._log_image_error(task, step, refusal.__cause__)
+            return None, refusal
+        except Exception:
+            request = task.request
+            log.exception("%s of inode %d, %s", request.operation, request.ino, step.name)
+            return None, FsError(errno.EIO)
+
+    def _note(self, task: LiveTask, event: str, step: Step, number: int) -> None:
+        self.trace.add((now_ns(), task.request, event, step.name, step.pos, step.length, number))
 
     def _log_image_error(self, task: LiveTask, step: Step, error: OSError) -> None:
         now = time.monotonic()
@@ -232,31 +257,30 @@ class Driver:
         if self._error_count <= ERRORS_LOGGED_MAX:
             log.error(
                 "%s of inode %d, %s %d+%d: %s",
-                *(task.operation, task.ino, step.name, step.pos, step.length, error),
+                *(task.request.operation, task.request.ino, step.name),
+                *(step.pos, step.length, error),
             )
 
     def _park(self, task: LiveTask, step: Step) -> bool:
         """Set a task aside until what it waits for has come; false if there is nothing."""
-        task.step = step
-        if step.kind is PASS:
-            pause_s = self.timing.fill_pause(task.ino, task.pid)
-            if not pause_s:
-                return False
-            self._park_until(task, time.monotonic() + pause_s)
-        elif step.kind is Kind.DELAY:
-            done = self.timing.conversion(task.ino, task.pid, step.pos, step.duration_s)
-            if done is None:
-                return False
-            self._park_until(task, done)
-        elif step.kind is Kind.WAIT:
-            assert step.waiter is not None
-            if step.waiter.woken:
+        owner = 0
+        if step.kind is Kind.WAIT:
+            waiter = step.waiter
+            assert waiter is not None
+            owner = waiter.owner
+            if waiter.woken:
                 self._ready.append((task, None))
             else:
-                step.waiter.notify = lambda: self._ready.append((task, None))
-        else:
+                waiter.notify = lambda: self._ready.append((task, None))
+        elif step.kind is Kind.COMMIT:
             self._commit_tasks.append(task)
             self._commit_wanted.set()
+        else:
+            until = self.schedule.until(task.request, step)
+            if until is None:
+                return False
+            self._park_until(task, until)
+        self._note(task, ASKED, step, owner)
         return True
 
     def _park_until(self, task: LiveTask, deadline: float) -> None:
@@ -266,11 +290,23 @@ class Driver:
             self._timer_first.set()
 
     def _end(self, task: LiveTask) -> None:
+        """The reply is granted."""
         self.tasks_running -= 1
+        request, result, error = task.request, task.result, task.error
+        number = 0
+        if error is not None:
+            number = -error.errno
+        elif isinstance(result, int):
+            number = result
+        elif isinstance(result, list):  # the pieces of a read
+            for piece in result:
+                number += len(piece)
+        where = request.pos, request.length
+        self.trace.add((now_ns(), request, ENDED, REPLY.name, *where, number))
         try:
-            task.done(task.result, task.error)
+            task.done(result, error)
         except Exception:
-            log.exception("the answer to %s of inode %d failed", task.operation, task.ino)
+            log.exception("the answer to %s of inode %d failed", request.operation, request.ino)
 
     # -- the trio side ---------------------------------------------------------------
 
@@ -300,6 +336,9 @@ class Driver:
                 await self._before_space()
             self._commit_wanted = trio.Event()
             tasks, self._commit_tasks = self._commit_tasks, []
+            for task in tasks:
+                assert task.step is not None
+                self._note(task, GRANTED, task.step, 0)
             failed = 0
             try:
                 await self._commit()

@@ -3,8 +3,10 @@
 A conversion takes a time, and a pause comes before a fill, so that programs on a quiet machine
 meet each other as on a busy one.  Nobody pays for it who is alone:
 
-    conversion()    takes no time unless somebody else may fill a page over the range
-    fill_pause()    none, unless somebody else writes direct, or has just done so
+    a conversion    takes no time unless somebody else may fill a page over the range
+    a fill          has no pause, unless somebody else writes direct, or has just done so
+
+until() is what the driver asks about either.
 
 Somebody is a thread, as the kernel gives a request the number of its thread.  An open file is
 his who uses it first, and everybody's once another thread has used it, too.
@@ -13,8 +15,11 @@ his who uses it first, and everybody's once another thread has used it, too.
                           write direct
     arrives()             what a request tells: its flags count, which may have been switched
 
+Who has a file open to read it, and has not read for IDLE_S, does not count until he reads again.
 Nobody fills a page behind the one in which the file ends, so a direct write that begins
 there is converted unseen: the kernel lets nobody else write while a write extends the file.
+Under isize_before_convert a direct reader sees a conversion, too: then whoever else has the file
+open counts.
 A thread that has several asynchronous requests under way can meet itself; it shows that only
 while a conversion takes time, so if it reads through the cache, too, one is tried now and then.
 
@@ -33,11 +38,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from fusefs.engine.events import Request
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.inode import Inode
+from fusefs.model.steps import Kind, Step
+
+FILL: Final = "buffered.read.page_lock"
+"""The step before which a fill may pause."""
 
 JUST_S = 0.1
 """How long it counts that somebody has written direct, or had the file open to read it."""
+
+IDLE_S = 1.0
+"""How long a reader counts after he has read, or has met somebody who has just opened the file."""
 
 TRY_S = 0.1
 """Between two conversions that only show whether a thread has others under way beside them."""
@@ -61,6 +74,8 @@ class FileUse:
 
     readers     open files that read through the cache, by thread
     writers     open files that write direct, by thread
+    read_at     when read_pid read through the cache, and other_read_at when another thread did;
+                kept while several have the file open, as nobody else asks
     converting  until when the last conversion of one of readers takes time
     busy_until  when the last conversion that was asked for is done
     """
@@ -68,6 +83,7 @@ class FileUse:
     __slots__ = (
         *("busy_until", "closed_at", "converting", "inode", "open_count", "readers", "writers"),
         *("overlapped_at", "overlapped_pid", "reader_gone_at", "reader_gone_pid", "try_at"),
+        *("other_read_at", "read_at", "read_pid"),
         *("other_wrote_at", "wrote_at", "wrote_pid"),
     )
 
@@ -84,9 +100,23 @@ class FileUse:
         self.overlapped_pid = SHARED
         self.overlapped_at = NEVER
         self.try_at = NEVER
+        self.read_pid = SHARED
+        self.read_at = NEVER
+        self.other_read_at = NEVER
         self.wrote_pid = SHARED
         self.wrote_at = NEVER
         self.other_wrote_at = NEVER
+
+    def reads(self, pid: int, now: float) -> None:
+        """A thread reads through the cache, or is about to."""
+        if pid != self.read_pid:
+            self.other_read_at = self.read_at
+            self.read_pid = pid
+        self.read_at = now
+
+    def others_read_at(self, pid: int) -> float:
+        """When another thread read through the cache last."""
+        return self.other_read_at if pid == self.read_pid else self.read_at
 
     def writes(self, pid: int, now: float) -> None:
         """A thread writes direct, or is about to."""
@@ -145,6 +175,7 @@ class Timing:
         draw: Callable[[float], float] = exponential,
     ) -> None:
         self.delays = Delays()
+        self.watched = frozenset({FILL})
         self._fs = fs
         self._clock = clock
         self._draw = draw
@@ -163,6 +194,8 @@ class Timing:
         self._closed.pop(inode.ino, None)
         access, direct = flags & os.O_ACCMODE, bool(flags & os.O_DIRECT)
         reads, writes = access != os.O_WRONLY and not direct, access != os.O_RDONLY and direct
+        if file.open_count > 1:  # from now on it is kept who reads; until now it was not
+            file.read_at = file.other_read_at = self._clock()
         opened = Opened(file, pid, reads=reads, writes=writes)
         if reads:
             _add(file.readers, pid)
@@ -207,9 +240,12 @@ class Timing:
                     _add(file.writers, opened.pid)
                 if file.readers:  # else nobody would ask
                     file.writes(pid, self._clock())
-        elif not writes and not opened.reads:
-            opened.reads = True
-            _add(file.readers, opened.pid)
+        elif not writes:
+            if not opened.reads:
+                opened.reads = True
+                _add(file.readers, opened.pid)
+            if file.open_count > 1 or opened.pid == SHARED:
+                file.reads(pid, self._clock())
         if file.converting:
             self._note_overlap(file, pid)
 
@@ -221,6 +257,7 @@ class Timing:
         if opened.reads:
             _remove(opened.file.readers, opened.pid)
             _add(opened.file.readers, owner)
+            opened.file.read_at = opened.file.other_read_at = self._clock()
         if opened.writes:
             _remove(opened.file.writers, opened.pid)
             _add(opened.file.writers, owner)
@@ -238,6 +275,13 @@ class Timing:
             del file.converting[pid]
 
     # -- how long ----------------------------------------------------------------------
+
+    def until(self, request: Request, step: Step) -> float | None:
+        """When a conversion, or what comes before a fill, may go on; None: at once."""
+        if step.kind is Kind.DELAY:
+            return self.conversion(request.ino, request.pid, step.pos, step.duration_s)
+        pause_s = self.fill_pause(request.ino, request.pid)
+        return self._clock() + pause_s if pause_s else None
 
     def fill_pause(self, ino: int, pid: int) -> float:
         """Before missing pages are looked for."""
@@ -274,10 +318,12 @@ class Timing:
 
     def _is_seen(self, file: FileUse, pid: int, pos: int, now: float) -> bool:
         """Could somebody fill a page over a conversion of what begins at pos?"""
+        if self._fs.orders.isize_before_convert and file.open_count > 1:
+            return True
         page_size = self._fs.geometry.page_size
         if pos >= -(-file.inode.size // page_size) * page_size:
             return False
-        if file.others(file.readers, pid):
+        if file.others(file.readers, pid) and now - file.others_read_at(pid) <= IDLE_S:
             return True
         if file.reader_gone_pid != pid and now - file.reader_gone_at <= JUST_S:
             return True

@@ -6,7 +6,7 @@ for is a step (steps.py), which whoever drives the model carries out.
     steps  locks  geometry  options  errors  errseq    what all use
     chunk  extents  space                              where blocks are, and which are free
     page_cache  readahead  inode  filesystem           what is in memory
-    iomap  buffered  writeback  dio  truncate          the paths
+    iomap  fill  buffered  writeback  dio  truncate    the paths
     file_io                                            where a request of data enters
 """
 

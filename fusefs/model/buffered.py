@@ -3,21 +3,15 @@
 Read downwards.
 
     buffered_read   shared lock; find or fill each page; copy what is uptodate
-    read_ahead      which pages to fill, then fill_pages
-    fill_pages      insert locked, map, read or zero, mark uptodate, unlock
+    read_ahead      which pages to fill; fill.py does it
     buffered_write  exclusive lock; lock pages, reserve room, fill the edges, copy
     zero_in_block   zero part of one block through the cache
-
-A page is inserted locked before its range is mapped: an invalidation that comes later
-waits for the lock and drops the page, so a fill cannot outlive it.
 
 Units: pos, length, end are bytes in the file.
 Errors: FsError(EIO) from the image; FsError(ENOSPC) if a write finds no room at all.
 What was read or written before an error counts, and the error is not told.
 Invariants:
-    (B1) i_size is read again after a page is uptodate; nothing beyond it is returned;
-    (B2) a block that is uptodate is never filled again: it may be newer than the image;
-    (B3) a page whose fill failed does not stay in the cache.
+    (B1) i_size is read again after a page is uptodate; nothing beyond it is returned.
 """
 
 import contextlib
@@ -25,6 +19,7 @@ import contextlib
 from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
+from fusefs.model.fill import fill_pages, fill_range
 from fusefs.model.inode import Inode, OpenFile
 from fusefs.model.iomap import begin_buffered, free_blocks
 from fusefs.model.page_cache import Page
@@ -88,7 +83,7 @@ async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, bloc
             with contextlib.suppress(FsError):  # of other pages; this one is tried again
                 await read_ahead(fs, file, index, count)
             if index not in inode.mapping.pages:
-                await _fill_range(fs, inode, index, index + 1, None)
+                await fill_range(fs, inode, index, index + 1, None)
             continue
         if page.readahead:
             page.readahead = False
@@ -122,7 +117,7 @@ async def read_ahead(fs: Filesystem, file: OpenFile, index: int, count: int) -> 
     page_end = -(-inode.size // fs.geometry.page_size)
     window_max = fs.options.readahead // fs.geometry.page_size
     window = plan_missing(file.readahead, inode.mapping, index, count, window_max, page_end)
-    await _fill_range(fs, inode, window.start, window.end, window.marker)
+    await fill_range(fs, inode, window.start, window.end, window.marker)
 
 
 async def _read_ahead_marked(fs: Filesystem, file: OpenFile, index: int, count: int) -> None:
@@ -131,102 +126,7 @@ async def _read_ahead_marked(fs: Filesystem, file: OpenFile, index: int, count: 
     window_max = fs.options.readahead // fs.geometry.page_size
     window = plan_marked(file.readahead, inode.mapping, index, count, window_max, page_end)
     if window is not None:
-        await _fill_range(fs, inode, window.start, window.end, window.marker)
-
-
-async def _fill_range(
-    fs: Filesystem, inode: Inode, first: int, end: int, marker: int | None
-) -> None:
-    """Fill the pages of a range that are not cached: page_cache_ra_unbounded()."""
-    if first >= end:
-        return
-    page_size = fs.geometry.page_size
-    await inode.mapping.lock.lock_shared()
-    try:
-        await reach("buffered.read.page_lock", first * page_size, (end - first) * page_size)
-        run: list[Page] = []
-        runs = [run]
-        for index in range(first, end):
-            if index in inode.mapping.pages:
-                runs.append(run := [])
-                continue
-            page = fs.cache.insert_locked(inode.mapping, index)
-            page.readahead = index == marker
-            run.append(page)
-        try:
-            while runs:
-                if runs[0]:
-                    await fill_pages(fs, inode, runs[0])
-                runs.pop(0)
-        finally:
-            for run in runs[1:]:
-                _abandon(fs, run)
-    finally:
-        inode.mapping.lock.unlock_shared()
-
-
-async def fill_pages(fs: Filesystem, inode: Inode, pages: list[Page]) -> None:
-    """Make adjacent locked pages uptodate from image or zeros, and unlock them.
-
-    i_size is sampled with the map: a block at or beyond it is zeroed, whatever its state.
-    """
-    geometry = fs.geometry
-    page_size, block_size = geometry.page_size, geometry.block_size
-    pos, length = pages[0].index * page_size, len(pages) * page_size
-    try:
-        await load_map("buffered.read.map", inode, pos, length)
-        block, end = geometry.block_range(pos, length)
-        readable_end = min(end, -(-inode.size // block_size))
-        reads: list[tuple[int, int, int]] = []  # blocks, end exclusive, and where they are
-        for mapping in inode.extents.mappings(block, max(block, readable_end)):
-            if mapping.state is MAPPED:
-                first, stop, physical = reads[-1] if reads else (0, -1, 0)
-                if stop == mapping.block and physical + stop - first == mapping.physical:
-                    reads[-1] = first, mapping.end, physical
-                else:
-                    reads.append((mapping.block, mapping.end, mapping.physical))
-        content: Buffer = b""
-        if not reads:
-            await reach("buffered.read.fill", pos, length)
-        for first, stop, physical in reads:
-            start, size = first * block_size, (stop - first) * block_size
-            data = await read_image("buffered.read.fill", physical * block_size, start, size)
-            if size == length:
-                content = data
-            else:
-                content = content or bytearray(length)
-                memoryview(content)[start - pos : start - pos + size] = data
-        view = memoryview(content or bytes(length))
-        for i, page in enumerate(pages):
-            _fill_missing(fs, page, view[i * page_size : (i + 1) * page_size])
-        fs.counters.pages_filled += len(pages)
-    finally:
-        for page in pages:
-            if not page.blocks_uptodate and page.mapping is not None:
-                fs.cache.remove(page)  # (B3)
-            page.unlock()
-
-
-def _fill_missing(fs: Filesystem, page: Page, content: memoryview) -> None:
-    """Copy content into the blocks that are not uptodate (B2)."""
-    if not page.blocks_uptodate:
-        page.data[:] = content
-    else:
-        missing = fs.geometry.page_mask & ~page.blocks_uptodate
-        size = fs.geometry.block_size
-        for block in range(fs.geometry.blocks_per_page):
-            if missing >> block & 1:
-                page.data[block * size : (block + 1) * size] = content[
-                    block * size : (block + 1) * size
-                ]
-    page.blocks_uptodate = fs.geometry.page_mask
-
-
-def _abandon(fs: Filesystem, pages: list[Page]) -> None:
-    """Give up locked pages that will not be filled (B3)."""
-    for page in pages:
-        fs.cache.remove(page)
-        page.unlock()
+        await fill_range(fs, inode, window.start, window.end, window.marker)
 
 
 async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:

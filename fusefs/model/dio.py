@@ -4,6 +4,7 @@ Read downwards; functions come in the order a write meets them.
 
     direct_write      lock, flush dirty pages, drop clean ones, one submit per mapping
     complete_write    convert the blocks, raise i_size, drop the pages again
+    end_io            the first two
     direct_read       flush dirty pages, then read each mapping
 
 The second drop must follow the conversion.  Between submit and convert the data is on
@@ -20,7 +21,9 @@ Invariants:
     (D2) a block is converted only after its bytes were submitted;
     (D3) a failed conversion does not skip the drop;
     (D4) a write within i_size that is not block aligned shares the lock only if it
-         overwrites blocks that are written already; all others exclude each other.
+         overwrites blocks that are written already; all others exclude each other;
+    (D5) in today's order a block is converted before i_size covers it: who sees the size that
+         a write gave the file sees its data.
 """
 
 import errno
@@ -35,7 +38,6 @@ from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import SECTOR_SIZE
 from fusefs.model.inode import Inode
 from fusefs.model.iomap import begin_direct
-from fusefs.model.options import Invalidate
 from fusefs.model.steps import Buffer, Step, delay, load_map, reach, read_image, write_image
 from fusefs.model.writeback import flush_disk_end, write_and_wait_range
 
@@ -51,13 +53,13 @@ class NeedsExclusive(Exception):
 class DirectWrite:
     """One write under way: struct iomap_dio.
 
-    invalidate   the order in force when the write began; a switch of the mount option
-                 meets only later writes
+    orders       in force when the write began; a switch of the mount option meets only later
+                 writes
     unwritten    some submitted block is not converted yet
     """
 
     __slots__ = (
-        *("data", "end", "fs", "inode", "invalidate", "length"),
+        *("data", "end", "fs", "inode", "length", "orders"),
         *("page_end", "page_first", "pos", "unwritten"),
     )
 
@@ -69,7 +71,7 @@ class DirectWrite:
         self.length = len(data)
         self.end = pos + self.length
         self.page_first, self.page_end = fs.geometry.page_range(pos, self.length)
-        self.invalidate = fs.options.invalidate
+        self.orders = fs.orders
         self.unwritten = False
 
 
@@ -200,38 +202,53 @@ def _zero_padding(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> t
 
 async def complete_write(write: DirectWrite) -> int:
     """The order under study: iomap_dio_complete()."""
-    if write.invalidate is Invalidate.BEFORE:
+    if write.orders.post_before_end:
         await drop_written_pages(write)
-        error = await convert_written_blocks(write)
+        error = await end_io(write)
         _count_stale_pages(write)
     else:
-        error = await convert_written_blocks(write)
+        error = await end_io(write)
         await drop_written_pages(write)
     if error is not None:
         raise error
     return write.length
 
 
-async def convert_written_blocks(write: DirectWrite) -> FsError | None:
-    """Let the written blocks be read as data, then raise i_size: xfs_dio_write_end_io().
+async def end_io(write: DirectWrite) -> FsError | None:
+    """What the write has brought is seen from now on: xfs_dio_write_end_io() (D5).
 
-    The order of the two matters to a direct reader beyond the old size: kernel commit
-    ee70daaba82d.  A failure is returned, so that it cannot skip the drop (D3).
+    A failure is returned, so that it cannot skip the drop (D3).
     """
-    fs, inode = write.fs, write.inode
     try:
-        if write.unwritten:
-            delay_s = fs.options.conversion_delay
-            await delay("dio.write.convert", write.pos, write.length, delay_s)
-            block, end = fs.geometry.block_range(write.pos, write.length)
-            inode.extents.convert(block, end)
-            inode.changed = True  # again: a commit may have come since the submit
-            fs.counters.conversions += 1
+        if write.orders.isize_before_convert:
+            await raise_size(write)
+            await convert_written_blocks(write)
+        else:
+            await convert_written_blocks(write)
+            await raise_size(write)
     except FsError as error:
         return error
-    inode.grow_to(write.end)
-    inode.written_to(write.end)
+    write.inode.written_to(write.end)
     return None
+
+
+async def convert_written_blocks(write: DirectWrite) -> None:
+    """Let the written blocks be read as data: xfs_iomap_write_unwritten()."""
+    fs, inode = write.fs, write.inode
+    if write.unwritten:
+        delay_s = fs.options.conversion_delay
+        await delay("dio.write.convert", write.pos, write.length, delay_s)
+        block, end = fs.geometry.block_range(write.pos, write.length)
+        inode.extents.convert(block, end)
+        inode.changed = True  # again: a commit may have come since the submit
+        fs.counters.conversions += 1
+
+
+async def raise_size(write: DirectWrite) -> None:
+    """i_size covers what the write has added to the file, if it has."""
+    if write.end > write.inode.size:
+        await reach("dio.write.isize", write.pos, write.length)
+        write.inode.grow_to(write.end)
 
 
 async def drop_written_pages(write: DirectWrite) -> None:

@@ -35,7 +35,8 @@ class Counters:
 class Filesystem:
     """Options, sizes, free space and page cache of one mount.
 
-    options may be replaced while requests run: whoever needs one value twice reads it once.
+    options and orders may be replaced while requests run: whoever needs one value twice reads
+    it once.
     inodes_dirty has the files with dirty pages, oldest first.
     inodes_unlinked has the files without a name and without an open file whose blocks come
     free when their last reference goes: XFS's inodes that await inactivation.
@@ -44,6 +45,7 @@ class Filesystem:
     def __init__(self, geometry: Geometry, options: Options, space: Space) -> None:
         self.geometry = geometry
         self.options = options
+        self.orders = options.orders
         self.space = space
         self.cache = PageCache(geometry, options.cache_size)
         self.counters = Counters()
@@ -53,5 +55,6 @@ class Filesystem:
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""
         self.options = options
+        self.orders = options.orders
         self.cache.set_limit(options.cache_size)
         self.cache.shrink()

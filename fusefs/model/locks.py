@@ -13,18 +13,22 @@ Lock order, outermost first:
 
 from collections import deque
 
-from fusefs.model.steps import Waiter, wait
+from fusefs.model.steps import Waiter, current, wait
 
 
 class RwLock:
-    """Shared or exclusive; first come, first served."""
+    """Shared or exclusive; first come, first served.
 
-    __slots__ = ("_exclusive", "_name", "_queue", "_shared")
+    owner is the request that got it last, as rwsem's owner.
+    """
+
+    __slots__ = ("_exclusive", "_name", "_queue", "_shared", "owner")
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._shared = 0
         self._exclusive = False
+        self.owner = 0
         self._queue: deque[tuple[Waiter, bool]] = deque()
 
     async def lock_shared(self) -> None:
@@ -43,6 +47,7 @@ class RwLock:
         if self._exclusive or self._queue:
             return False
         self._shared += 1
+        self.owner = current.number
         return True
 
     def try_lock_exclusive(self) -> bool:
@@ -50,6 +55,7 @@ class RwLock:
         if self._exclusive or self._shared or self._queue:
             return False
         self._exclusive = True
+        self.owner = current.number
         return True
 
     def unlock_shared(self) -> None:
@@ -74,7 +80,7 @@ class RwLock:
         return self._exclusive
 
     async def _wait(self, *, exclusive: bool) -> None:
-        waiter = Waiter()
+        waiter = Waiter(self.owner)
         self._queue.append((waiter, exclusive))
         mode = "exclusive" if exclusive else "shared"
         await wait(f"lock.{self._name}.{mode}", waiter)
@@ -90,4 +96,5 @@ class RwLock:
                 self._exclusive = True
             else:
                 self._shared += 1
+            self.owner = waiter.number
             waiter.wake()

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from fusefs.model.geometry import PAGE_SIZE_MAX, SECTOR_SIZE
+from fusefs.model.orders import POST_BEFORE_END, ROWS, Orders
 
 
 class OptionError(ValueError):
@@ -110,6 +111,21 @@ def _format_invalidate(value: Invalidate) -> str:
     return value.value
 
 
+ORDERS = tuple(name for name in ROWS if name != POST_BEFORE_END)
+"""What order= takes: invalidate=before is the other's name."""
+
+
+def _parse_order(text: str) -> frozenset[str]:
+    names = [word for word in text.strip().lower().split("+") if word != "none"]
+    if not all(name in ORDERS for name in names):
+        raise ValueError(f"none, or one or more of {', '.join(ORDERS)}, joined by +")
+    return frozenset(names)
+
+
+def _format_order(names: frozenset[str]) -> str:
+    return "+".join(sorted(names)) or "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option: how its value is read and shown, and whether a live mount may change it."""
@@ -128,6 +144,12 @@ OPTIONS: dict[str, Option] = {
         _format_invalidate,
         live=True,
         help="before or after: drop cached pages before the conversion (the bug) or after",
+    ),
+    "order": Option(
+        _parse_order,
+        _format_order,
+        live=True,
+        help=f"other orders that kernels had: {', '.join(ORDERS)}, joined by +, or none",
     ),
     "conversion_delay": Option(
         _time_between(0, 10),
@@ -190,6 +212,7 @@ class Options:
     """
 
     invalidate: Invalidate = Invalidate.AFTER
+    order: frozenset[str] = frozenset()
     conversion_delay: float = 0.001
     jitter: float = 0.001
     readahead: int = 128 << 10
@@ -198,6 +221,12 @@ class Options:
     page_size: int = 4096
     block_size: int | None = None
     size: int | None = None
+
+    @property
+    def orders(self) -> Orders:
+        """The switches of the model, the order under study among them."""
+        before = self.invalidate is Invalidate.BEFORE
+        return Orders(self.order | {POST_BEFORE_END} if before else self.order)
 
     def changed(self, name: str, text: str) -> "Options":
         """A copy with one option set from text; OptionError if that is not allowed."""

@@ -22,14 +22,17 @@ from fusefs.model.errors import FsError
 from fusefs.model.errseq import ErrorSequence
 from fusefs.model.geometry import Geometry, PageIndex
 from fusefs.model.locks import RwLock
-from fusefs.model.steps import Waiter, wait
+from fusefs.model.steps import Waiter, current, wait
 
 LRU_SCAN_MAX = 64
 """Pages looked at for one eviction, so that a cache full of dirty pages costs no scan."""
 
 
 class Page:
-    """struct folio with its iomap_folio_state, always of the mount's page size."""
+    """struct folio with its iomap_folio_state, always of the mount's page size.
+
+    owner is the request that has it locked, or under writeback.
+    """
 
     __slots__ = (
         "blocks_dirty",
@@ -38,6 +41,7 @@ class Page:
         "index",
         "locked",
         "mapping",
+        "owner",
         "readahead",
         "waiters",
         "writeback",
@@ -52,18 +56,21 @@ class Page:
         self.locked = False
         self.writeback = False
         self.readahead = False
+        self.owner = 0
         self.waiters: list[Waiter] = []
 
     async def lock(self) -> None:
         while self.locked:
             await self._wait("lock.page")
         self.locked = True
+        self.owner = current.number
 
     def try_lock(self) -> bool:
         """folio_trylock()."""
         if self.locked:
             return False
         self.locked = True
+        self.owner = current.number
         return True
 
     async def wait_writeback(self) -> None:
@@ -78,6 +85,7 @@ class Page:
     def begin_writeback(self) -> None:
         assert self.mapping is not None, "writeback of a page outside the cache"
         self.writeback = True
+        self.owner = current.number
         self.mapping.pages_writeback.add(self.index)
 
     def end_writeback(self) -> None:
@@ -88,7 +96,7 @@ class Page:
         self._wake_all()
 
     async def _wait(self, name: str) -> None:
-        waiter = Waiter()
+        waiter = Waiter(self.owner)
         self.waiters.append(waiter)
         await wait(name, waiter)
 
@@ -182,6 +190,7 @@ class PageCache:
         assert index not in mapping.pages, "page inserted twice"
         page = Page(mapping, PageIndex(index), self.geometry.page_size)
         page.locked = True
+        page.owner = current.number
         mapping.pages[index] = page
         self._lru[page] = None
         if len(self._lru) > self.page_limit:

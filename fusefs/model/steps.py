@@ -36,6 +36,7 @@ NAMES = {
     "dio.write.map": "no blocks chosen; ->iomap_begin()",
     "dio.write.submit": "bytes not on the device; iomap_dio_submit_bio()",
     "dio.write.convert": "blocks still read as zeros; ->end_io()",
+    "dio.write.isize": "i_size below the end of the write; i_size_write()",
     "dio.write.invalidate_post": "pages read during the I/O still cached; "
     "kiocb_invalidate_post_direct_write()",
     "dio.read.flush_dirty": "dirty pages only in memory; kiocb_write_and_wait()",
@@ -89,16 +90,34 @@ WRITE_IMAGE: Final = Kind.WRITE_IMAGE
 """The frequent ones: an attribute of an Enum costs much more than one of these."""
 
 
+class Current:
+    """Who runs, as the kernel's current; set by whoever advances a coroutine.
+
+    number is that of a request, 0 for what is none.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+current: Final = Current()
+
+
 class Waiter:
     """Someone who waits: woken once, by the one who makes the wait end.
 
     A driver sets notify to be told at once; an explorer looks at woken instead.
+    number is the request that waits, and owner the one that it waits for, as far as that is known.
     """
 
-    __slots__ = ("notify", "woken")
+    __slots__ = ("notify", "number", "owner", "woken")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: int = 0) -> None:
         self.woken = False
+        self.number = current.number
+        self.owner = owner
         self.notify: Callable[[], None] | None = None
 
     def wake(self) -> None:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 from crash.machine import BLOCK, Machine, VolumeStorage
 
-from fusefs.engine.task import Task, perform
+from fusefs.engine.task import REPLY, Task, perform
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import commit_names, fsync, make_durable, read, write, writeback_inode
 from fusefs.model.inode import OpenFile
@@ -335,6 +335,6 @@ def run_alone(volume: Volume, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run one request on a volume that nobody else uses."""
     storage, task = VolumeStorage(volume), Task(coroutine)
     step = task.advance(None, None)
-    while step is not None:
+    while step is not REPLY:
         step = task.advance(perform(storage, step), None)
     return task.result

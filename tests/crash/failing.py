@@ -257,7 +257,7 @@ class Daemon:
         atime = Atime(volume.namespace, ["noatime"])
         control = Control(volume, trace, timing, LogRing(), atime, "/mnt")
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
-        self.data = DataRequests(volume, self.driver, control, atime, pages)
+        self.data = DataRequests(volume, self.driver, timing, control, atime, pages)
         self.names = NameRequests(volume, self.driver, self.data, control)
         self.operations = Operations(self.names)
         self.context = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)

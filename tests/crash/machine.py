@@ -190,9 +190,9 @@ class Machine:
         step = task.advance(value, error)
         if task.error is not None:
             raise task.error
-        if task.ended:
+        if task.returned:
             self._tasks.remove(task)
-        elif step is not None and step.kind is Kind.COMMIT:
+        elif step is not None and step.kind is Kind.COMMIT:  # None lets others go first
             task.step = Step(Kind.WAIT, step.name, waiter=Waiter())
             self._commit_waiters.append(task.step.waiter)
             self._start_commit()

@@ -22,7 +22,7 @@ from fusefs.demo.results import (
     parse_event,
 )
 from fusefs.demo.run import BLOCK_SIZES, Batch, mount_tool, plan, read_lines, run_batch, show
-from fusefs.live.trace import Record
+from fusefs.engine.events import GRANTED, Event
 from fusefs.model.options import Invalidate
 
 RUN = Run(INVALIDATE_CACHE, "wt", 512, 3, 1, reads=3, zeros=0, mismatches=0, errors={})
@@ -84,9 +84,9 @@ def test_document_is_json_and_has_both_orders():
     made = report(replace(RUN, zeros=1), RUN)
     found = made.orders[Invalidate.BEFORE]
     steps = (
-        Record(0, 101, "write", 7, "dio.write.invalidate_post", 0, 512),
-        Record(1000, 102, "read", 7, "buffered.read.map", 0, 4096),
-        Record(2000, 101, "write", 7, "dio.write.convert", 0, 512),
+        Event(0, 101, "write", 7, "dio.write.invalidate_post", 0, 512, 1, GRANTED, "-"),
+        Event(1000, 102, "read", 7, "buffered.read.map", 0, 4096, 2, GRANTED, "-"),
+        Event(2000, 101, "write", 7, "dio.write.convert", 0, 512, 1, GRANTED, "-"),
     )
     found.stale_first, found.ladder = STALE, Ladder(STALE, 4096, steps)
     document = json.loads(json.dumps(made.document()))

@@ -15,20 +15,19 @@ from fusefs.demo.ladder import (
     find_ladder,
 )
 from fusefs.demo.results import StaleRead
-from fusefs.live.trace import Record, parse
+from fusefs.engine.events import ASKED, GRANTED, Event, parse
 from fusefs.model.steps import NAMES
 
 A, B, C, INO, PAGE = 101, 102, 103, 7, 4096
 STALE = StaleRead(pid=A, ino=INO, pos=0, length=512, time_ns=2_000_000)
 
 
-def trace(*steps: tuple[int, str], ino: int = INO) -> list[Record]:
-    """Steps 100 us apart.  A writes [0, 512); everybody else reads page 0."""
+def trace(*steps: tuple[int, str], ino: int = INO, request: int = 0) -> list[Event]:
+    """Steps 100 us apart.  A writes [0, 512); everybody else reads page 0, each in one request."""
     return [
-        Record(i * 100_000, pid, "write", ino, step, 0, 512)
-        if step.startswith("dio.write")
-        else Record(i * 100_000, pid, "read", ino, step, 0, PAGE)
+        Event(i * 100_000, pid, operation, ino, step, 0, length, request + pid, GRANTED, "-")
         for i, (pid, step) in enumerate(steps)
+        for operation, length in [("write", 512) if step.startswith("dio.") else ("read", PAGE)]
     ]
 
 
@@ -69,8 +68,8 @@ def test_the_last_fill_in_the_window_is_the_one_that_stayed():
 
 
 def test_other_processes_inodes_and_earlier_writes_are_left_out():
-    earlier = trace(*WRITE, (A, CONVERT), (A, DROP))
-    noise = trace(*BUG, ino=INO + 1)
+    earlier = trace(*WRITE, (A, CONVERT), (A, DROP), request=1000)
+    noise = trace(*BUG, ino=INO + 1, request=2000)
     ladder = find_ladder([*earlier, *noise, *trace(*BUG)], STALE, PAGE)
     assert [(step.pid, step.step, step.ino) for step in ladder.steps] == [
         (pid, step, INO) for pid, step in BUG
@@ -82,6 +81,13 @@ def test_written_part_of_a_page_does_not_hide_that_the_rest_was_looked_up():
     records = trace(*BUG)
     records[5] = records[5]._replace(pos=512, length=512)
     assert find_ladder(records, STALE, PAGE).reader == B
+
+
+def test_what_was_only_asked_for_has_not_happened():
+    records = trace(*BUG)
+    asked = records[-1]._replace(event=ASKED, time_ns=0)
+    ladder = find_ladder([records[0], asked, *records[1:]], STALE, PAGE)
+    assert [(step.pid, step.step) for step in ladder.steps] == list(BUG)
 
 
 def test_trace_without_the_write_says_so():
@@ -107,7 +113,8 @@ def test_zeros_without_a_fill_in_the_window_have_another_cause():
 @pytest.mark.parametrize("before", [(), (*WRITE, (A, CONVERT), (A, DROP))], ids=["first", "second"])
 def test_after_order_cannot_be_blamed(before):
     """The drop follows the conversion: no ladder, whatever was read in between."""
-    records = trace(*before, *WRITE[:2], *READ, (A, CONVERT), (A, DROP))
+    earlier = trace(*before, request=1000)
+    records = [*earlier, *trace(*WRITE[:2], *READ, (A, CONVERT), (A, DROP))]
     with pytest.raises(NotInTrace, match="after the conversion: these zeros have another cause"):
         find_ladder(records, STALE, PAGE)
 

@@ -3,20 +3,23 @@
 import errno
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
 
+from fusefs.engine.events import ASKED, BEGAN, ENDED, GRANTED, Event, Request, parse
 from fusefs.explore.memory import World
 from fusefs.live.driver import ERRORS_LOGGED_MAX, Driver
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.model.errors import FsError
+from fusefs.model.file_io import commit_names
 from fusefs.model.inode import Inode
 from fusefs.model.locks import RwLock
-from fusefs.model.steps import commit, delay, reach, read_image, write_image
+from fusefs.model.steps import Step, commit, delay, reach, read_image, write_image
 
 
 class Outcome:
@@ -30,18 +33,24 @@ class Outcome:
 
 
 def make_driver(
-    world: World | None = None, commit: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    world: World | None = None,
+    commit: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    schedule: Any = None,
 ) -> Driver:
     world = world or World()
-    timing = Timing(world.fs)
-    return Driver(world.image, lambda inode, pos, length: None, commit, Trace(), timing)
+    schedule = schedule or Timing(world.fs)
+    return Driver(world.image, lambda inode, pos, length: None, commit, Trace(), schedule)
+
+
+def granted(driver: Driver) -> list[Event]:
+    return [event for event in driver.trace.events() if event.event == GRANTED]
 
 
 def use_by_two(driver: Driver, ino: int) -> None:
     """Threads 1 and 2 have a file of 1 MiB open, for reading and to write direct."""
     for pid in (1, 2):
         for flags in (os.O_RDONLY, os.O_WRONLY | os.O_DIRECT):
-            driver.timing.opened(Inode(ino, 1 << 20), pid, flags)
+            driver.schedule.opened(Inode(ino, 1 << 20), pid, flags)
 
 
 async def write_and_read() -> bytes:
@@ -218,14 +227,14 @@ async def test_conversions_of_one_file_are_done_in_the_order_of_asking():
 async def test_lone_thread_is_converted_inside_start():
     """(Y1) No timer, no round of the loop: it ends before the next request is read."""
     driver = make_driver()
-    driver.timing.opened(Inode(1, 1 << 20), 1, os.O_WRONLY | os.O_DIRECT)
+    driver.schedule.opened(Inode(1, 1 << 20), 1, os.O_WRONLY | os.O_DIRECT)
 
     async def convert() -> None:
         await delay("dio.write.convert", 0, 512, 10.0)
 
     driver.start(convert(), outcome := Outcome(), "write", 1, 1)
     assert outcome.calls == [(None, None)]
-    assert [record.step for record in driver.trace.records()] == ["dio.write.convert"]
+    assert [step.step for step in granted(driver)] == ["dio.write.convert"]
 
 
 async def test_jitter_pauses_before_a_missing_page_and_nowhere_else():
@@ -256,24 +265,113 @@ async def test_jitter_pauses_before_a_missing_page_and_nowhere_else():
     assert len(paused.calls) == 1
 
 
-async def test_the_trace_has_a_step_when_it_is_granted_not_when_it_is_asked():
-    """The order of records is the order of events."""
+# -- events ------------------------------------------------------------------------------
+
+
+async def test_a_step_that_waits_is_granted_later_than_it_is_asked_for():
     driver, inode = make_driver(), Inode(3)
     use_by_two(driver, 3)
 
-    async def convert() -> None:
+    async def convert() -> int:
         await delay("dio.write.convert", 0, 512, 0.001)
         await reach("dio.write.invalidate_post", 0, 512)
+        return 512
 
-    driver.start(convert(), outcome := Outcome(), "write", inode.ino, 42)
-    assert driver.trace.records() == []
+    driver.start(convert(), outcome := Outcome(), "write", inode.ino, 42, 0, 512, "direct")
+    assert [(e.event, e.step) for e in driver.trace.events()] == [
+        (BEGAN, "-"),
+        (ASKED, "dio.write.convert"),
+    ]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         while not outcome.calls:
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
-    records = driver.trace.records()
-    assert [(r.pid, r.ino, r.step) for r in records] == [
-        (42, 3, "dio.write.convert"),
-        (42, 3, "dio.write.invalidate_post"),
+    events = driver.trace.events()
+    assert {(e.request, e.operation, e.ino, e.pid) for e in events} == {(1, "write", 3, 42)}
+    assert [(e.event, e.step, e.detail) for e in events] == [
+        (BEGAN, "-", "direct"),
+        (ASKED, "dio.write.convert", "-"),
+        (GRANTED, "dio.write.convert", "-"),
+        (GRANTED, "dio.write.invalidate_post", "-"),
+        (ENDED, "reply", "512"),
     ]
+    read_back = parse(driver.trace.text().splitlines())
+    assert [e._replace(time_ns=0) for e in read_back] == [e._replace(time_ns=0) for e in events]
+
+
+async def test_a_wait_names_the_request_that_owns_the_lock():
+    driver, inode = make_driver(), Inode(3)
+
+    async def holds() -> None:
+        await inode.lock.lock_exclusive()
+        await commit("fsync.commit", inode)
+        inode.lock.unlock_exclusive()
+
+    async def wants() -> None:
+        await inode.lock.lock_shared()
+        inode.lock.unlock_shared()
+        raise FsError(errno.ENOSPC)
+
+    driver.start(holds(), Outcome(), "fsync", 3)
+    driver.start(wants(), outcome := Outcome(), "write", 3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        while not outcome.calls:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    of_two = [(e.event, e.step, e.detail) for e in driver.trace.events() if e.request == 2]
+    assert of_two == [
+        (BEGAN, "-", "-"),
+        (ASKED, "lock.inode.shared", "1"),
+        (GRANTED, "lock.inode.shared", "-"),
+        (ENDED, "reply", "ENOSPC"),
+    ]
+
+
+async def test_a_commit_is_granted_when_it_begins():
+    """And not when it is done: what became durable lies before that moment."""
+    seen: list[str] = []
+
+    async def committing() -> None:
+        seen.extend(event.event for event in driver.trace.events())
+
+    driver = make_driver(commit=committing)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        await driver.call(commit_names(), "commit")
+        nursery.cancel_scope.cancel()
+    assert seen == [BEGAN, ASKED, GRANTED]
+    assert [event.event for event in driver.trace.events()] == [BEGAN, ASKED, GRANTED, ENDED]
+
+
+# -- a schedule --------------------------------------------------------------------------
+
+
+class Held:
+    """Holds one step for a time, whatever its kind."""
+
+    def __init__(self, name: str) -> None:
+        self.watched = frozenset({name})
+
+    def until(self, request: Request, step: Step) -> float | None:
+        return time.monotonic() + 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "happened"),
+    [("dio.write.submit", False), ("dio.read.submit", True), ("reply", True)],
+)
+async def test_a_step_that_is_held_is_performed_when_it_is_released(name: str, happened: bool):
+    """Also one of the image, and the reply; until then nothing of it has happened."""
+    world, outcome = World(), Outcome()
+    driver = make_driver(world, schedule=Held(name))
+    driver.start(write_and_read(), outcome, "write")
+    assert (world.image.read_at(512, 1) == b"x") is happened
+    assert outcome.calls == []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        while not outcome.calls:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert outcome.calls == [(b"x" * 512, None)]

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fusefs.explore.memory import World
-from fusefs.live.timing import JUST_S, TRY_S, Opened, Timing
+from fusefs.live.timing import IDLE_S, JUST_S, TRY_S, Opened, Timing
 from fusefs.model.inode import Inode
 
 MEAN_S = 0.001
@@ -71,12 +71,48 @@ def users() -> Users:
 
 
 def test_conversion_takes_time_while_another_thread_may_read_the_file(users: Users):
-    """(Y1) The bug must be found: another has it open, and has not said a word yet."""
+    """(Y1) The bug must be found: another has just opened it, and has not said a word yet."""
     writing = users.open(A, WRITE_DIRECT)
     users.open(B, READ)
-    users.clock.now += 60
+    users.clock.now += IDLE_S / 2
     users.writes(writing, A)
     assert users.conversion_s(A) == pytest.approx(MEAN_S)
+
+
+def test_reader_who_does_not_read_counts_no_more_until_he_does(users: Users):
+    """A parent that keeps a file open for its children, who write, and waits for them."""
+    writing, reading = users.open(A, WRITE_DIRECT), users.open(B, os.O_RDWR)
+    users.clock.now += 2 * IDLE_S
+    users.writes(writing, A)
+    assert users.conversion_s(A) == 0
+    users.reads(reading, B)
+    assert users.conversion_s(A) > 0
+    users.clock.now += 2 * IDLE_S
+    assert users.conversion_s(A) == 0
+
+
+def test_writer_does_not_meet_what_he_reads_himself(users: Users):
+    """Of two who had it open to read, the one who reads is the one who writes."""
+    writing, reading = users.open(A, WRITE_DIRECT), users.open(A, READ)
+    users.open(B, READ)
+    users.clock.now += 2 * IDLE_S
+    for _ in range(3):
+        users.reads(reading, A)
+        users.writes(writing, A)
+        waited = users.conversion_s(A)
+        users.clock.now += MEAN_S
+    assert waited == 0
+
+
+def test_descriptor_that_several_use_is_read_by_each(users: Users):
+    """It is one open file, of a parent and its children."""
+    both = users.open(A, os.O_RDWR)
+    users.writes(both, A)
+    users.writes(both, B)
+    users.clock.now += 2 * IDLE_S
+    assert users.conversion_s(B) == 0
+    users.reads(both, A)
+    assert users.conversion_s(B) > 0
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,12 @@ class Task:
 
     @property
     def step(self) -> Step | None:
-        return self._task.step
+        """None once it has returned."""
+        return None if self._task.returned else self._task.step
 
     @property
     def ended(self) -> bool:
-        return self._task.ended
+        return self._task.returned
 
     @property
     def waits(self) -> bool:

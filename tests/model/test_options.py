@@ -72,6 +72,13 @@ def test_time_is_shown_as_it_is_read(time_s):
 
 ALLOWED = {
     "invalidate": ({"before": Invalidate.BEFORE, " AFTER ": Invalidate.AFTER}, ["", "never"]),
+    "order": (
+        {
+            "none": frozenset(),
+            " MAP_before_insert": frozenset(["map_before_insert"]),
+        },
+        ["post_before_end", "map_before_insert,none", "isize"],
+    ),
     "conversion_delay": ({"0": 0, "500us": 0.0005, "10s": 10}, ["11s", "-1s", "fast"]),
     "jitter": ({"0": 0, "1ms": 0.001, "1s": 1}, ["2s", "some"]),
     "readahead": ({"0": 0, "128k": 128 << 10, "16m": 16 << 20}, ["17m", "much"]),
@@ -85,6 +92,7 @@ ALLOWED = {
 
 REASONS = {
     "invalidate": "before or after",
+    "order": "none, or one or more of isize_before_convert, map_before_insert, joined by +",
     "conversion_delay": "a time",
     "jitter": "a time",
     "readahead": "a size",
@@ -110,7 +118,8 @@ REFUSED = [(name, text) for name, (_, refused) in ALLOWED.items() for text in re
 @pytest.mark.parametrize(("name", "text", "value"), TAKEN, ids=[f"{n}={t}" for n, t, _ in TAKEN])
 def test_allowed_value_is_set_and_shown_as_it_is_read(name, text, value):
     options = Options().changed(name, text)
-    assert getattr(options, name) == pytest.approx(value) if name != "invalidate" else value
+    is_number = isinstance(value, int | float)
+    assert getattr(options, name) == (pytest.approx(value) if is_number else value)
     again = Options().changed(name, options.formatted()[name])
     assert getattr(again, name) == getattr(options, name)
 
@@ -140,6 +149,7 @@ def test_with_all_sets_all_or_raises():
 def test_defaults_are_the_fixed_order_and_the_sizes_of_x86():
     assert Options().formatted() == {
         "invalidate": "after",
+        "order": "none",
         "conversion_delay": "1ms",
         "jitter": "1ms",
         "readahead": "128k",

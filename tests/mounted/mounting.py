@@ -112,7 +112,7 @@ class Mount:
         return status
 
     def trace(self) -> str:
-        """The last steps, one a line; fusefs.live.trace.parse() reads them."""
+        """The last events, one a line; fusefs.engine.events.parse() reads them."""
         return self._control("trace")
 
     def log(self) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from mounted import provoke
-from mounted.clients import run
+from mounted.clients import all_succeed, python, run
 from mounted.mounting import Mount
+
+from fusefs.engine.events import GRANTED, parse
 
 pytestmark = pytest.mark.mounted
 
@@ -78,11 +80,61 @@ def test_trace_shows_the_read_between_drop_and_conversion(mount: Callable[..., M
     """In BEFORE order a page is filled after a writer's last drop and before its conversion."""
     m = mount(invalidate="before", conversion_delay="5ms")
     assert zeros_seen(m.path / "file", 1024, "sparse") > 0
-    steps: dict[str, list[str]] = {}
+    steps: dict[int, list[str]] = {}
     between = 0
-    for line in m.trace().splitlines():
-        _, pid, _, _, step, _ = line.split()
-        if step == "buffered.read.fill":
-            between += sum(last[-1] == "dio.write.invalidate_post" for last in steps.values())
-        steps.setdefault(pid, []).append(step)
+    for event in parse(m.trace().splitlines()):
+        if event.event == GRANTED:
+            if event.step == "buffered.read.fill":
+                between += sum(last[-1] == "dio.write.invalidate_post" for last in steps.values())
+            steps.setdefault(event.request, []).append(event.step)
     assert between > 0
+
+
+# -- other orders that kernels had, or nearly had ----------------------------------------
+
+
+def test_map_before_insert_shows_zeros_and_today_s_order_does_not(mount: Callable[..., Mount]):
+    """(D1) (P3) The page comes into the cache after the drop that should have removed it."""
+    m = mount(order="map_before_insert", conversion_delay="5ms", jitter="5ms")
+    assert zeros_seen(m.path / "then", 1024, "sparse") > 0
+    m.set("order", "none")
+    assert zeros_seen(m.path / "now", 1024, "sparse") == 0
+
+
+APPENDS = 50
+
+APPENDER = """
+import mmap, os, sys
+data = mmap.mmap(-1, 4096)
+data.write(b"x" * 4096)
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_DIRECT)
+for number in range(int(sys.argv[2])):
+    os.pwrite(fd, data, number * 4096)
+"""
+
+FOLLOWER = """
+import mmap, os, sys
+data = mmap.mmap(-1, 4096)
+fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+number = zeros = 0
+while number < int(sys.argv[2]):
+    if os.preadv(fd, [data], number * 4096):
+        zeros += data[0] == 0
+        number += 1
+print(zeros)
+"""
+
+
+def zeros_followed(file: Path) -> int:
+    """One process appends directly, another reads directly: how many blocks it saw as zeros."""
+    file.touch()
+    clients = [python(script, file, APPENDS) for script in (APPENDER, FOLLOWER)]
+    return int(all_succeed(clients)[1])
+
+
+def test_isize_before_convert_shows_zeros_and_today_s_order_does_not(mount: Callable[..., Mount]):
+    """(D5) Guards kernel ee70daaba82d (xfstests generic/465)."""
+    m = mount(order="isize_before_convert", conversion_delay="5ms")
+    assert zeros_followed(m.path / "then") > 0
+    m.set("order", "none")
+    assert zeros_followed(m.path / "now") == 0

@@ -14,7 +14,7 @@ import pytest
 from mounted.clients import all_succeed, need, python, run
 from mounted.mounting import Mount
 
-from fusefs.live.trace import parse
+from fusefs.engine.events import parse
 
 pytestmark = [
     pytest.mark.mounted,
@@ -245,5 +245,7 @@ def test_xfs_io_seek_finds_the_layout(top: Path):
 
 def test_status_and_trace_are_there_after_all_that(shared: Mount, top: Path):
     (top / "file").write_bytes(b"content")
-    assert parse(shared.trace().splitlines())[-1].step.startswith("buffered.write.")
+    steps = [event.step for event in parse(shared.trace().splitlines())]
+    assert steps[-2].startswith("buffered.write.")
+    assert steps[-1] == "reply"
     assert shared.status()["counters"]["pages_stale_possible"] == 0

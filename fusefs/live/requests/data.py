@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fusefs.live.driver import Driver, ModelCoroutine
 from fusefs.live.requests.atime import Atime
-from fusefs.live.timing import Opened
+from fusefs.live.timing import Opened, Timing
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import copy_range, read_pieces, write, write_mapped
 from fusefs.model.inode import Inode, OpenFile
@@ -35,6 +35,9 @@ if TYPE_CHECKING:  # not compiled: see setup.py
 O_DIRECT: Final = os.O_DIRECT
 O_DSYNC: Final = os.O_DSYNC
 O_NOATIME: Final = os.O_NOATIME
+
+WRITE_FLAGS: Final = ("", "dsync", "direct", "direct,dsync")
+"""What a request is told to be, by 2 * direct + dsync."""
 
 
 class Handle:
@@ -65,6 +68,7 @@ class DataRequests:
         self,
         volume: "Volume",
         driver: Driver,
+        timing: Timing,
         control: "Control",
         atime: Atime,
         kernel_pages: "KernelPages",
@@ -73,7 +77,7 @@ class DataRequests:
         self.names = volume.namespace
         self.health = volume.health
         self.driver = driver
-        self.timing = driver.timing
+        self.timing = timing
         self.control = control
         self.atime = atime
         self.kernel_pages = kernel_pages
@@ -108,7 +112,8 @@ class DataRequests:
         if handle.opened is not None:
             self.timing.arrives(handle.opened, request.pid, direct, False)
         coroutine = read_pieces(self.fs, file, pos, size, direct=direct)
-        self._start(request, ino, "read", coroutine, request.reply_pieces)
+        told = "direct" if direct else ""
+        self._start(request, ino, "read", coroutine, request.reply_pieces, pos, size, told)
 
     def fill(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
         """A read that the kernel keeps, for mappings and splice."""
@@ -142,8 +147,8 @@ class DataRequests:
         if handle.opened is not None:
             self.timing.arrives(handle.opened, request.pid, direct, True)
         coroutine = write(self.fs, file, pos, data, direct=direct, sync=sync)
-        reply = request.reply_write
-        self._start(request, ino, "write", coroutine, reply, file.inode, pos, len(data))
+        reply, size, told = request.reply_write, len(data), WRITE_FLAGS[2 * direct + sync]
+        self._start(request, ino, "write", coroutine, reply, pos, size, told, file.inode, size)
 
     def _write_page(self, request: "Request", ino: int, pos: int, data: Buffer) -> None:
         """The kernel's own writeback of a mapped page: through any handle or none.
@@ -155,14 +160,18 @@ class DataRequests:
         node.mtime_ns = node.ctime_ns = time.time_ns()
         self.names.mark_changed(node)
         coroutine = write_mapped(self.fs, inode, pos, data)
-        self._start(request, ino, "write", coroutine, request.reply_write)
+        self._start(request, ino, "write", coroutine, request.reply_write, pos, len(data), "mapped")
 
     def fallocate(self, request: "Request", ino: int, mode: int, pos: int, length: int) -> None:
         node, inode = self._regular(ino)
         self.health.check_writable()
         self.names.modified(node, request, time.time_ns())
         coroutine = fallocate(self.fs, inode, mode, pos, length)
-        self._start(request, ino, "fallocate", coroutine, lambda _: request.reply_err(0), inode)
+
+        def reply(_: None) -> None:
+            request.reply_err(0)
+
+        self._start(request, ino, "fallocate", coroutine, reply, pos, length, "", inode)
 
     def lseek(self, request: "Request", ino: int, pos: int, whence: int) -> None:
         _, inode = self._regular(ino)
@@ -171,7 +180,7 @@ class DataRequests:
 
         def start() -> None:
             coroutine = seek(self.fs, inode, pos, whence)
-            self._start(request, ino, "lseek", coroutine, request.reply_lseek)
+            self._start(request, ino, "lseek", coroutine, request.reply_lseek, pos)
 
         if inode.kernel_page:
             self.kernel_pages.flush(inode, max(pos, 0), start)
@@ -192,9 +201,8 @@ class DataRequests:
             self.atime.touch(source.node, now)
         self.names.modified(target.node, request, now)
         coroutine = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
-        reply = request.reply_write
-        inode = target.file.inode
-        self._start(request, target.node.ino, "copy_file_range", coroutine, reply, inode)
+        ino, reply, inode = target.node.ino, request.reply_write, target.file.inode
+        self._start(request, ino, "copy_file_range", coroutine, reply, pos_out, length, "", inode)
 
     def _regular(self, ino: int) -> "tuple[Node, Inode]":
         """The node of a regular file; FsError(EINVAL) for anything else."""
@@ -210,23 +218,25 @@ class DataRequests:
         operation: str,
         coroutine: ModelCoroutine[Any],
         reply: Callable[[Any], None],
-        changing: Inode | None = None,
-        pos: int = 0,
+        pos: int,
         length: int = 0,
+        flags: str = "",
+        changing: Inode | None = None,
+        changes: int = 0,
     ) -> None:
-        """changing is a file that may grow; length bytes of it from pos on change as well, but for
+        """changing is a file that may grow; so many bytes of it from pos on change as well, but for
         those of which the kernel drops its own pages itself."""
 
         def done(result: Any, error: FsError | None) -> None:
             if changing is not None and changing.kernel_page:
                 then = partial(_answer, request, reply, result, error)
-                self.kernel_pages.changed(changing, pos, length, then)
+                self.kernel_pages.changed(changing, pos, changes, then)
             elif error is None:
                 reply(result)
             else:
                 request.reply_err(error.errno)
 
-        self.driver.start(coroutine, done, operation, ino, request.pid)
+        self.driver.start(coroutine, done, operation, ino, request.pid, pos, length, flags)
 
 
 def _answer(

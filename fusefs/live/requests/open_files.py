@@ -83,7 +83,7 @@ class OpenFiles:
                 self.data.kernel_pages.changed(inode, 0, 0, None)
 
         coroutine = truncate(self.volume.fs, inode, size)
-        self.driver.start(coroutine, done, "truncate", node.ino, request.pid)
+        self.driver.start(coroutine, done, "truncate", node.ino, request.pid, size)
 
     # -- open files ------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class OpenFiles:
     def opened(self, node: Node, request: Request, flags: int) -> int:
         """Every open bypasses the kernel's own page cache: the model has the only one."""
         node.opens += 1
-        inode, timing = node.inode, self.driver.timing
+        inode, timing = node.inode, self.data.timing
         opened = None if inode is None else timing.opened(inode, request.pid, flags)
         return self.data.open(Handle(node, opened))
 
