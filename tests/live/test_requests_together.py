@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
-from driving import GEOMETRIES, Coro, Task, both_reads, check_world, read, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model.driving import GEOMETRIES, Coro, Task, both_reads, check_world, read, run
 
 from fusefs.explore.memory import MemoryImage, World
 from fusefs.model.buffered import buffered_read

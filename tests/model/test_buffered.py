@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from driving import (
+from model.driving import (
     GEOMETRIES,
     Task,
     both_reads,

@@ -8,10 +8,10 @@ evicted wrongly shows up as a difference, which Hypothesis shrinks to a few requ
 import errno
 
 import pytest
-from driving import GEOMETRIES, both_reads, check_world, fsync, read, run, write
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from model.driving import GEOMETRIES, both_reads, check_world, fsync, read, run, write
 
 from fusefs.explore.memory import World
 from fusefs.model.errors import FsError

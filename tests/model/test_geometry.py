@@ -1,7 +1,7 @@
 """Sizes and the arithmetic between bytes, sectors, blocks and pages."""
 
 import pytest
-from driving import GEOMETRIES, geometry_id
+from model.driving import GEOMETRIES, geometry_id
 
 from fusefs.model.geometry import PAGE_SIZE_MAX, Geometry
 

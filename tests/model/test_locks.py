@@ -1,7 +1,7 @@
 """The inode lock and invalidate_lock: who may hold them together, and who comes next."""
 
 import pytest
-from driving import Task
+from model.driving import Task
 
 from fusefs.explore.memory import World
 from fusefs.model.locks import RwLock

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from driving import Task, both_reads, run, sparse_file
+from model.driving import Task, both_reads, run, sparse_file
 
 from fusefs.explore.memory import World
 from fusefs.model.buffered import buffered_read

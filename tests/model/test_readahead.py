@@ -4,7 +4,7 @@ Numbers are pages.  32 is Linux's default of 128 KiB in pages of 4 KiB.
 """
 
 import pytest
-from driving import Task, buffered_read, file_with, read, run, sparse_file
+from model.driving import Task, buffered_read, file_with, read, run, sparse_file
 
 from fusefs.explore.memory import World
 from fusefs.model.page_cache import AddressSpace

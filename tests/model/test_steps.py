@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from driving import (
+from model.driving import (
     NAMES_SEEN,
     Task,
     file_in_pieces,

@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import pytest
 from bitarray import bitarray
-from driving import (
+from hypothesis import given
+from hypothesis import strategies as st
+from model.driving import (
     GEOMETRIES,
     Task,
     both_reads,
@@ -22,8 +24,6 @@ from driving import (
     sparse_file,
     write,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fusefs.explore.memory import World
 from fusefs.model.dio import direct_write
