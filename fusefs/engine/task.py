@@ -101,5 +101,5 @@ def perform(storage: Storage, step: Step) -> Any:
         elif kind is Kind.COMMIT:
             storage.commit()
     except OSError as error:
-        raise FsError(error.errno or errno.EIO) from error
+        raise FsError(error.errno or errno.EIO, error) from None
     return None

@@ -236,8 +236,8 @@ class Driver:
         try:
             return perform(self._storage, step), None
         except FsError as refusal:
-            if isinstance(refusal.__cause__, OSError):
-                self._log_image_error(task, step, refusal.__cause__)
+            if refusal.host_error is not None:
+                self._log_image_error(task, step, refusal.host_error)
             return None, refusal
         except Exception:
             request = task.request
