@@ -19,6 +19,7 @@ A request, read downwards; each file calls only files below it:
 A file is in the folder whose question it answers, and imports only what is below it:
 
     commands/  demo/     what each word after mount_tool.py does; what is shown
+    mounts.py            live mounts from Python: with fusefs.mounted() as m
     live/  explore/      a real mount; all orders of a few requests
     store/               what outlives a mount: image, metadata, names
     engine/              what a task is, and what a granted step does
@@ -28,6 +29,22 @@ model/steps.py is the only place that yields.  compiled.py says what is the mode
 between sources and what is compiled of them.  docs/design.md tells the rest.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from fusefs import compiled
 
+if TYPE_CHECKING:
+    from fusefs.mounts import Mount, MountFailed, mounted
+
+__all__ = ["Mount", "MountFailed", "mounted"]
+
 __path__ = compiled.path(__path__)
+
+
+def __getattr__(name: str) -> Any:
+    """The Python API, loaded when it is asked for: the daemon has no use for it."""
+    if name in __all__:
+        from fusefs import mounts
+
+        return getattr(mounts, name)
+    raise AttributeError(name)

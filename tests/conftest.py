@@ -27,8 +27,10 @@ from pathlib import Path
 import pytest
 from figures import Figures
 from hypothesis import HealthCheck, settings
-from mounted.mounting import Mount, OptionValue, lazy_umount, mountpoints
+from mounted.mounting import Mount
 from short_reports import ShortReports
+
+from fusefs.mounts import OptionValue, lazy_umount, mountpoints
 
 TEST_TIMEOUT_S = 900.0
 LONG_TEST_TIMEOUT_S = 7200.0

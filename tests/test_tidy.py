@@ -24,8 +24,10 @@ BELOW = {
     "engine": ("model",),
     "explore": ("engine", "model"),
     "live": ("store", "engine", "model"),
-    "demo": ("live", "store", "engine", "model"),
+    "mounts.py": ("store", "engine"),
+    "demo": ("mounts.py", "engine", "model"),
     "commands": ("demo", "live", "explore", "store", "engine", "model"),
+    "__init__.py": ("mounts.py",),
 }
 """Each folder, and those that it may import: no arrow runs back up."""
 

@@ -33,24 +33,19 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from fusefs.demo.ladder import NotInTrace, find_ladder
 from fusefs.demo.report import ORDERS, OrderReport, Report
 from fusefs.demo.results import CASES, DIOTEST3, INVALIDATE_CACHE, Run, StaleRead, parse_event
-from fusefs.engine.events import parse
 from fusefs.model.options import Invalidate, parse_size
+from fusefs.mounts import ROOT, Mount, MountFailed, OptionValue, is_mounted
 
-MOUNT_OPTIONS = "size=64m,block_size=512"
+MOUNT_OPTIONS: dict[str, OptionValue] = {"size": "64m", "block_size": 512}
 """Eight writers to a page of 4096 bytes, and aligned writes of any size: see docs/design.md."""
 
-MOUNT_TIMEOUT_S = 120.0
 BATCH_TIMEOUT_S = 300.0
-"""Against hanging: both take seconds, and a minute on a machine with much else to do."""
+"""Against hanging: it takes seconds, and a minute on a machine with much else to do."""
 
 ORDER_BUDGET_S = 22.0
 """After this no more repetitions are started under one order; each case has run by then."""
 
 BLOCK_SIZES = (512, 1024, 2048, 4096, 8192)
-
-ROOT = Path(__file__).parents[2]
-"""Where fusefs and mount_tool.py are, for -m: it looks into the working directory first, and
-the user's may have a folder fusefs that is something else."""
 
 
 class DemoError(Exception):
@@ -170,36 +165,27 @@ def run_order(
     task: TaskID,
 ) -> None:
     deadline = time.monotonic() + ORDER_BUDGET_S
-    with mounted(folder, order) as mountpoint:
-        page_size = read_page_size(mountpoint)
+    with mounted(folder, order) as mount:
+        page_size = parse_size(mount.status()["options"]["page_size"])
         for batch in batches:
             if batch.repeat and time.monotonic() > deadline:
                 break
-            with closing(run_batch(batch, mountpoint / batch.program, report)) as events:
+            with closing(run_batch(batch, mount.path / batch.program, report)) as events:
                 for event in events:
                     if isinstance(event, Run):
                         report.add(event)
                         progress.advance(task)
                     elif report.ladder is None:
-                        explain(event, mountpoint, page_size, report)
+                        explain(event, mount, page_size, report)
 
 
-def read_page_size(mountpoint: Path) -> int:
-    try:
-        status = json_codec.loads((mountpoint / ".fusefs/status").read_text())
-        return parse_size(str(status["options"]["page_size"]))
-    except (OSError, ValueError, KeyError) as error:
-        raise DemoError(f"cannot read the mount's status: {error}") from error
-
-
-def explain(stale: StaleRead, mountpoint: Path, page_size: int, report: OrderReport) -> None:
+def explain(stale: StaleRead, mount: Mount, page_size: int, report: OrderReport) -> None:
     """Find the ladder while the trace still holds it; keeps only its steps."""
     report.stale_first = report.stale_first or stale
     try:
-        with (mountpoint / ".fusefs/trace").open() as lines:
-            report.ladder = find_ladder(parse(lines), stale, page_size)
+        report.ladder = find_ladder(mount.trace(), stale, page_size)
         report.ladder_missing = None
-    except (NotInTrace, OSError, ValueError) as error:
+    except (NotInTrace, MountFailed, ValueError) as error:
         report.ladder_missing = str(error)
 
 
@@ -292,60 +278,20 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def mounted(folder: Path, order: Invalidate) -> Iterator[Path]:
-    """A new image, mounted with an order."""
-    mountpoint = folder / order.value
-    mountpoint.mkdir()
-    image = folder / f"{order.value}.img"
-    options = f"invalidate={order.value},{MOUNT_OPTIONS}"
+def mounted(folder: Path, order: Invalidate) -> Iterator[Mount]:
+    """A new image, mounted with an order; DemoError if it cannot be."""
+    options = MOUNT_OPTIONS | {"invalidate": order.value}
+    mount = Mount(folder / order.value, folder / f"{order.value}.img", options)
     try:
-        with uninterrupted():
-            mount_tool("mount", str(image), str(mountpoint), "-o", options)
-        yield mountpoint
-    finally:
-        with uninterrupted():
-            if is_mounted(mountpoint):
-                unmount(mountpoint)
-
-
-def unmount(mountpoint: Path) -> None:
-    """Unmount properly, or else lazily."""
-    try:
-        mount_tool("umount", str(mountpoint))
-    except DemoError:
-        command = ["fusermount3", "-u", "-z", str(mountpoint)]
-        subprocess.run(command, capture_output=True, check=False)
-        raise
-
-
-def mount_tool(*arguments: str) -> None:
-    """Run the command line; DemoError with the last line of what it said if it fails."""
-    command = [sys.executable, "-m", "mount_tool", *arguments]
-    with tempfile.TemporaryFile("w+") as complaints:
         try:
-            status = subprocess.run(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=complaints,
-                timeout=MOUNT_TIMEOUT_S,
-                start_new_session=True,
-                check=False,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            raise DemoError(f"{arguments[0]}: not done after {MOUNT_TIMEOUT_S:.0f} s") from None
-        complaints.seek(0)
-        said = complaints.read().splitlines()
-    if status:
-        raise DemoError(said[-1] if said else f"{arguments[0]} failed: exit status {status}")
-
-
-def is_mounted(path: Path) -> bool:
-    """Looks at the list of mounts, not at the path: that might wait for a dead daemon."""
-    target = str(path.parent.resolve() / path.name).replace(" ", "\\040")
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return any(line.split()[4] == target for line in mounts)
+            with uninterrupted():
+                mount.start()
+            yield mount
+        finally:
+            with uninterrupted():
+                mount.close()
+    except MountFailed as error:
+        raise DemoError(str(error).splitlines()[-1]) from None
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import pytest
 from crash.kill.broken import FAULTS
 from crash.kill.file_history import FileHistory, Lost
 from crash.kill.rounds import IMAGE_SIZE, Rounds
-from mounted.mounting import COMMAND_TIMEOUT_S, ROOT, Mount
+from mounted.mounting import Mount
+
+from fusefs.mounts import COMMAND_TIMEOUT_S, ROOT
 
 BLOCK = 512
 FAULT_ROUNDS_MAX = 20

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mounted.clients import PROGRAM_TIMEOUT_S
-from mounted.mounting import ROOT, mountpoints
+
+from fusefs.mounts import ROOT, mountpoints
 
 FAILED, USAGE = 1, 2
 

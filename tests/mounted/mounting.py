@@ -1,216 +1,25 @@
-"""A real mount for one test: started as its user starts it, and gone when the test ends.
+"""A mount for one test: fusefs.mounts, and a look at what the daemon has logged.
 
-    Mount.start      mount_tool mount, in a process of its own; the daemon goes on
-    Mount.umount     reads the log, unmounts, waits for the daemon
-    Mount.remount    the same image again, with some options changed
-    Mount.kill       SIGKILL the daemon, as a crash does
-    Mount.close      whatever happened before: nothing stays mounted, no daemon is left
-
-All that goes through the mount runs in a process with a timeout.  When one runs out the
-daemon is killed first: a process that waits for it cannot be ended otherwise.
-
-Errors: MountFailed, with what the command said.  AssertionError if the daemon's log
-has an error, unless errors_expected is set.
+Errors: AssertionError if the daemon's log has an error, unless errors_expected is set.
 """
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parents[2]
-COMMAND_TIMEOUT_S = 300.0
-CONTROL_TIMEOUT_S = 120.0
-DAEMON_END_TIMEOUT_S = 120.0
-"""Against hanging alone: a busy machine takes a minute for what takes a second."""
-
-OptionValue = str | int | float | bool | Path
+from fusefs import mounts
+from fusefs.mounts import OptionValue
 
 
-class MountFailed(Exception):
-    """A command failed; the message is what it said, without its last newline."""
-
-
-class Mount:
-    """One mountpoint, its image, and the daemon that serves it.
-
-    Options are mount options by name: invalidate="before", page_size="64k".  True stands
-    for a bare word: allow_other=True.
-    """
+class Mount(mounts.Mount):
+    """A real mount, started as its user starts it."""
 
     def __init__(self, path: Path, image: Path, options: dict[str, OptionValue]) -> None:
-        self.path = path
-        self.image = image
-        self.options = options
-        self.pid = 0
+        super().__init__(path, image, options)
         self.errors_expected = False
         """Set by a test that makes the daemon log an error."""
-
-    # -- its life --------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Mount; returns when the mount is live.  An image that is missing is made."""
-        options = dict(self.options)
-        if not self.image.exists():
-            options.setdefault("size", "1g")
-        words = [
-            name if value is True else f"{name}={value}"
-            for name, value in options.items()
-            if value is not False
-        ]
-        self.path.mkdir(exist_ok=True)
-        self._mount_tool(
-            "mount", str(self.image), str(self.path), *(["-o", ",".join(words)] if words else [])
-        )
-        self.pid = self.status()["pid"]
 
     def umount(self) -> None:
         """Unmount and wait for the daemon; what it logged must hold no error."""
         log = self.log()
-        self._mount_tool("umount", str(self.path))
-        self.pid = 0
-        self._check_log(log)
-
-    def remount(self, **options: OptionValue) -> None:
-        """Unmount if mounted, then mount the same image; options given here replace others."""
-        if is_mounted(self.path):
-            self.umount()
-        self.options |= options
-        self.start()
-
-    def kill(self) -> None:
-        """End the daemon without warning, and take its mount away."""
-        self._kill_daemon()
-        self._detach()
-
-    def close(self) -> None:
-        """Unmount if mounted; by force if it must be, and then the test fails."""
-        try:
-            if is_mounted(self.path):
-                self.umount()
-        finally:
-            self._detach()
-            self._kill_daemon()
-
-    def interrupt(self) -> None:
-        """Kill the daemon so that whoever waits for it goes on, with ENOTCONN."""
-        if self._is_daemon():
-            os.kill(self.pid, signal.SIGKILL)
-
-    # -- its control directory -------------------------------------------------------
-
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self._control("status"))
-        return status
-
-    def trace(self) -> str:
-        """The last events, one a line; fusefs.engine.events.parse() reads them."""
-        return self._control("trace")
-
-    def log(self) -> str:
-        return self._control("log")
-
-    def get(self, name: str) -> str:
-        """A live option's value, as .fusefs has it."""
-        return self._control(name).strip()
-
-    def set(self, name: str, value: OptionValue) -> None:
-        """Change a live option, as 'echo value > .fusefs/name' does; MountFailed has the errno."""
-        file = str(self.path / ".fusefs" / name)
-        script = 'exec env printf "%s\\n" "$1" >"$2"'  # a shell's own echo hides the errno
-        self._run(["sh", "-c", script, "sh", str(value), file], CONTROL_TIMEOUT_S)
-
-    def clear_trace(self) -> None:
-        self.set("trace", "clear")
-
-    def _control(self, name: str) -> str:
-        return self._run(["cat", str(self.path / ".fusefs" / name)], CONTROL_TIMEOUT_S)
-
-    # -- how -------------------------------------------------------------------------
-
-    def _mount_tool(self, *arguments: str) -> None:
-        self._run([sys.executable, "-m", "mount_tool", *arguments], COMMAND_TIMEOUT_S)
-
-    def _run(self, command: Sequence[str], timeout_s: float) -> str:
-        """What a command printed.  Output goes to files: a daemon would hold a pipe open."""
-        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complaints:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=complaints,
-                start_new_session=True,
-            )
-            try:
-                status = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self.interrupt()
-                process.kill()
-                process.wait(DAEMON_END_TIMEOUT_S)
-                raise MountFailed(f"{command}: not done after {timeout_s:.0f} s") from None
-            said.seek(0)
-            complaints.seek(0)
-            if status:
-                raise MountFailed(complaints.read().decode(errors="replace").rstrip("\n"))
-            return said.read().decode(errors="replace")
-
-    def _check_log(self, log: str) -> None:
+        super().umount()
         bad = " ERROR " in log or " CRITICAL " in log or "Traceback (most recent" in log
         assert self.errors_expected or not bad, f"the daemon logged an error:\n{log}"
-
-    def _is_daemon(self) -> bool:
-        """Whether pid is still our daemon: never end a process that is not."""
-        try:
-            return os.fsencode(self.path) in Path(f"/proc/{self.pid}/cmdline").read_bytes()
-        except OSError:
-            return False
-
-    def _kill_daemon(self) -> None:
-        deadline = time.monotonic() + DAEMON_END_TIMEOUT_S
-        self.interrupt()
-        while self._is_daemon():  # a zombie has no command line
-            assert time.monotonic() < deadline, f"daemon {self.pid} does not end"
-            time.sleep(0.005)
-        self.pid = 0
-
-    def _detach(self) -> None:
-        """Take the mount out of the tree even if somebody uses it, or nobody serves it."""
-        if is_mounted(self.path):
-            self._run(lazy_umount(self.path), COMMAND_TIMEOUT_S)
-
-
-@contextmanager
-def interrupted_after(timeout_s: float, mount: Mount) -> Iterator[None]:
-    """Kill the daemon if the body takes longer, so that nobody waits for it for ever."""
-    watchdog = threading.Timer(timeout_s, mount.interrupt)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        yield
-    finally:
-        watchdog.cancel()
-
-
-def lazy_umount(path: Path) -> list[str]:
-    """The command that takes a mount out of the tree, whoever uses it."""
-    words = ["umount", "-l"] if os.getuid() == 0 else ["fusermount3", "-u", "-z"]
-    return [*words, str(path)]
-
-
-def mountpoints() -> list[Path]:
-    """From the list of mounts, not from the tree: that might wait for a daemon."""
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [Path(line.split()[4].replace("\\040", " ")) for line in mounts]
-
-
-def is_mounted(path: Path) -> bool:
-    return path.parent.resolve() / path.name in mountpoints()

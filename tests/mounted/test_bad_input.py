@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from mounted.clients import eventually, has_ended, loop_device, need, needs_root, run
 from mounted.commands import FAILED, MOUNT_TOOL, USAGE, nothing_changes, refused, tool
-from mounted.mounting import Mount, is_mounted
+from mounted.mounting import Mount
+
+from fusefs.mounts import is_mounted
 
 pytestmark = pytest.mark.mounted
 

@@ -27,9 +27,10 @@ from mounted.clients import (
     run,
 )
 from mounted.commands import FAILED, USAGE, nothing_changes, refused, tool
-from mounted.mounting import ROOT, Mount, is_mounted
+from mounted.mounting import Mount
 
 from fusefs import compiled
+from fusefs.mounts import ROOT, is_mounted
 
 pytestmark = pytest.mark.mounted
 

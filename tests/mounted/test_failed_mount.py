@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from mounted.mounting import ROOT, is_mounted
+
+from fusefs.mounts import ROOT, is_mounted
 
 pytestmark = pytest.mark.mounted
 

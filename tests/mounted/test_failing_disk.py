@@ -24,7 +24,9 @@ from mounted.clients import (
     python,
 )
 from mounted.failing_disk import failing_calls, slow_calls
-from mounted.mounting import ROOT, Mount
+from mounted.mounting import Mount
+
+from fusefs.mounts import ROOT
 
 pytestmark = pytest.mark.mounted
 

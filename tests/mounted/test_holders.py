@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from mounted.clients import eventually, lacking, needs_root
 from mounted.commands import FAILED, refused, tool
-from mounted.mounting import Mount, is_mounted
+from mounted.mounting import Mount
+
+from fusefs.mounts import is_mounted
 
 pytestmark = pytest.mark.mounted
 

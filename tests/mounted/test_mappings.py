@@ -24,7 +24,9 @@ from mounted.clients import (
     run,
 )
 from mounted.mapping_clients import FLUSHES, GROWTHS, READERS, STRESS
-from mounted.mounting import Mount, lazy_umount
+from mounted.mounting import Mount
+
+from fusefs.mounts import lazy_umount
 
 pytestmark = pytest.mark.mounted
 

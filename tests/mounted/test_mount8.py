@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from mounted.clients import need, needs_root, run
-from mounted.mounting import ROOT
+
+from fusefs.mounts import ROOT
 
 pytestmark = [pytest.mark.mounted, needs_root]
 

@@ -14,7 +14,7 @@ from mounted import provoke
 from mounted.clients import all_succeed, python, run
 from mounted.mounting import Mount
 
-from fusefs.engine.events import GRANTED, parse
+from fusefs.engine.events import GRANTED
 
 pytestmark = pytest.mark.mounted
 
@@ -59,7 +59,7 @@ def test_before_shows_zeros_and_after_never(
     assert zeros_seen(m.path / "before", length, prepared) > 0
     assert m.status()["counters"]["pages_stale_possible"] > 0
 
-    m.set("invalidate", "after")
+    m.set(invalidate="after")
     stale = m.status()["counters"]["pages_stale_possible"]
     for i in range(3):
         assert zeros_seen(m.path / f"after{i}", length, prepared) == 0
@@ -82,7 +82,7 @@ def test_trace_shows_the_read_between_drop_and_conversion(mount: Callable[..., M
     assert zeros_seen(m.path / "file", 1024, "sparse") > 0
     steps: dict[int, list[str]] = {}
     between = 0
-    for event in parse(m.trace().splitlines()):
+    for event in m.trace():
         if event.event == GRANTED:
             if event.step == "buffered.read.fill":
                 between += sum(last[-1] == "dio.write.invalidate_post" for last in steps.values())
@@ -97,7 +97,7 @@ def test_map_before_insert_shows_zeros_and_today_s_order_does_not(mount: Callabl
     """(D1) (P3) The page comes into the cache after the drop that should have removed it."""
     m = mount(order="map_before_insert", conversion_delay="5ms", jitter="5ms")
     assert zeros_seen(m.path / "then", 1024, "sparse") > 0
-    m.set("order", "none")
+    m.set(order="none")
     assert zeros_seen(m.path / "now", 1024, "sparse") == 0
 
 
@@ -136,5 +136,5 @@ def test_isize_before_convert_shows_zeros_and_today_s_order_does_not(mount: Call
     """(D5) Guards kernel ee70daaba82d (xfstests generic/465)."""
     m = mount(order="isize_before_convert", conversion_delay="5ms")
     assert zeros_followed(m.path / "then") > 0
-    m.set("order", "none")
+    m.set(order="none")
     assert zeros_followed(m.path / "now") == 0

@@ -22,7 +22,9 @@ from mounted.clients import (
     python,
     run,
 )
-from mounted.mounting import Mount, MountFailed, is_mounted
+from mounted.mounting import Mount
+
+from fusefs.mounts import MountFailed, is_mounted
 
 pytestmark = pytest.mark.mounted
 
@@ -291,7 +293,7 @@ while True:
 def test_shorter_commit_interval_takes_effect_on_a_live_mount(mount: Callable[..., Mount]):
     m = mount(commit="3600s")
     (m.path / "file").write_bytes(b"nobody syncs it")
-    m.set("commit", "100ms")
+    m.set(commit="100ms")
     eventually(lambda: m.status()["counters"]["commits"] > 0, "the flusher commits")
     eventually(lambda: m.status()["cache"]["pages_dirty"] == 0, "the flusher writes back")
     m.kill()

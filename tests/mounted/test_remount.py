@@ -68,7 +68,7 @@ def test_read_only_mount_has_all_on_the_disk(mount: Callable[..., Mount], tmp_pa
 
 def test_sync_commits_each_write(mounted: Mount):
     """The kernel sets O_DSYNC on each; the same write without it waits for the next commit."""
-    mounted.set("commit", "3600s")
+    mounted.set(commit="3600s")
 
     def commits() -> int:
         before = mounted.status()["counters"]["commits"]
@@ -184,5 +184,5 @@ def test_reads_move_atime_as_the_remount_says(mounted: Mount):
 def test_flags_that_are_none_are_refused(mounted: Mount):
     for flags_text in ("nosuid", "rw,x", ""):
         with pytest.raises(Exception, match="Invalid argument"):
-            mounted.set("flags", flags_text)
+            mounted.set(flags=flags_text)
     assert mounted.get("flags") == "rw"

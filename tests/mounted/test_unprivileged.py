@@ -31,7 +31,9 @@ from mounted.clients import (
     python,
     run,
 )
-from mounted.mounting import ROOT, Mount, is_mounted, lazy_umount
+from mounted.mounting import Mount
+
+from fusefs.mounts import ROOT, is_mounted, lazy_umount
 
 pytestmark = [pytest.mark.mounted, needs_root]
 

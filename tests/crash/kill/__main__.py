@@ -12,7 +12,9 @@ from pathlib import Path
 
 from crash.kill.file_history import Lost
 from crash.kill.rounds import IMAGE_SIZE, Rounds
-from mounted.mounting import Mount, MountFailed
+from mounted.mounting import Mount
+
+from fusefs.mounts import MountFailed
 
 
 def main() -> int:

@@ -26,9 +26,10 @@ from pathlib import Path
 from crash.kill.client import REGION_SIZE
 from crash.kill.file_history import Lost
 from crash.kill.history import Found, check, look
-from mounted.mounting import ROOT, Mount, interrupted_after, is_mounted, lazy_umount
+from mounted.mounting import Mount
 
 from fusefs.model.options import parse_size
+from fusefs.mounts import ROOT, interrupted_after, is_mounted, lazy_umount
 
 CLIENTS = 4
 LOAD_S = 0.05, 1.0

@@ -12,9 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from mounted.mounting import Mount, MountFailed
+from mounted.mounting import Mount
 from mounted.oracle.client import Mismatch
 from mounted.oracle.run import IMAGE_SIZE, Run
+
+from fusefs.mounts import MountFailed
 
 
 def main() -> int:

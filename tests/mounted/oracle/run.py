@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mounted.mounting import COMMAND_TIMEOUT_S, ROOT, Mount, interrupted_after
+from mounted.mounting import Mount
 from mounted.oracle.client import SHARED, SHARED_SIZE, Mismatch
+
+from fusefs.mounts import COMMAND_TIMEOUT_S, ROOT, interrupted_after
 
 CLIENTS = 4
 IMAGE_SIZE = "64m"
