@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from mounted.clients import PROGRAM_TIMEOUT_S, direct_write, eventually
+from mounted.clients import PROGRAM_TIMEOUT_S, direct_write, eventually, has_ended
 
 import fusefs
 from fusefs.mounts import ROOT, is_mounted
@@ -41,7 +41,7 @@ def test_mount_is_there_for_the_block_and_gone_afterwards(temporary_folders: Pat
         assert " ERROR " not in m.log()
         path, pid = m.path, m.pid
     assert not is_mounted(path)
-    assert not Path(f"/proc/{pid}").exists()
+    assert has_ended(pid)
     assert list(temporary_folders.iterdir()) == []
 
 
@@ -76,7 +76,7 @@ def test_image_and_mountpoint_that_are_given_stay(tmp_path: Path):
 
 def test_what_cannot_be_mounted_says_why_and_leaves_nothing(temporary_folders: Path):
     with (
-        pytest.raises(fusefs.MountFailed, match="unknown option 'invalidte'"),
+        pytest.raises(fusefs.MountFailed, match="unknown option 'invalidte"),
         fusefs.mounted(invalidte="before"),
     ):
         pass
