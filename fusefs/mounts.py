@@ -1,4 +1,4 @@
-"""Mounts from Python: live ones, each served by a process of its own, and gone when they must be.
+"""Mounts from Python: live ones, each served by a process of its own, and gone when they must.
 
     with fusefs.mounted(invalidate="before", block_size=512) as m:
         (m.path / "file").write_bytes(b"through a real mount")
@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +61,22 @@ class Mount:
     """
 
     def __init__(self, path: Path, image: Path, options: dict[str, OptionValue]) -> None:
-        self.path = path
-        self.image = image
-        self.options = options
+        self.path = path.absolute()  # commands run elsewhere
+        self.image = image.absolute()
+        self.options = {
+            name: value.absolute() if isinstance(value, Path) else value
+            for name, value in options.items()
+        }
         self.pid = 0
+        self._is_ours = False  # what is mounted there
 
     # -- its life --------------------------------------------------------------------
 
     def start(self) -> None:
         """Mount; returns when the mount is live.  An image that is missing is made."""
+        if is_mounted(self.path):
+            raise MountFailed(f"{self.path}: something is mounted there already")
+        self._is_ours = True
         options = dict(self.options)
         if not self.image.exists():
             options.setdefault("size", "1g")
@@ -88,6 +95,7 @@ class Mount:
         """Unmount and wait for the daemon: all is on the disk."""
         self._mount_tool("umount", str(self.path))
         self.pid = 0
+        self._is_ours = False
 
     def remount(self, **options: OptionValue) -> None:
         """Unmount if mounted, then mount the same image; options given here replace others."""
@@ -103,6 +111,8 @@ class Mount:
 
     def close(self) -> None:
         """Unmount if mounted, by force if it must be; MountFailed if it had to be."""
+        if not self._is_ours:
+            return
         try:
             if is_mounted(self.path):
                 self.umount()
@@ -169,12 +179,19 @@ class Mount:
             except subprocess.TimeoutExpired:
                 self.interrupt()
                 process.kill()
-                process.wait(DAEMON_END_TIMEOUT_S)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(DAEMON_END_TIMEOUT_S)
                 raise MountFailed(f"{command}: not done after {timeout_s:.0f} s") from None
+            except BaseException:  # a Ctrl-C: what a mount that comes later would be is not known
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout_s)
+                process.kill()
+                raise
             said.seek(0)
             complaints.seek(0)
             if status:
-                raise MountFailed(complaints.read().decode(errors="replace").rstrip("\n"))
+                complaint = complaints.read().decode(errors="replace").rstrip("\n")
+                raise MountFailed(complaint or f"{command}: exit status {status}")
             return said.read().decode(errors="replace")
 
     def _is_daemon(self) -> bool:

@@ -75,7 +75,7 @@ def test_compiled_and_interpreted_model_have_the_same_interleavings(package):
 
 
 def test_edited_source_counts_at_once(package):
-    dio = package / "dio.py"
+    dio = package / "model/dio.py"
     text = dio.read_text()
     assert SWAPPED[0] in text
     dio.write_text(text.replace(*SWAPPED))
@@ -104,4 +104,4 @@ def test_what_compiled_modules_import_is_compiled_with_them(package):
         text = (package / source).read_text()
         modules = re.findall(r"^(?:from|import) fusefs\.(\S+)", text, re.MULTILINE)
         assert {f"{module.replace('.', '/')}.py" for module in modules} <= sources, source
-    assert "dio.py" in sources
+    assert "model/dio.py" in sources

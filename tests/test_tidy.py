@@ -150,6 +150,13 @@ def test_coroutines_are_driven_in_one_place():
     assert found == {"fusefs/engine/task.py"}
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=name)
+def test_helpers_of_tests_are_imported_by_their_folder(path):
+    """Under its bare name Python would load the same file a second time, with its own state."""
+    helpers = {each.stem for each in (ROOT / "tests").glob("*/*.py")}
+    assert not {module.partition(".")[0] for module in imports(path)} & helpers
+
+
 def test_no_two_test_files_have_one_name():
     """pytest, which knows them by their name alone, would end at once."""
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))

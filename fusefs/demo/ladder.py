@@ -35,6 +35,7 @@ WORDS = {
     SUBMIT: "data is on disk, still hidden",
     DROP: "drop cached pages: too early",
     CONVERT: "blocks are written: too late",
+    "dio.write.isize": "the file is longer",
     PAGE_LOCK: "a locked page enters the cache",
     MAP: "A's blocks are still unwritten",
     FILL: "so the page gets zeros there",

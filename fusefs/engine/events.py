@@ -2,9 +2,10 @@
 
     began      it arrived; detail has its flags: direct, dsync
     asked      it stands before a step, and must wait; detail is the request it waits for, if it
-               waits for a lock: the one that had it then, and of several readers the last
+               waits for a lock or a writeback: of several readers the one that got it last
     granted    its step is performed now
-    ended      its reply, "reply"; detail is the result, bytes for the most part, or an errno's name
+    ended      its reply, "reply"; detail is the result, most often bytes, or an errno's name.  If
+               the kernel must drop pages of its own first, the client is answered later
 
 A step that is granted as soon as it is asked for has no event of its own for that.
 
@@ -27,8 +28,8 @@ class Request:
     """What was asked of a mount, and by whom.
 
     number is its own: no other request of the mount had it, and a later one has a higher.
-    pid is the process that made it (for the kernel its thread), 0 for the kernel or the daemon
-    itself; flags are words, with a comma between.
+    pid is the thread that made it, 0 for the kernel, for the daemon itself, and for an fsync,
+    whose caller pyfuse3 does not tell; flags are words, with a comma between.
     """
 
     __slots__ = ("flags", "ino", "length", "number", "operation", "pid", "pos")

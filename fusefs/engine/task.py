@@ -44,13 +44,12 @@ class Task:
     result and error are how it returned; number is that of its request.
     """
 
-    __slots__ = ("coroutine", "error", "number", "result", "started", "step")
+    __slots__ = ("coroutine", "error", "number", "result", "step")
 
     def __init__(self, coroutine: Coroutine[Step, Any, Any], number: int = 0) -> None:
         self.coroutine = coroutine
         self.number = number
         self.step: Step | None = None
-        self.started = False
         self.result: Any = None
         self.error: FsError | None = None
 
@@ -73,7 +72,6 @@ class Task:
         What is no FsError ends the task as well, and is raised here.
         """
         current.number = self.number
-        self.started = True
         self.step = step = REPLY
         try:
             step = self.coroutine.send(value) if error is None else self.coroutine.throw(error)

@@ -1,7 +1,7 @@
 """The explore command: search or replay one scenario, and say what was found."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fusefs.explore.scenarios import OnePage
 from fusefs.explore.schedule import replay, search
@@ -10,25 +10,26 @@ from fusefs.model.options import Invalidate, OptionError
 
 def explore(
     tasks: Sequence[str],
-    orders: Sequence[Invalidate] | None,
+    orders: Sequence[Invalidate],
+    others: Collection[str],
     schedule: str | None,
     *,
     as_json: bool,
 ) -> int:
-    """Print what each order does under every schedule, or under one.
+    """Print what each order does under every schedule, or under one; others are set beside it.
 
-    Returns 1 if AFTER failed, or a replayed schedule did, else 0.
+    Returns 1 if today's order failed, or a replayed schedule did, else 0.
     """
     failed = False
     report: dict[str, object] = {}
-    for order in orders or list(Invalidate):
+    for order in orders:
         try:
-            OnePage(tasks, order).close()
+            OnePage(tasks, order, order=others).close()
         except ValueError as error:
             raise OptionError(str(error)) from None
         if schedule is not None:
             try:
-                run = replay(lambda order=order: OnePage(tasks, order), schedule)  # type: ignore[misc]
+                run = replay(lambda order=order: OnePage(tasks, order, order=others), schedule)  # type: ignore[misc]
             except ValueError as error:
                 raise OptionError(str(error)) from None
             failed |= run.failure is not None
@@ -36,8 +37,8 @@ def explore(
             if not as_json:
                 print(f"invalidate={order.value}\n{run}")
             continue
-        found = search(lambda order=order: OnePage(tasks, order))  # type: ignore[misc]
-        failed |= order is Invalidate.AFTER and found.failure_count > 0
+        found = search(lambda order=order: OnePage(tasks, order, order=others))  # type: ignore[misc]
+        failed |= order is Invalidate.AFTER and not others and found.failure_count > 0
         first = found.first_failure
         report[order.value] = {
             "schedules": found.schedule_count,

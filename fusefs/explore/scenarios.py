@@ -20,7 +20,8 @@ Coro = Coroutine[Step, Any, Any]
 class OnePage:
     """Tasks on one file, sparse and as large as its pages; afterwards (D1) must hold.
 
-    If one of them grows the file, it is empty at first, and (D5) must hold for each direct read.
+    If one of them grows the file, it is empty at first, and (D5) must hold for each direct read of
+    a block that only its own writer can bring within the size.
 
     names are the tasks, one word each:
 
@@ -90,6 +91,13 @@ class OnePage:
         if stale:
             return f"(D1) cached blocks {stale} disagree with the image"
         for block, found in self.read_directly:
-            if self.grows and found.strip(bytes([block + 1])):
+            if self._grows_alone(block) and found.strip(bytes([block + 1])):
                 return f"(D5) a direct read of block {block} got what nobody wrote"
         return None
+
+    def _grows_alone(self, block: int) -> bool:
+        """Whether zeros in a block within i_size can be nothing but a write's that is half done."""
+        changing = [name for name in self.names if not name.startswith(("read", "dread"))]
+        return f"grow{block}" in changing and all(
+            name.startswith("grow") and int(name.removeprefix("grow")) <= block for name in changing
+        )

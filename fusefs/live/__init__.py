@@ -3,7 +3,7 @@
     daemon             mounts, serves, unmounts
     driver  timing     drives the coroutines of requests; who waits although he could go on
     reclaim            frees what deleted files had; waits for what is about to come free
-    trace              the last steps
+    trace              the last events
     kernel_pages  teller    the kernel's own pages of what has changed
     requests/          from a FUSE request to a coroutine, and back
     extension/         FUSE itself, below pyfuse3

@@ -82,7 +82,8 @@ class LiveTask(Task):
 class Schedule(Protocol):
     """Who must wait although he could go on.
 
-    watched are the names of steps that it wants to be asked about, beside all delays.
+    watched are the names of steps that it wants to be asked about, beside all delays; they do not
+    change.  About waits and commits it is not asked.
     """
 
     watched: frozenset[str]
@@ -276,7 +277,11 @@ class Driver:
             self._commit_tasks.append(task)
             self._commit_wanted.set()
         else:
-            until = self.schedule.until(task.request, step)
+            try:
+                until = self.schedule.until(task.request, step)
+            except Exception:
+                log.exception("the schedule failed at %s", step.name)
+                until = None
             if until is None:
                 return False
             self._park_until(task, until)

@@ -49,7 +49,7 @@ class Reclaim:
         waited_for = set(self._fs.inodes_unlinked)
         if waited_for:
             with trio.move_on_after(FORGET_WAIT_S):
-                await self._until(lambda: self._deleted.all_forgotten)
+                await self._until(lambda: not waited_for & self._fs.inodes_unlinked)
         self._deleted.give_up_waiting(waited_for)
 
     def _wake(self) -> None:

@@ -18,15 +18,16 @@ his who uses it first, and everybody's once another thread has used it, too.
 Who has a file open to read it, and has not read for IDLE_S, does not count until he reads again.
 Nobody fills a page behind the one in which the file ends, so a direct write that begins
 there is converted unseen: the kernel lets nobody else write while a write extends the file.
-Under isize_before_convert a direct reader sees a conversion, too: then whoever else has the file
-open counts.
+Under isize_before_convert a direct reader sees a conversion, too: then any second open file of it
+counts.
 A thread that has several asynchronous requests under way can meet itself; it shows that only
 while a conversion takes time, so if it reads through the cache, too, one is tried now and then.
 
 Units: times are seconds, on the clock that was given; pos is bytes in the file.
 Invariants:
     (Y1) a thread that nobody else can meet in a file is not delayed there, but for one
-         conversion in each TRY_S if it reads the file through the cache itself;
+         conversion in each TRY_S if it reads the file through the cache itself, and under
+         isize_before_convert if it has the file open twice;
     (Y2) conversions of one file are done in the order in which they are asked for.
 """
 

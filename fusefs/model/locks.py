@@ -19,7 +19,8 @@ from fusefs.model.steps import Waiter, current, wait
 class RwLock:
     """Shared or exclusive; first come, first served.
 
-    owner is the request that got it last, as rwsem's owner.
+    owner is the request that got it last, as rwsem's owner: of several readers it may be one that
+    has let go, while another still holds it.
     """
 
     __slots__ = ("_exclusive", "_name", "_queue", "_shared", "owner")

@@ -1,7 +1,8 @@
 """Where kernels of the past differ from today's: a switch for each place, and a row about it.
 
-A switch is read when a request begins.  At its place in the path it is one `if` with two visible
-orders; with none set the path is that of Linux today.  ROWS names them, and nothing else does.
+A switch is read when a write begins, or a fill.  At its place in the path it is one `if` with two
+visible orders; with none set the path is that of Linux today.  ROWS tells of them; Orders has a
+flag for each.
 """
 
 from collections.abc import Collection
@@ -63,6 +64,7 @@ class Orders:
     __slots__ = ("isize_before_convert", "map_before_insert", "post_before_end")
 
     def __init__(self, names: Collection[str] = ()) -> None:
+        assert all(name in ROWS for name in names), f"no such order: {names}"
         self.post_before_end = "post_before_end" in names
         self.isize_before_convert = "isize_before_convert" in names
         self.map_before_insert = "map_before_insert" in names

@@ -31,7 +31,7 @@ LRU_SCAN_MAX = 64
 class Page:
     """struct folio with its iomap_folio_state, always of the mount's page size.
 
-    owner is the request that has it locked, or under writeback.
+    owner is the request that locked it last, and writeback_owner the one that writes it back.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class Page:
         "readahead",
         "waiters",
         "writeback",
+        "writeback_owner",
     )
 
     def __init__(self, mapping: "AddressSpace", index: PageIndex, page_size: int) -> None:
@@ -57,11 +58,12 @@ class Page:
         self.writeback = False
         self.readahead = False
         self.owner = 0
+        self.writeback_owner = 0
         self.waiters: list[Waiter] = []
 
     async def lock(self) -> None:
         while self.locked:
-            await self._wait("lock.page")
+            await self._wait("lock.page", self.owner)
         self.locked = True
         self.owner = current.number
 
@@ -75,7 +77,7 @@ class Page:
 
     async def wait_writeback(self) -> None:
         while self.writeback:
-            await self._wait("lock.page.writeback")
+            await self._wait("lock.page.writeback", self.writeback_owner)
 
     def unlock(self) -> None:
         assert self.locked, "unlock of a page that is not locked"
@@ -85,7 +87,7 @@ class Page:
     def begin_writeback(self) -> None:
         assert self.mapping is not None, "writeback of a page outside the cache"
         self.writeback = True
-        self.owner = current.number
+        self.writeback_owner = current.number
         self.mapping.pages_writeback.add(self.index)
 
     def end_writeback(self) -> None:
@@ -95,8 +97,8 @@ class Page:
             self.mapping.pages_writeback.discard(self.index)
         self._wake_all()
 
-    async def _wait(self, name: str) -> None:
-        waiter = Waiter(self.owner)
+    async def _wait(self, name: str, owner: int) -> None:
+        waiter = Waiter(owner)
         self.waiters.append(waiter)
         await wait(name, waiter)
 

@@ -30,7 +30,7 @@ INACTIVE_FILES_MAX = 256
 
 
 class DeletedFiles:
-    """Those of one volume.  changed() is called when has_inactive or all_forgotten may have."""
+    """Those of one volume.  changed() is called when one has gone from one state to the next."""
 
     def __init__(self, fs: Filesystem, namespace: Namespace, metadata: Metadata) -> None:
         self.changed: Callable[[], None] = lambda: None
@@ -48,11 +48,6 @@ class DeletedFiles:
         """Whether further commits will free blocks."""
         return bool(self._inactive)
 
-    @property
-    def all_forgotten(self) -> bool:
-        """Whether no file waits for a FORGET alone."""
-        return not self._fs.inodes_unlinked
-
     def blocks_unlinked(self) -> int:
         """Blocks that come free once the kernel has forgotten whose they are."""
         inodes = [self._namespace.nodes[ino].inode for ino in self._fs.inodes_unlinked]
@@ -64,6 +59,7 @@ class DeletedFiles:
         if not node.is_idle:
             self._note_unlinked(node)
             return
+        assert not node.nlink, "a file that has a name is not deleted"
         if node.inode is not None:
             pages = list(node.inode.mapping.pages.values())
             if any(page.locked or page.writeback for page in pages):
@@ -108,7 +104,7 @@ class DeletedFiles:
             else:
                 self._inactive.appendleft(inode)
                 space.inactive_count += inode.extents.blocks_allocated - count
-        self._metadata.health.check_durable()
+        self._metadata.health.check_durable()  # a piece could not be read
         for entry in self._inactive:
             if isinstance(entry, Inode):  # a piece of it was freed, now or when it was released
                 save_map(self._metadata, entry.ino, entry.extents)

@@ -46,7 +46,7 @@ def seen_by(pid: int | str) -> list[Mounted]:
 
 def _parsed(line: bytes) -> Mounted:
     """36 35 98:0 /root /mountpoint flags shared:1 - type source superblock-options"""
-    fields = line.split()
+    fields = line.rstrip(b"\n").split(b" ")  # a source may be empty
     dash = fields.index(b"-", 6)
     options = [_text(field).partition("=") for field in fields[dash + 3].split(b",")]
     return Mounted(

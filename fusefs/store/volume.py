@@ -262,7 +262,6 @@ class Volume:
         space = self.fs.space
         self.deleted.release_evicting()
         self.deleted.free_inactive()
-        self.health.check_durable()
         evicted = self.deleted.take_evicted()
         saved = self.namespace.save_changed()
         for ino in evicted:

@@ -337,4 +337,6 @@ def run_alone(volume: Volume, coroutine: Coroutine[Any, Any, Any]) -> Any:
     step = task.advance(None, None)
     while step is not REPLY:
         step = task.advance(perform(storage, step), None)
+    if task.error is not None:
+        raise task.error
     return task.result

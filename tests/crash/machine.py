@@ -17,8 +17,7 @@ Units: addr and length are bytes of the image.
 
 import random
 import sqlite3
-import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -113,9 +112,8 @@ class VolumeStorage:
         pass
 
 
-@types.coroutine
-def _others_first() -> Generator[None, None, None]:
-    yield
+async def _others_first() -> None:
+    await Step(Kind.PASS, "others")
 
 
 class Machine:
@@ -192,7 +190,7 @@ class Machine:
             raise task.error
         if task.returned:
             self._tasks.remove(task)
-        elif step is not None and step.kind is Kind.COMMIT:  # None lets others go first
+        elif step.kind is Kind.COMMIT:
             task.step = Step(Kind.WAIT, step.name, waiter=Waiter())
             self._commit_waiters.append(task.step.waiter)
             self._start_commit()

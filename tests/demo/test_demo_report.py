@@ -21,7 +21,7 @@ from fusefs.demo.results import (
     format_event,
     parse_event,
 )
-from fusefs.demo.run import BLOCK_SIZES, Batch, mount_tool, plan, read_lines, run_batch, show
+from fusefs.demo.run import BLOCK_SIZES, Batch, plan, read_lines, run_batch, show
 from fusefs.engine.events import GRANTED, Event
 from fusefs.model.options import Invalidate
 
@@ -151,7 +151,6 @@ def test_folder_of_the_same_name_beside_the_user_is_not_taken_for_fusefs(
     """As in the parent of a clone: -m would look there first."""
     (tmp_path / "fusefs").mkdir()
     monkeypatch.chdir(tmp_path)
-    mount_tool("mkfs", str(tmp_path / "image"), "-o", "size=1m")
     batch = Batch(INVALIDATE_CACHE, ("wt",), (4096,), 2, 1, runs=1, repeat=False)
     found = OrderReport()
     assert len(list(run_batch(batch, tmp_path / "file", found))) == 1

@@ -349,7 +349,7 @@ async def test_a_commit_is_granted_when_it_begins():
 
 
 class Held:
-    """Holds one step for a time, whatever its kind."""
+    """Holds one step for a time."""
 
     def __init__(self, name: str) -> None:
         self.watched = frozenset({name})
@@ -375,3 +375,41 @@ async def test_a_step_that_is_held_is_performed_when_it_is_released(name: str, h
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     assert outcome.calls == [(b"x" * 512, None)]
+
+
+async def test_a_schedule_that_fails_holds_nobody(caplog: pytest.LogCaptureFixture):
+    """(V1)"""
+
+    class Failing(Held):
+        def until(self, request: Request, step: Step) -> float | None:
+            raise ZeroDivisionError("on purpose")
+
+    driver = make_driver(schedule=Failing("dio.write.submit"))
+    driver.start(write_and_read(), outcome := Outcome(), "write")
+    assert outcome.calls == [(b"x" * 512, None)]
+    assert driver.tasks_running == 0
+    assert "on purpose" in caplog.text
+
+
+async def test_a_drop_that_waits_for_a_writeback_names_who_writes_back():
+    """And not the one that holds the page lock meanwhile, which is the waiter itself."""
+    driver, world = make_driver(), World()
+    mapping = Inode(3).mapping
+    page = world.fs.cache.insert_locked(mapping, 0)
+
+    async def writes_back() -> None:
+        page.begin_writeback()
+        page.unlock()
+        await commit("fsync.commit", None)
+        page.end_writeback()
+
+    driver.start(writes_back(), Outcome(), "writeback", 3)
+    drop = world.fs.cache.invalidate_range(mapping, 0, 1)
+    driver.start(drop, outcome := Outcome(), "write", 3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        while not outcome.calls:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    asked = [event for event in driver.trace.events() if event.event == ASKED]
+    assert [(e.step, e.detail) for e in asked if e.request == 2] == [("lock.page.writeback", "1")]

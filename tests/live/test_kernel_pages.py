@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from test_driver import make_driver
+from live.test_driver import make_driver
 from trio.testing import wait_all_tasks_blocked
 
 from fusefs.live.kernel_pages import PAGE_SIZE, PAGES_MAX, WRITES_WAITING_MAX, KernelPages

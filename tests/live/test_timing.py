@@ -176,6 +176,15 @@ def test_no_conversion_delay_still_lets_others_go_first(users: Users):
     assert users.delays == 0
 
 
+def test_direct_reader_counts_where_the_size_is_raised_first(users: Users):
+    """Under isize_before_convert he sees blocks that are not converted; else he does not."""
+    users.open(A, WRITE_DIRECT)
+    users.open(B, READ_DIRECT)
+    assert users.conversion_s(A) == 0
+    users.world.fs.set_options(users.world.fs.options.changed("order", "isize_before_convert"))
+    assert users.conversion_s(A) > 0
+
+
 # -- one thread that reads what it writes ---------------------------------------------------
 
 

@@ -20,6 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from fusefs.live.timing import IDLE_S
+
+FAR_BEHIND = 1 << 40
+"""A position behind the end of all files."""
 
 PROGRAM_TIMEOUT_S = 300.0
 EVENTUALLY_TIMEOUT_S = 120.0
@@ -194,13 +200,27 @@ def opened(path: Path, flags: int) -> Iterator[int]:
 
 @contextmanager
 def watched(path: Path) -> Iterator[None]:
-    """Another thread than the caller's has the file open to read: conversions take their time."""
+    """Another thread than the caller's reads the file now and then: conversions take their time.
+
+    It reads behind the end, so that it fills no page.
+    """
+    ended = threading.Event()
+
+    def read_on() -> None:
+        with opened(path, os.O_RDONLY) as fd:
+            begun.set()
+            while not ended.wait(IDLE_S / 4):
+                os.pread(fd, 1, FAR_BEHIND)
+
+    begun = threading.Event()
     with ThreadPoolExecutor(1) as other:
-        fd = other.submit(os.open, path, os.O_RDONLY).result()
+        reading = other.submit(read_on)
         try:
+            assert begun.wait(PROGRAM_TIMEOUT_S)
             yield
         finally:
-            os.close(fd)
+            ended.set()
+        reading.result()
 
 
 def direct_write(path: Path, data: bytes, pos: int = 0) -> int:

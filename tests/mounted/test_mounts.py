@@ -83,6 +83,22 @@ def test_what_cannot_be_mounted_says_why_and_leaves_nothing(temporary_folders: P
     assert list(temporary_folders.iterdir()) == []
 
 
+def test_mount_of_somebody_else_is_left_alone(temporary_folders: Path):
+    with fusefs.mounted() as outer:
+        with pytest.raises(fusefs.MountFailed, match="mounted there already"):
+            fusefs.mounted(outer.path).__enter__()
+        assert is_mounted(outer.path)
+        assert outer.status()["pid"] == outer.pid
+
+
+def test_paths_are_those_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with fusefs.mounted(Path("mnt"), Path("image"), metadata=Path("meta"), size="1m") as m:
+        assert m.path == tmp_path / "mnt"
+        assert is_mounted(tmp_path / "mnt")
+    assert {"mnt", "image", "meta"} <= set(os.listdir(tmp_path))
+
+
 def test_interrupted_program_leaves_no_mount(temporary_folders: Path):
     """Ctrl-C in somebody's script: Python ends the block."""
     script = (

@@ -5,6 +5,7 @@ it in every run.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from mounted import provoke
 from mounted.clients import all_succeed, python, run
 from mounted.mounting import Mount
 
-from fusefs.engine.events import GRANTED
+from fusefs.engine.events import ENDED, GRANTED
 
 pytestmark = pytest.mark.mounted
 
@@ -76,18 +77,29 @@ def test_order_is_switched_on_a_live_mount_by_writing_a_file(mount: Callable[...
         assert (zeros > 0) == (order == "before")
 
 
+def fills_between_drop_and_end(m: Mount) -> int:
+    """Pages filled after a write's last step was its drop, and before it was answered."""
+    last: dict[int, str] = {}
+    between = 0
+    for event in m.trace():
+        if event.event == ENDED:
+            last.pop(event.request, None)
+        elif event.event == GRANTED:
+            if event.step == "buffered.read.fill":
+                between += "dio.write.invalidate_post" in last.values()
+            last[event.request] = event.step
+    return between
+
+
 def test_trace_shows_the_read_between_drop_and_conversion(mount: Callable[..., Mount]):
     """In BEFORE order a page is filled after a writer's last drop and before its conversion."""
     m = mount(invalidate="before", conversion_delay="5ms")
     assert zeros_seen(m.path / "file", 1024, "sparse") > 0
-    steps: dict[int, list[str]] = {}
-    between = 0
-    for event in m.trace():
-        if event.event == GRANTED:
-            if event.step == "buffered.read.fill":
-                between += sum(last[-1] == "dio.write.invalidate_post" for last in steps.values())
-            steps.setdefault(event.request, []).append(event.step)
-    assert between > 0
+    assert fills_between_drop_and_end(m) > 0
+    m.set(invalidate="after")
+    m.clear_trace()
+    assert zeros_seen(m.path / "after", 1024, "sparse") == 0
+    assert fills_between_drop_and_end(m) == 0
 
 
 # -- other orders that kernels had, or nearly had ----------------------------------------
@@ -108,6 +120,8 @@ import mmap, os, sys
 data = mmap.mmap(-1, 4096)
 data.write(b"x" * 4096)
 fd = os.open(sys.argv[1], os.O_WRONLY | os.O_DIRECT)
+print("open", flush=True)
+os.read(int(sys.argv[3]), 1)  # returns when the other end is closed
 for number in range(int(sys.argv[2])):
     os.pwrite(fd, data, number * 4096)
 """
@@ -116,6 +130,8 @@ FOLLOWER = """
 import mmap, os, sys
 data = mmap.mmap(-1, 4096)
 fd = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+print("open", flush=True)
+os.read(int(sys.argv[3]), 1)
 number = zeros = 0
 while number < int(sys.argv[2]):
     if os.preadv(fd, [data], number * 4096):
@@ -128,7 +144,18 @@ print(zeros)
 def zeros_followed(file: Path) -> int:
     """One process appends directly, another reads directly: how many blocks it saw as zeros."""
     file.touch()
-    clients = [python(script, file, APPENDS) for script in (APPENDER, FOLLOWER)]
+    start, go = os.pipe()
+    try:
+        clients = [
+            python(script, file, APPENDS, start, inherits=[start])
+            for script in (APPENDER, FOLLOWER)
+        ]
+        for client in clients:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "open\n"
+    finally:
+        os.close(start)
+        os.close(go)
     return int(all_succeed(clients)[1])
 
 

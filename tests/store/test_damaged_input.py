@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from damaging import make_image_in_use, use
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store.damaging import make_image_in_use, use
 
 from fusefs.commands.errors import UsageError
 from fusefs.commands.mount_options import split_options

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from name_trees import (
+from store.name_trees import (
     DIRECTORY,
     FILE,
     SYMLINK,

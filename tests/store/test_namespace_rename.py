@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from name_trees import SHELF, at, check_link_counts, create, fill, place, rename, times, tree_of
+from store.name_trees import (
+    SHELF,
+    at,
+    check_link_counts,
+    create,
+    fill,
+    place,
+    rename,
+    times,
+    tree_of,
+)
 
 from fusefs.model.errors import FsError
 from fusefs.store.metadata_file import ROOT_INO

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from name_trees import (
+from store.name_trees import (
     DIRECTORY,
     FILE,
     SYMLINK,

@@ -1,7 +1,7 @@
 """MOUNTPOINT/.fusefs: the control directory, in the manner of tracefs.
 
     status       JSON: options, counters, cache, space; read_only says why, if it is
-    trace        the last steps, one a line; writing anything clears it
+    trace        the last events, one a line; writing anything clears it
     log          the daemon's last log lines
     flags        ro, noatime, strictatime, nodiratime: which reads move atime; or rw
     NAME         one file for each option that may change live; reading gives its value

@@ -93,7 +93,8 @@ class Operations(pyfuse3.Operations):
         if not flags & RENAME_EXCHANGE and (
             inode := self.volume.unsaved_replacement(parent, name, new_parent, new_name)
         ):
-            await self.driver.call(make_durable(self.volume.fs, inode), "rename", inode.ino)
+            durable = make_durable(self.volume.fs, inode)
+            await self.driver.call(durable, "rename", inode.ino, ctx.pid)
         with self.volume.changing():
             replaced = self.names.rename(
                 parent, name, new_parent, new_name, flags, time.time_ns(), ctx.uid, ctx.gid

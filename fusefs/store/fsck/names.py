@@ -1,6 +1,6 @@
 """What fsck looks for in names: that each leads somewhere, and all directories to the root.
 
-Invariants: (K1) of fsck_check.py.
+Invariants: (K1) of check.py.
 """
 
 import os
