@@ -31,9 +31,10 @@ from fusefs import compiled
 from fusefs.model import dio
 from fusefs.live import driver
 from fusefs.explore.command import explore
+from fusefs.model.options import Invalidate
 
 print(compiled.CURRENT, *(module.__file__.endswith(".py") for module in (dio, driver)))
-explore(["write0", "read1"], None, None, as_json=True)
+explore(["write0", "read1"], list(Invalidate), (), None, as_json=True)
 """
 
 COMPILED, INTERPRETED = "True False False", "False True True"
