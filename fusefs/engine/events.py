@@ -13,7 +13,7 @@ Units: pos and length are bytes in the file; time_ns is CLOCK_MONOTONIC.
 """
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 BEGAN: Final = "began"
@@ -32,11 +32,12 @@ class Request:
     whose caller pyfuse3 does not tell; flags are words, with a comma between.
     """
 
-    __slots__ = ("flags", "ino", "length", "number", "operation", "pid", "pos")
+    __slots__ = ("began_ns", "flags", "ino", "length", "number", "operation", "pid", "pos")
 
     def __init__(
         self,
         number: int,
+        began_ns: int,
         operation: str,
         ino: int = 0,
         pid: int = 0,
@@ -45,6 +46,7 @@ class Request:
         flags: str = "",
     ) -> None:
         self.number = number
+        self.began_ns = began_ns
         self.operation = operation
         self.ino = ino
         self.pid = pid
@@ -76,14 +78,35 @@ class Event(NamedTuple):
 
 Noted = tuple[int, Request, str, str, int, int, int]
 """An event as it is noted, which has to be fast: time, request, event, step, pos, length, and a
-number: who is waited for, the result, or an errno below zero; 0 where there is none."""
+number: who is waited for, the result, or an errno below zero; 0 where there is none.  That a
+request began is not noted: it knows itself."""
 
 
-def event(noted: Noted) -> Event:
+def events(noted: Sequence[Noted], since_ns: int) -> list[Event]:
+    """All in the order of time; the beginnings from since_ns on."""
+    requests = {each[1].number: each[1] for each in noted}
+    began = [_began(each) for each in requests.values() if each.began_ns >= since_ns]
+    return sorted([*began, *map(_event, noted)], key=lambda each: each.time_ns)
+
+
+def _began(request: Request) -> Event:
+    where = request.pos, request.length
+    return Event(
+        request.began_ns,
+        request.pid,
+        request.operation,
+        request.ino,
+        NOTHING,
+        *where,
+        request.number,
+        BEGAN,
+        request.flags or NOTHING,
+    )
+
+
+def _event(noted: Noted) -> Event:
     time_ns, request, what, step, pos, length, number = noted
-    if what == BEGAN:
-        detail = request.flags or NOTHING
-    elif what == ENDED:
+    if what == ENDED:
         detail = errno.errorcode.get(-number, str(number)) if number < 0 else str(number)
     else:
         detail = str(number) if number else NOTHING

@@ -29,7 +29,7 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
-from fusefs.engine.events import ASKED, BEGAN, ENDED, GRANTED, NOTHING, Request
+from fusefs.engine.events import ASKED, ENDED, GRANTED, Request
 from fusefs.engine.task import REPLY, Task, perform
 from fusefs.live.trace import Trace, now_ns
 from fusefs.model.errors import FsError
@@ -143,8 +143,8 @@ class Driver:
         """
         self.tasks_running += 1
         self.request_count += 1
-        request = Request(self.request_count, operation, ino, pid, pos, length, flags)
-        self.trace.add((now_ns(), request, BEGAN, NOTHING, pos, length, 0))
+        count = self.request_count
+        request = Request(count, now_ns(), operation, ino, pid, pos, length, flags)
         self._run(LiveTask(coroutine, done, request), None, None)
 
     def put_off(self) -> None:
