@@ -5,11 +5,12 @@ from collections.abc import Collection
 
 from fusefs.model.extents import State
 from fusefs.model.filesystem import Filesystem
-from fusefs.model.geometry import Geometry
+from fusefs.model.footprint import COMMIT, IMAGE, SECTOR, key
+from fusefs.model.geometry import SECTOR_SIZE, Geometry
 from fusefs.model.inode import Inode
 from fusefs.model.options import Invalidate, Options
 from fusefs.model.space import Space
-from fusefs.model.steps import Buffer
+from fusefs.model.steps import Buffer, current
 
 
 class MemoryImage:
@@ -60,9 +61,18 @@ class World:
         self.commit_count = 0
 
     def read_at(self, addr: int, length: int) -> Buffer:
+        footprint = current.footprint
+        if footprint is not None:
+            for sector in range(addr // SECTOR_SIZE, (addr + length) // SECTOR_SIZE):
+                footprint.read(key(SECTOR, 0, sector))
         return self.image.read_at(addr, length)
 
     def write_at(self, addr: int, data: Buffer) -> None:
+        footprint = current.footprint
+        if footprint is not None:
+            for sector in range(addr // SECTOR_SIZE, (addr + len(data)) // SECTOR_SIZE):
+                footprint.write(key(SECTOR, 0, sector))
+            footprint.add(key(IMAGE))
         self.image.write_at(addr, data)
 
     def load_map(self, inode: Inode, pos: int, length: int) -> None:
@@ -70,6 +80,10 @@ class World:
 
     def commit(self) -> None:
         """What a COMMIT step does here: freed blocks become free."""
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write(key(COMMIT))
+            footprint.read(key(IMAGE))
         self.fs.space.begin_commit()
         self.fs.space.end_commit()
         self.commit_count += 1

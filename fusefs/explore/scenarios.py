@@ -49,6 +49,8 @@ class OnePage:
         self.inode = Inode(1, 0 if self.grows else self.size)
         self.names = names
         self.read_directly: list[tuple[int, bytes]] = []
+        self.spawned: list[Coro] = []
+        self.watches_lru = False
 
     def close(self) -> None:
         """Make the tasks and drop them: ValueError if a name is none."""

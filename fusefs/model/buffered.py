@@ -37,7 +37,7 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
     Under the shared lock nobody writes into an uptodate block, so views stay good.
     """
     inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
-    pages = inode.mapping.pages
+    mapping = inode.mapping
     pieces: list[Buffer] = []
     end = pos + length
     fs.counters.buffered_reads += 1
@@ -46,7 +46,7 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
     try:
         while pos < end and pos < inode.size:
             index, offset = divmod(pos, page_size)
-            page = pages.get(index)
+            page = mapping.find(index)
             if page is not None and page.blocks_uptodate == page_mask and not page.readahead:
                 fs.cache.touch(page)
             else:
@@ -78,14 +78,15 @@ async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, bloc
     """
     inode = file.inode
     while True:
-        page = inode.mapping.pages.get(index)
+        page = inode.mapping.find(index)
         if page is None:
             with contextlib.suppress(FsError):  # of other pages; this one is tried again
                 await read_ahead(fs, file, index, count)
-            if index not in inode.mapping.pages:
+            if inode.mapping.find(index) is None:
                 await fill_range(fs, inode, index, index + 1, None)
             continue
         if page.readahead:
+            page.note_change()
             page.readahead = False
             with contextlib.suppress(FsError):
                 await _read_ahead_marked(fs, file, index, count)
@@ -170,7 +171,7 @@ async def write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) 
     pages: list[Page] = []
     try:
         for index in range(first, end):
-            page = inode.mapping.pages.get(index)
+            page = inode.mapping.find(index)
             if page is not None and page.try_lock():
                 fs.cache.touch(page)
             else:
@@ -205,7 +206,7 @@ async def write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) 
 async def _lock_or_insert(fs: Filesystem, inode: Inode, index: int) -> Page:
     """filemap_get_folio() with FGP_LOCK and FGP_CREAT."""
     while True:
-        page = inode.mapping.pages.get(index)
+        page = inode.mapping.find(index)
         if page is None:
             return fs.cache.insert_locked(inode.mapping, index)
         await page.lock()
@@ -245,6 +246,7 @@ async def fill_block(fs: Filesystem, inode: Inode, page: Page, block: int, name:
     size = fs.geometry.block_size
     offset = block * size % fs.geometry.page_size
     bit = 1 << offset // size
+    page.note_change()
     if page.blocks_uptodate & bit:
         return
     mapping = inode.extents.find(block, block + 1)
@@ -281,7 +283,7 @@ async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> Non
     bits = geometry.block_bits(start, start + end - pos)
     while True:
         await load_map("zero.map", inode, pos, end - pos)
-        page = inode.mapping.pages.get(index)
+        page = inode.mapping.find(index)
         if page is None or not page.writeback:
             break
         await page.wait_writeback()

@@ -135,7 +135,7 @@ async def _write_unaligned(write: DirectWrite) -> int:
 async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> int:
     """Flush, drop, submit, complete: __iomap_dio_rw()."""
     fs, inode = write.fs, write.inode
-    if inode.mapping.pages:
+    if not inode.mapping.is_empty:
         await _flush_and_drop(write)
     else:
         inode.mapping.check_errors()
@@ -161,7 +161,7 @@ async def _flush_and_drop(write: DirectWrite) -> None:
         await reach("dio.write.flush_dirty", write.pos, write.length)
         await write_and_wait_range(fs, inode, first, end)
     inode.mapping.check_errors()
-    if inode.mapping.pages:
+    if not inode.mapping.is_empty:
         await reach("dio.write.invalidate_pre", write.pos, write.length)
         fs.counters.invalidations_pre += 1
         if await fs.cache.invalidate_range(inode.mapping, first, end):
@@ -259,8 +259,11 @@ async def drop_written_pages(write: DirectWrite) -> None:
     fs, mapping = write.fs, write.inode.mapping
     await reach("dio.write.invalidate_post", write.pos, write.length)
     fs.counters.invalidations_post += 1
-    if mapping.pages and await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
+    if mapping.is_empty:
+        return
+    if await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
         fs.counters.invalidations_busy += 1
+        mapping.note_errors()
         mapping.errors.set(errno.EIO)
 
 
@@ -284,7 +287,7 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> li
         if pos >= inode.size:
             return pieces
         check_alignment(pos, length)
-        if inode.mapping.pages:
+        if not inode.mapping.is_empty:
             first, last = fs.geometry.page_range(pos, length)
             if inode.mapping.needs_flush(first, last):
                 await reach("dio.read.flush_dirty", pos, length)

@@ -23,6 +23,7 @@ from typing import Protocol
 
 from fusefs.model.chunk import CHUNK_BLOCKS, HOLE, Chunk, State
 from fusefs.model.geometry import BlockIndex, PhysicalBlock
+from fusefs.model.steps import current
 
 __all__ = ["CHUNK_BLOCKS", "Chunk", "ChunkCache", "ExtentMap", "Mapping", "State", "StoredMap"]
 
@@ -64,7 +65,10 @@ class Mapping:
 
 
 class ExtentMap:
-    """The map of one file.  Without a StoredMap, all of it is in memory."""
+    """The map of one file.  Without a StoredMap, all of it is in memory.
+
+    ino is the file's: its inode sets it.
+    """
 
     __slots__ = (
         "blocks_allocated",
@@ -72,10 +76,12 @@ class ExtentMap:
         "chunks",
         "chunks_delalloc",
         "chunks_dirty",
+        "ino",
         "stored",
     )
 
     def __init__(self, stored: StoredMap | None = None, blocks_allocated: int = 0) -> None:
+        self.ino = 0
         self.stored = stored
         self.chunks: dict[int, Chunk] = {}
         self.chunks_dirty: set[int] = set()
@@ -128,6 +134,9 @@ class ExtentMap:
         stop = block - offset + run_end
         if state is HOLE and run_end == CHUNK_BLOCKS and stop < end:
             stop = self._next_run(number + 1, end)
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read_map(self.ino, block, min(stop + 1, end))
         return Mapping(state, BlockIndex(block), stop - block, PhysicalBlock(physical))
 
     def mappings(self, block: int, end: int) -> Iterator[Mapping]:
@@ -165,11 +174,17 @@ class ExtentMap:
 
     # -- changing --------------------------------------------------------------------
 
+    def _note_change(self, block: int, end: int) -> None:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write_map(self.ino, block, end)
+
     def allocate(self, block: int, count: int, physical: int) -> int:
         """Give blocks without storage a place, unwritten; return how many were delalloc.
 
         The range must lie in one chunk and hold no allocated block.
         """
+        self._note_change(block, block + count)
         number, offset = divmod(block, CHUNK_BLOCKS)
         end = offset + count
         assert end <= CHUNK_BLOCKS, "an allocation crosses a chunk"
@@ -183,6 +198,7 @@ class ExtentMap:
 
     def reserve(self, block: int, count: int) -> None:
         """Turn HOLE into DELALLOC; the caller has reserved the room."""
+        self._note_change(block, block + count)
         for number, offset, end in _chunk_ranges(block, block + count):
             self._chunk(number).own_delalloc()[offset:end] = 1
             self.chunks_delalloc.add(number)
@@ -190,6 +206,7 @@ class ExtentMap:
 
     def convert(self, block: int, end: int) -> int:
         """Turn UNWRITTEN into MAPPED; return how many blocks changed."""
+        self._note_change(block, end)
         converted = 0
         for number, offset, stop in _chunk_ranges(block, end):
             chunk = self._look(number)
@@ -206,6 +223,7 @@ class ExtentMap:
         Returns where the hole begins, the freed runs (physical, count), and how many
         delalloc blocks were dropped.
         """
+        self._note_change(block, end)
         number = self._last_used(block, end)
         if number is None:
             return block, [], 0

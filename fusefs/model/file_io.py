@@ -97,8 +97,7 @@ async def fsync(fs: Filesystem, file: OpenFile) -> None:
     mapping = file.inode.mapping
     with contextlib.suppress(FsError):  # the mapping has it
         await writeback_range(fs, file.inode, 0, FILE_SIZE_MAX)
-    error, file.error_seen = mapping.errors.check_and_advance(file.error_seen)
-    mapping.error_waiting = 0
+    error, file.error_seen = mapping.tell_errors(file.error_seen)
     if error:
         raise FsError(error)
     await commit("fsync.commit", file.inode)

@@ -41,7 +41,7 @@ async def fill_range(
         run: list[Page] = []
         runs = [run]
         for index in range(first, end):
-            if index in inode.mapping.pages:
+            if inode.mapping.find(index) is not None:
                 runs.append(run := [])
                 continue
             page = fs.cache.insert_locked(inode.mapping, index)
@@ -126,6 +126,7 @@ def _within(runs: MappedRuns, block: int, end: int) -> MappedRuns:
 
 def _fill_missing(fs: Filesystem, page: Page, content: memoryview) -> None:
     """Copy content into the blocks that are not uptodate (B2)."""
+    page.note_change()
     if not page.blocks_uptodate:
         page.data[:] = content
     else:

@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 from fusefs.model.errseq import START, Position
 from fusefs.model.extents import ExtentMap
+from fusefs.model.footprint import DISK_SIZE, SIZE, key
 from fusefs.model.locks import RwLock
 from fusefs.model.page_cache import AddressSpace
 from fusefs.model.readahead import ReadaheadState
+from fusefs.model.steps import current
 
 
 class Tail(NamedTuple):
@@ -41,8 +43,9 @@ class Inode:
 
     __slots__ = (
         "_changed",
+        "_disk_size",
         "_inodes_changed",
-        "disk_size",
+        "_size",
         "extents",
         "growth_count",
         "ino",
@@ -50,7 +53,6 @@ class Inode:
         "kernel_tails",
         "lock",
         "mapping",
-        "size",
     )
 
     def __init__(
@@ -61,16 +63,45 @@ class Inode:
         inodes_changed: "dict[int, Inode] | None" = None,
     ) -> None:
         self.ino = ino
-        self.size = size
-        self.disk_size = size
+        self._size = size
+        self._disk_size = size
         self.extents = extents if extents is not None else ExtentMap()
-        self.mapping = AddressSpace()
-        self.lock = RwLock("inode")
+        self.extents.ino = ino
+        self.mapping = AddressSpace(ino)
+        self.lock = RwLock("inode", ino)
         self.kernel_page = 0
         self.kernel_tails: dict[int, Tail] = {}
         self.growth_count = 0
         self._changed = False
         self._inodes_changed = {} if inodes_changed is None else inodes_changed
+
+    @property
+    def size(self) -> int:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(key(SIZE, self.ino))
+        return self._size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write(key(SIZE, self.ino))
+        self._size = size
+
+    @property
+    def disk_size(self) -> int:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(key(DISK_SIZE, self.ino))
+        return self._disk_size
+
+    @disk_size.setter
+    def disk_size(self, size: int) -> None:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write(key(DISK_SIZE, self.ino))
+        self._disk_size = size
 
     @property
     def changed(self) -> bool:

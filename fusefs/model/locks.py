@@ -13,6 +13,7 @@ Lock order, outermost first:
 
 from collections import deque
 
+from fusefs.model.footprint import HOLDERS, LOCK, key
 from fusefs.model.steps import Waiter, current, wait
 
 
@@ -20,13 +21,15 @@ class RwLock:
     """Shared or exclusive; first come, first served.
 
     owner is the request that got it last, as rwsem's owner: of several readers it may be one that
-    has let go, while another still holds it.
+    has let go, while another still holds it.  ino and number tell it from others in footprints.
     """
 
-    __slots__ = ("_exclusive", "_name", "_queue", "_shared", "owner")
+    __slots__ = ("_exclusive", "_holders", "_key", "_name", "_queue", "_shared", "owner")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, ino: int = 0, number: int = 0) -> None:
         self._name = name
+        self._key = key(LOCK, ino, number)
+        self._holders = key(HOLDERS, ino, number)
         self._shared = 0
         self._exclusive = False
         self.owner = 0
@@ -45,6 +48,10 @@ class RwLock:
 
         Who asks so first is spared a coroutine.
         """
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(self._key)
+            footprint.add(self._holders)
         if self._exclusive or self._queue:
             return False
         self._shared += 1
@@ -53,6 +60,7 @@ class RwLock:
 
     def try_lock_exclusive(self) -> bool:
         """down_write_trylock()."""
+        self._note_exclusive()
         if self._exclusive or self._shared or self._queue:
             return False
         self._exclusive = True
@@ -62,11 +70,16 @@ class RwLock:
     def unlock_shared(self) -> None:
         assert self._shared > 0, "unlock of a lock that is not shared"
         self._shared -= 1
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(self._key)
+            footprint.add(self._holders)
         self._hand_over()
 
     def unlock_exclusive(self) -> None:
         assert self._exclusive, "unlock of a lock that is not exclusive"
         self._exclusive = False
+        self._note_exclusive()
         self._hand_over()
 
     def demote(self) -> None:
@@ -74,13 +87,22 @@ class RwLock:
         assert self._exclusive, "demote of a lock that is not exclusive"
         self._exclusive = False
         self._shared = 1
+        self._note_exclusive()
         self._hand_over()
 
     @property
     def held_exclusive(self) -> bool:
         return self._exclusive
 
+    def _note_exclusive(self) -> None:
+        """It is taken, let go, or queued for, beside which nobody else can do anything."""
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write(self._key)
+            footprint.write(self._holders)
+
     async def _wait(self, *, exclusive: bool) -> None:
+        self._note_exclusive()
         waiter = Waiter(self.owner)
         self._queue.append((waiter, exclusive))
         mode = "exclusive" if exclusive else "shared"
@@ -88,6 +110,8 @@ class RwLock:
 
     def _hand_over(self) -> None:
         """Give the lock to whoever is next, before they run: nobody can slip in between."""
+        if self._queue:
+            self._note_exclusive()
         while self._queue and not self._exclusive:
             waiter, exclusive = self._queue[0]
             if exclusive and self._shared:

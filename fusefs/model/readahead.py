@@ -82,7 +82,7 @@ def plan_marked(
         ra.size = _grown(ra.size, limit)
     else:  # another open file's mark
         start = index + 1
-        while start - index <= limit and start in mapping.pages:
+        while start - index <= limit and mapping.find(start) is not None:
             start += 1
         if start - index > limit:
             return None
@@ -124,6 +124,6 @@ def _window(start: int, size: int, async_size: int, page_end: int) -> Window:
 def _cached_before(mapping: AddressSpace, index: int, limit: int) -> int:
     """How many pages right before index are cached, at most limit."""
     count = 0
-    while count < limit and index - 1 - count in mapping.pages:
+    while count < limit and mapping.find(index - 1 - count) is not None:
         count += 1
     return count

@@ -19,12 +19,14 @@ Invariants:
 
 import errno
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from bitarray import bitarray
 
 from fusefs.model.errors import FsError
+from fusefs.model.footprint import SPACE, key
 from fusefs.model.geometry import PhysicalBlock
+from fusefs.model.steps import current
 
 GROUP_BLOCKS = 32768
 GROUP_BYTES = GROUP_BLOCKS // 8
@@ -71,6 +73,9 @@ class Space:
     @property
     def available_count(self) -> int:
         """Blocks that a new write may still have: free and not promised."""
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(key(SPACE))
         return self.free_count - self.reserved_count
 
     @property
@@ -80,11 +85,14 @@ class Space:
 
     def reserve(self, count: int) -> None:
         """Promise count blocks to a delayed allocation; FsError(ENOSPC) if they are not there."""
+        _note_change()
         if count > self.available_count:
             raise FsError(errno.ENOSPC)
         self.reserved_count += count
 
     def unreserve(self, count: int) -> None:
+        if count:
+            _note_change()
         assert count <= self.reserved_count, "(S1) more unreserved than reserved"
         self.reserved_count -= count
 
@@ -96,6 +104,7 @@ class Space:
         Returns the first block and how many there are.  reserved takes them from an
         earlier promise.  FsError(ENOSPC) if there is none.
         """
+        _note_change()
         limit = self.reserved_count if reserved else self.available_count
         if limit <= 0 or self.free_count <= 0:
             raise FsError(errno.ENOSPC)
@@ -122,8 +131,10 @@ class Space:
         self._cursor = first + taken if first + taken < self.block_count else 1
         return PhysicalBlock(first), taken
 
-    def free(self, runs: Iterable[tuple[int, int]]) -> None:
+    def free(self, runs: Sequence[tuple[int, int]]) -> None:
         """Give runs (physical, count) back; they are free after the next commit (S2)."""
+        if runs:
+            _note_change()
         self.freed.extend(runs)
 
     # -- the commit --------------------------------------------------------------------
@@ -134,6 +145,7 @@ class Space:
         Neighbours become one run, as whoever marks them, or punches them out of the image,
         takes time for each run: of a file in many pieces most lie side by side.
         """
+        _note_change()
         self.committing = _merged(self.committing + self.freed)
         self.freed = []
         for first, count in self.committing:
@@ -174,6 +186,7 @@ class Space:
 
     def end_commit(self) -> list[tuple[int, int]]:
         """The commit is on the disk: its freed runs may be used, and are returned."""
+        _note_change()
         runs, self.committing = self.committing, []
         mark_free(runs, self.groups)
         for number in self.groups_committing:
@@ -236,6 +249,12 @@ class Space:
             if found < 0:
                 self._set_full(number)
         return number * GROUP_BLOCKS + found
+
+
+def _note_change() -> None:
+    footprint = current.footprint
+    if footprint is not None:
+        footprint.write(key(SPACE))
 
 
 def decode_group(number: int, used: bytes, block_count: int) -> bitarray:

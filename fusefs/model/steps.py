@@ -21,6 +21,8 @@ from collections.abc import Awaitable, Callable, Generator
 from enum import Enum
 from typing import Any, Final
 
+from fusefs.model.footprint import Footprint
+
 Buffer = bytes | bytearray | memoryview
 
 NAMES = {
@@ -93,13 +95,15 @@ WRITE_IMAGE: Final = Kind.WRITE_IMAGE
 class Current:
     """Who runs, as the kernel's current; set by whoever advances a coroutine.
 
-    number is that of a request, 0 for what is none.
+    number is that of a request, 0 for what is none.  footprint takes what it touches; None where
+    nobody asks, as on a mount.
     """
 
-    __slots__ = ("number",)
+    __slots__ = ("footprint", "number")
 
     def __init__(self) -> None:
         self.number = 0
+        self.footprint: Footprint | None = None
 
 
 current: Final = Current()

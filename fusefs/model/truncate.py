@@ -144,7 +144,7 @@ async def _forget_blocks_beyond(fs: Filesystem, inode: Inode, size: int) -> None
     A writeback that began at the old size is waited for: it still writes where they were.
     """
     index, offset = divmod(size, fs.geometry.page_size)
-    page = inode.mapping.pages.get(index) if offset else None
+    page = inode.mapping.find(index) if offset else None
     if page is None:
         return
     await page.lock()
@@ -156,6 +156,7 @@ async def _forget_blocks_beyond(fs: Filesystem, inode: Inode, size: int) -> None
 
 def _forget_blocks(fs: Filesystem, page: Page, offset: int) -> None:
     """Blocks of a page from offset on lose their place: neither dirty nor uptodate."""
+    page.note_change()
     kept = fs.geometry.block_bits(0, offset)
     dirty = page.blocks_dirty & kept
     gone = page.blocks_uptodate & ~kept
@@ -297,17 +298,17 @@ def _seek_in_cache(
 ) -> int | None:
     """Within an unwritten mapping: mapping_seek_hole_data()."""
     per_page, size = fs.geometry.blocks_per_page, fs.geometry.block_size
-    pages = inode.mapping.pages
-    cached = inode.mapping.present(block // per_page, -(-end // per_page))
+    mapping = inode.mapping
+    cached = mapping.present(block // per_page, -(-end // per_page))
     if whence == SEEK_HOLE:
         while block < end:
-            page = pages.get(block // per_page)
+            page = mapping.find(block // per_page)
             if page is None or not page.blocks_uptodate >> block % per_page & 1:
                 return max(start, block * size)
             block += 1
         return None
     for index in cached:
-        uptodate = pages[index].blocks_uptodate
+        uptodate = mapping.pages[index].blocks_uptodate
         for at in range(max(block, index * per_page), min(end, (index + 1) * per_page)):
             if uptodate >> at % per_page & 1:
                 return max(start, at * size)

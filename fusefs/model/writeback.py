@@ -54,10 +54,10 @@ async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) ->
         except FsError as error:
             failure = failure or error
     for index in inode.mapping.under_writeback(first, end):
-        page = inode.mapping.pages.get(index)
+        page = inode.mapping.find(index)
         if page is not None:
             await page.wait_writeback()
-    if not inode.mapping.pages_dirty:
+    if inode.mapping.is_clean:
         fs.inodes_dirty.pop(inode.ino, None)
     if failure is not None:
         raise failure
@@ -69,7 +69,7 @@ async def flush_disk_end(fs: Filesystem, inode: Inode, first: int, end: int) -> 
     If it is one of them it comes in its turn, and is only waited for.
     """
     last = inode.disk_size // fs.geometry.page_size
-    page = inode.mapping.pages.get(last) if last < end else None
+    page = inode.mapping.find(last) if last < end else None
     if page is None or inode.disk_size % fs.geometry.block_size == 0:
         return
     if last < first and page.blocks_dirty:
@@ -82,6 +82,7 @@ async def write_and_wait_range(fs: Filesystem, inode: Inode, first: int, end: in
     try:
         await writeback_range(fs, inode, first, end)
     except FsError:
+        inode.mapping.note_errors()
         inode.mapping.error_waiting = 0  # this tells of it
         raise
     inode.mapping.check_errors()
@@ -109,7 +110,7 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
     await reach("writeback.page_lock", pos, length)
     pages = []
     for index in indices:
-        page = inode.mapping.pages.get(index)
+        page = inode.mapping.find(index)
         if page is None:
             continue
         await page.lock()

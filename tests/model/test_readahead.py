@@ -7,7 +7,8 @@ import pytest
 from model.driving import Task, buffered_read, file_with, read, run, sparse_file
 
 from fusefs.explore.memory import World
-from fusefs.model.page_cache import AddressSpace
+from fusefs.model.geometry import PageIndex
+from fusefs.model.page_cache import AddressSpace, Page
 from fusefs.model.readahead import ReadaheadState, Window, plan_marked, plan_missing
 
 WINDOW_MAX = 32
@@ -16,7 +17,7 @@ PAGE_END = 1 << 40
 
 def caching(*pages: int) -> AddressSpace:
     mapping = AddressSpace()
-    mapping.pages = dict.fromkeys(pages)  # type: ignore[assignment]
+    mapping.pages = {index: Page(mapping, PageIndex(index), 512) for index in pages}
     return mapping
 
 
