@@ -31,6 +31,16 @@ BESIDE_MODEL = (
 )
 """What a data request runs through at each step, and is not the model."""
 
+SEARCH = (
+    "explore/crash.py",
+    "explore/dependence.py",
+    "explore/execution.py",
+    "explore/memory.py",
+    "explore/reduction.py",
+    "explore/schedule.py",
+)
+"""What a search runs through at each turn."""
+
 SOURCES = os.path.dirname(__file__)
 COMPILED = os.path.join(SOURCES, "_compiled")
 
@@ -48,7 +58,7 @@ def modules() -> list[str]:
 
     No such module may import another of fusefs that is not among them.
     """
-    return [*model(), *BESIDE_MODEL]
+    return [*model(), *BESIDE_MODEL, *SEARCH]
 
 
 def stamp(sources: Iterable[str]) -> str:

@@ -47,18 +47,17 @@ class PendingImage(MemoryImage):
 
     def after_crash(self) -> Iterator[bytes]:
         """The images that may be found: flushed, plus each subset of the pending writes."""
-        count = len(self.pending)
-        subsets = (
-            kept for lost in range(count + 1) for kept in combinations(range(count), count - lost)
-        )
-        for tried, kept in enumerate(subsets):
-            if tried == SUBSETS_MAX:
-                return
-            image = bytearray(self.flushed)
-            for i in kept:
-                addr, data = self.pending[i]
-                image[addr : addr + len(data)] = data
-            yield bytes(image)
+        count, tried = len(self.pending), 0
+        for lost in range(count + 1):
+            for kept in combinations(range(count), count - lost):
+                if tried == SUBSETS_MAX:
+                    return
+                tried += 1
+                image = bytearray(self.flushed)
+                for i in kept:
+                    addr, data = self.pending[i]
+                    image[addr : addr + len(data)] = data
+                yield bytes(image)
 
 
 @dataclass(frozen=True, slots=True)

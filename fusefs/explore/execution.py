@@ -8,7 +8,7 @@ first step would else always be taken in the order of the tasks.  Each further t
 pending step, and runs it to the next one.  A turn can start tasks of its own, such as the end of an
 asynchronous write: they get the next numbers.
 
-Errors: Deadlock from check_end(); AssertionError if a run does not end.
+Errors: AssertionError if a run does not end.
 """
 
 from collections.abc import Coroutine, Sequence
@@ -46,10 +46,6 @@ class Scenario(Protocol):
 
     def check(self) -> str | None:
         """None, or what is wrong, in a sentence."""
-
-
-class Deadlock(AssertionError):
-    """All tasks that are left wait for each other."""
 
 
 class Turn:

@@ -10,32 +10,16 @@ choices that lead to the next branch.  What a pass means: within the scenario, i
 and its bound, no order of steps breaks the rule.  It says nothing of larger scenarios.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from fusefs.engine.task import Task, perform
-from fusefs.explore.memory import World
+from fusefs.explore.execution import START, Execution, Scenario
 from fusefs.model.errors import FsError
-from fusefs.model.steps import Step
 
 SCHEDULES_MAX = 1_000_000
-STEPS_MAX = 10_000
 
 
-class Scenario(Protocol):
-    """A world, the tasks that run in it, and what must hold when all have ended."""
-
-    world: World
-
-    def tasks(self) -> Sequence[Coroutine[Step, Any, Any]]:
-        """New coroutines, in the order of their numbers."""
-
-    def check(self) -> str | None:
-        """None, or what is wrong, in a sentence."""
-
-
-class Deadlock(AssertionError):
+class Deadlock(Exception):
     """All tasks that are left wait for each other."""
 
 
@@ -68,39 +52,26 @@ def run(scenario: Scenario, schedule: Sequence[int] = ()) -> Run:
 
     Deadlock if nobody can go on; ValueError if the schedule names a task that cannot.
     """
-    tasks = [Task(each, number) for number, each in enumerate(scenario.tasks(), 1)]
+    execution = Execution(scenario)
     result = Run()
     try:
-        while not all(task.returned for task in tasks):
-            enabled = [n for n, task in enumerate(tasks) if not (task.returned or task.waits)]
-            if not enabled:
-                raise Deadlock(f"nobody can go on\n{result}")
+        while enabled := execution.enabled():
             depth = len(result.choices)
             chosen = schedule[depth] if depth < len(schedule) else enabled[0]
             if chosen not in enabled:
                 raise ValueError(f"task {chosen} cannot go at place {depth} of the schedule")
-            assert depth < STEPS_MAX, "the run does not end"
             result.choices.append((enabled, chosen))
-            _grant(scenario.world, result, chosen, tasks[chosen])
+            turn = execution.turn(chosen)
+            if turn.name != START:
+                result.ladder.append((chosen, turn.name))
+        if execution.is_stuck:
+            raise Deadlock(f"nobody can go on\n{result}")
     finally:
-        for task in tasks:
-            task.coroutine.close()
-    result.errors = {n: task.error for n, task in enumerate(tasks) if task.error is not None}
+        execution.close()
+    tasks = enumerate(execution.tasks)
+    result.errors = {number: task.error for number, task in tasks if task.error is not None}
     result.failure = scenario.check()
     return result
-
-
-def _grant(world: World, result: Run, number: int, task: Task) -> None:
-    """A task's turn: start it, or carry out its pending step; then it runs to the next."""
-    value: Any = None
-    error: FsError | None = None
-    if task.step is not None:
-        result.ladder.append((number, task.step.name))
-        try:
-            value = perform(world, task.step)
-        except FsError as failure:
-            error = failure
-    task.advance(value, error)
 
 
 @dataclass(slots=True)

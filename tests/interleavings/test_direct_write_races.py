@@ -220,6 +220,8 @@ def test_the_search_itself_counts_what_can_be_counted_by_hand():
     class Walkers:
         def __init__(self) -> None:
             self.world = World()
+            self.spawned: list[Coro] = []
+            self.watches_lru = False
 
         def tasks(self) -> list[Coro]:
             return [self._walk(4), self._walk(3)]
@@ -245,6 +247,8 @@ def test_two_unaligned_writers_to_one_block_do_not_zero_each_other():
     class SubBlock:
         def __init__(self) -> None:
             self.world = World(block_size=1024, page_size=4096)
+            self.spawned: list[Coro] = []
+            self.watches_lru = False
             self.inode = Inode(1, 4096)
 
         def tasks(self) -> list[Coro]:
