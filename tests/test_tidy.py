@@ -22,7 +22,8 @@ BELOW = {
     "model": (),
     "store": ("model",),
     "engine": ("model",),
-    "explore": ("engine", "model"),
+    "litmus": (),
+    "explore": ("litmus", "engine", "model"),
     "live": ("store", "engine", "model"),
     "mounts.py": ("store", "engine"),
     "demo": ("mounts.py", "engine", "model"),
@@ -31,12 +32,20 @@ BELOW = {
 }
 """Each folder, and those that it may import: no arrow runs back up."""
 
-PURE = [*MODEL, *sorted(FUSEFS.glob("engine/*.py")), *sorted(FUSEFS.glob("explore/*.py"))]
+PURE = [
+    *MODEL,
+    *(
+        path
+        for name in ("engine", "explore", "litmus")
+        for path in sorted(FUSEFS.glob(f"{name}/*.py"))
+    ),
+]
 
 OUTSIDE = {
     "model": {"bitarray"},
     "store": {"bitarray"},
     "engine": set(),
+    "litmus": set(),
     "explore": set(),
     "live": {"pyfuse3", "trio"},
     "demo": {"rich"},

@@ -36,10 +36,19 @@ ALWAYS: Final = "Always"
 HOLE: Final = "hole"
 UNWRITTEN: Final = "unwritten"
 
+RULES: Final = {
+    "coherence": "(D1) no clean cached block disagrees with the disk",
+    "foreign": "no byte is read, or is in a file on the disk, that nobody wrote into that file",
+    "lost": "what a write has returned for is there until somebody overwrites it",
+    "deadlock": "somebody can always go on, until all have ended",
+    "space": "each block of the disk has one owner, or is free, and none is promised twice",
+}
+"""What must hold in every run, asked for or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Blocks of a file that begin alike: HOLE, UNWRITTEN, or a letter that they are written with."""
+    """Blocks of a file that begin alike: HOLE, UNWRITTEN, or written with a letter."""
 
     state: str
     count: int
@@ -47,7 +56,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FileText:
-    """A file as it is before anybody runs.  cached: all its pages are in the cache, clean."""
+    """A file as it is before anybody runs.  cached: all its pages are in the cache, clean.
+
+    runs are the file's blocks in order, no two neighbours alike; what is beyond the size is
+    unwritten.
+    """
 
     name: str
     size: int
@@ -70,11 +83,12 @@ class Machine:
 class Operation:
     """One line of a task: word file pos length ….
 
-    word      pwrite pread falloc fpunch fzero truncate fsync fdatasync seek_data seek_hole
-              copy_range mwrite mread unlink rename wait reap
-    pos       of truncate: the new size
+    word      one of USAGE in operations.py
+    file      by an open file, which the task has had since before anybody ran; of unlink and
+              rename: the name
+    pos       of truncate: the new size; with append: 0, as the file's end is meant
     value     of pwrite and mwrite: the letter that all of it is
-    flags     of direct, dsync, append; of falloc: keep_size
+    flags     of direct, dsync, append; of falloc and fzero: keep_size
     other     rename's new name, copy_range's target; wait's task; reap's handle
     other_pos where in copy_range's target
     result    the name that the result is kept by, "" for none
@@ -105,7 +119,7 @@ class TaskText:
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """subject is "A.r" for a task's result; else kind is cache, disk or size, and subject a file."""
+    """kind "" for a result, subject "A.r"; kind cache, disk or size, subject a file's name."""
 
     kind: str
     subject: str
@@ -134,7 +148,7 @@ Condition = Atom | Not | And | Or
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """after_crash: the condition is about what each mount after a crash finds, and not about ends."""
+    """after_crash: the condition is about what a mount after a crash finds, and not about ends."""
 
     quantifier: str
     condition: Condition

@@ -1,0 +1,36 @@
+"""A litmus file: data to text.
+
+parse(text(litmus)) is the litmus again, and text(parse(t)) is t if it was written so before.
+"""
+
+from fusefs.litmus.condition import condition_text
+from fusefs.litmus.machine import machine_text
+from fusefs.litmus.operations import operation_text
+from fusefs.litmus.parse import AFTER_CRASH, ANSWERS
+from fusefs.litmus.test import Litmus, Question
+
+INDENTATION = "    "
+
+
+def text(litmus: Litmus) -> str:
+    """The whole file, in its one canonical form, without comments."""
+    lines = [f"litmus {litmus.name}"]
+    lines += [(INDENTATION + line).rstrip() for line in litmus.prose]
+    lines += ["", *machine_text(litmus.machine, crash=litmus.crash), ""]
+    for task in litmus.tasks:
+        lines.append(f"{task.name}:")
+        lines += [INDENTATION + operation_text(operation) for operation in task.operations]
+    lines += ["", question_text(litmus.question)]
+    for word, answer in ANSWERS.items():
+        names = [name for name, expected in litmus.expected.items() if expected == answer]
+        if names:
+            lines.append(" ".join([word, *names]))
+    if litmus.breaks:
+        lines.append(" ".join(["breaks", *litmus.breaks]))
+    return "\n".join([*lines, ""])
+
+
+def question_text(question: Question) -> str:
+    """Its one line."""
+    when = f" {AFTER_CRASH}" if question.after_crash else ""
+    return f"{question.quantifier}{when} {condition_text(question.condition)}"
