@@ -9,7 +9,7 @@ A request, read downwards; each file calls only files below it:
         engine/task.py            advance(), perform()
         model/file_io.py          write()             direct or buffered?
         model/dio.py              direct_write()      flush, invalidate, map, submit
-                                  complete_write()    convert, invalidate: the order under study
+        model/dio_complete.py     complete_write()    convert, invalidate: the order under study
           model/iomap.py          begin_direct()      where the bytes go
             model/extents.py      find(), convert()
             model/space.py        allocate()

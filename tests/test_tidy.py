@@ -183,6 +183,7 @@ LADDER = [
     "file_io",
     "truncate",
     "dio",
+    "dio_complete",
     "buffered",
     "fill",
     "writeback",

@@ -130,15 +130,21 @@ async def _read_ahead_marked(fs: Filesystem, file: OpenFile, index: int, count: 
         await fill_range(fs, inode, window.start, window.end, window.marker)
 
 
-async def buffered_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:
+async def buffered_write(
+    fs: Filesystem, inode: Inode, pos: int, data: Buffer, *, instead_of_direct: bool = False
+) -> int:
     """Write through the cache; returns the bytes accepted.
 
     They are dirty, and have room on the image.  FsError(ENOSPC) if the first has none.
+    instead_of_direct: for a direct write that cannot be one; others under way would meet its
+    dirty pages when they end, and fail the next fsync.
     """
     fs.counters.buffered_writes += 1
     if not inode.lock.try_lock_exclusive():
         await inode.lock.lock_exclusive()
     try:
+        if (instead_of_direct or pos > inode.size) and inode.dio_under_way:
+            await inode.dio_wait()
         if pos > inode.size:
             await zero_to_block_end(fs, inode, inode.size, pos)
         view = memoryview(data)

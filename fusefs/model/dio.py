@@ -2,28 +2,21 @@
 
 Read downwards; functions come in the order a write meets them.
 
-    direct_write      lock, flush dirty pages, drop clean ones, one submit per mapping
-    complete_write    convert the blocks, raise i_size, drop the pages again
-    end_io            the first two
+    direct_write      lock, flush dirty pages, drop clean ones, one submit per mapping; then
+                      complete_write() of dio_complete.py, and only then let the lock go
+    submit_write      the same, for a caller who does not wait for the end
     direct_read       flush dirty pages, then read each mapping
 
-The second drop must follow the conversion.  Between submit and convert the data is on
-the device but its blocks still read as zeros; a buffered read there caches those zeros,
-and only a later drop removes them.  Kernel commit c771c14baa33 fixed this order,
-332391a9935d undid it, 5e25c269e17d restored it.
+A synchronous write holds inode.lock until it is complete, an asynchronous one until it is
+submitted; from then on only i_dio_count tells of it, and who must not meet it waits for that.
 
 Units: pos and length are bytes in the file; addr is bytes in the image.
 Errors: FsError(EINVAL) if not sector aligned; FsError(EIO), FsError(ENOSPC) from the image;
 CannotInvalidate (-ENOTBLK) if the caller must write through the cache instead.
 Invariants:
-    (D1) in AFTER order, once complete_write returns, no clean cached page in the range
-         disagrees with the image;
     (D2) a block is converted only after its bytes were submitted;
-    (D3) a failed conversion does not skip the drop;
     (D4) a write within i_size that is not block aligned shares the lock only if it
-         overwrites blocks that are written already; all others exclude each other;
-    (D5) in today's order a block is converted before i_size covers it: who sees the size that
-         a write gave the file sees its data.
+         overwrites blocks that are written already; all others exclude each other.
 """
 
 import errno
@@ -32,13 +25,14 @@ from typing import Any
 
 from fusefs.model.buffered import zero_to_block_end
 from fusefs.model.chunk import DELALLOC, MAPPED, UNWRITTEN
+from fusefs.model.dio_complete import DirectWrite, complete_write
 from fusefs.model.errors import FsError
 from fusefs.model.extents import Mapping
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import SECTOR_SIZE
 from fusefs.model.inode import Inode
 from fusefs.model.iomap import begin_direct
-from fusefs.model.steps import Buffer, Step, delay, load_map, reach, read_image, write_image
+from fusefs.model.steps import Buffer, Step, load_map, reach, read_image, write_image
 from fusefs.model.writeback import flush_disk_end, write_and_wait_range
 
 
@@ -50,35 +44,31 @@ class NeedsExclusive(Exception):
     """-EAGAIN of IOMAP_DIO_OVERWRITE_ONLY: try again under the exclusive lock."""
 
 
-class DirectWrite:
-    """One write under way: struct iomap_dio.
-
-    orders       in force when the write began; a switch of the mount option meets only later
-                 writes
-    unwritten    some submitted block is not converted yet
-    """
-
-    __slots__ = (
-        *("data", "end", "fs", "inode", "length", "orders"),
-        *("page_end", "page_first", "pos", "unwritten"),
-    )
-
-    def __init__(self, fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> None:
-        self.fs = fs
-        self.inode = inode
-        self.pos = pos
-        self.data = memoryview(data)
-        self.length = len(data)
-        self.end = pos + self.length
-        self.page_first, self.page_end = fs.geometry.page_range(pos, self.length)
-        self.orders = fs.orders
-        self.unwritten = False
-
-
 def direct_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> Coroutine[Step, Any, int]:
-    """Write around the cache; returns the length written: xfs_file_dio_write()."""
+    """Write around the cache; returns the length written."""
+    return _write(DirectWrite(fs, inode, pos, data))
+
+
+async def submit_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> DirectWrite:
+    """As direct_write(), but return once all is submitted.
+
+    If the write still is counted then (-EIOCBQUEUED), Completion.end() is to be run as a task of
+    its own; else it had to be waited for, and is complete.
+    """
     write = DirectWrite(fs, inode, pos, data)
-    if (pos | write.length) % fs.geometry.block_size == 0:
+    write.waits = False
+    try:
+        await _write(write)
+    except BaseException:
+        if write.counted:
+            inode.dio_end()
+        raise
+    return write
+
+
+def _write(write: DirectWrite) -> Coroutine[Step, Any, int]:
+    """xfs_file_dio_write()."""
+    if (write.pos | write.length) % write.fs.geometry.block_size == 0:
         return _write_aligned(write)
     return _write_unaligned(write)
 
@@ -99,6 +89,8 @@ async def _write_aligned(write: DirectWrite) -> int:
         inode.lock.unlock_shared()
         await inode.lock.lock_exclusive()
         try:
+            if inode.dio_under_way:
+                await inode.dio_wait()
             await zero_to_block_end(write.fs, inode, inode.size, write.pos)
         except BaseException:
             inode.lock.unlock_exclusive()
@@ -125,6 +117,9 @@ async def _write_unaligned(write: DirectWrite) -> int:
             inode.lock.unlock_shared()
     await inode.lock.lock_exclusive()
     try:
+        if inode.dio_under_way:
+            await inode.dio_wait()
+        write.waits = True
         if write.pos > inode.size:
             await zero_to_block_end(write.fs, inode, inode.size, write.pos)
         return await _write_locked(write)
@@ -133,7 +128,10 @@ async def _write_unaligned(write: DirectWrite) -> int:
 
 
 async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> int:
-    """Flush, drop, submit, complete: __iomap_dio_rw()."""
+    """Flush, drop, submit, complete: __iomap_dio_rw().
+
+    The length written; 0 if somebody else completes it.
+    """
     fs, inode = write.fs, write.inode
     if not inode.mapping.is_empty:
         await _flush_and_drop(write)
@@ -141,6 +139,9 @@ async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> 
         inode.mapping.check_errors()
     if overwrite_only:
         await _check_overwrite(write)
+    if not write.waits:
+        inode.dio_begin()
+        write.counted = True
     pos = write.pos
     while pos < write.end:
         mapping = await begin_direct(fs, inode, "dio.write.map", pos, write.end - pos)
@@ -149,6 +150,8 @@ async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> 
         await write_image("dio.write.submit", addr, data, pos, end - pos)
         inode.changed = True
         pos = end
+    if not write.waits:
+        return 0
     return await complete_write(write)
 
 
@@ -198,80 +201,6 @@ def _zero_padding(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> t
     head = pos % size if unwritten else 0
     tail = -end % size if unwritten or end >= write.inode.size else 0
     return head, tail
-
-
-async def complete_write(write: DirectWrite) -> int:
-    """The order under study: iomap_dio_complete()."""
-    if write.orders.post_before_end:
-        await drop_written_pages(write)
-        error = await end_io(write)
-        _count_stale_pages(write)
-    else:
-        error = await end_io(write)
-        await drop_written_pages(write)
-    if error is not None:
-        raise error
-    return write.length
-
-
-async def end_io(write: DirectWrite) -> FsError | None:
-    """What the write has brought is seen from now on: xfs_dio_write_end_io() (D5).
-
-    A failure is returned, so that it cannot skip the drop (D3).
-    """
-    try:
-        if write.orders.isize_before_convert:
-            await raise_size(write)
-            await convert_written_blocks(write)
-        else:
-            await convert_written_blocks(write)
-            await raise_size(write)
-    except FsError as error:
-        return error
-    write.inode.written_to(write.end)
-    return None
-
-
-async def convert_written_blocks(write: DirectWrite) -> None:
-    """Let the written blocks be read as data: xfs_iomap_write_unwritten()."""
-    fs, inode = write.fs, write.inode
-    if write.unwritten:
-        delay_s = fs.options.conversion_delay
-        await delay("dio.write.convert", write.pos, write.length, delay_s)
-        block, end = fs.geometry.block_range(write.pos, write.length)
-        inode.extents.convert(block, end)
-        inode.changed = True  # again: a commit may have come since the submit
-        fs.counters.conversions += 1
-
-
-async def raise_size(write: DirectWrite) -> None:
-    """i_size covers what the write has added to the file, if it has."""
-    if write.end > write.inode.size:
-        await reach("dio.write.isize", write.pos, write.length)
-        write.inode.grow_to(write.end)
-
-
-async def drop_written_pages(write: DirectWrite) -> None:
-    """Drop pages that were read during the I/O: kiocb_invalidate_post_direct_write().
-
-    A page that cannot be dropped makes the next fsync fail: dio_warn_stale_pagecache().
-    """
-    fs, mapping = write.fs, write.inode.mapping
-    await reach("dio.write.invalidate_post", write.pos, write.length)
-    fs.counters.invalidations_post += 1
-    if mapping.is_empty:
-        return
-    if await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
-        fs.counters.invalidations_busy += 1
-        mapping.note_errors()
-        mapping.errors.set(errno.EIO)
-
-
-def _count_stale_pages(write: DirectWrite) -> None:
-    """What was cached since the drop saw the blocks unwritten, or may have."""
-    if write.unwritten:
-        present = write.inode.mapping.present(write.page_first, write.page_end)
-        write.fs.counters.pages_stale_possible += len(present)
 
 
 async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> list[Buffer]:

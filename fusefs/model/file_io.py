@@ -2,6 +2,7 @@
 
     read, write    direct or buffered, by the flags of this very request
     read_pieces    the same as read, not put together
+    submit         a direct write whose caller goes on before it is complete
     write_mapped   what the kernel writes back of its own pages of a mapping
     fsync          write back, wait, report what failed before, commit
     copy_range     copy_file_range(2), through the cache
@@ -16,7 +17,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fusefs.model.buffered import WRITE_PAGES_MAX, buffered_read, buffered_write, write_pages
-from fusefs.model.dio import CannotInvalidate, direct_read, direct_write
+from fusefs.model.dio import CannotInvalidate, direct_read, direct_write, submit_write
+from fusefs.model.dio_complete import Completion, DirectWrite
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import FILE_SIZE_MAX
@@ -57,7 +59,7 @@ async def write(
         try:
             written = await direct_write(fs, inode, pos, data)
         except CannotInvalidate:  # kernel commit 60263d5889e6
-            written = await buffered_write(fs, inode, pos, data)
+            written = await buffered_write(fs, inode, pos, data, instead_of_direct=True)
     else:
         written = await buffered_write(fs, inode, pos, data)
         if fs.cache.dirty_count > fs.cache.dirty_limit:
@@ -65,6 +67,48 @@ async def write(
     if sync:
         await fsync(fs, file)
     return written
+
+
+async def submit(
+    fs: Filesystem, file: OpenFile, pos: int, data: Buffer, *, sync: bool
+) -> Completion:
+    """An asynchronous direct write, back as soon as it is submitted: io_submit(2).
+
+    Whatever becomes of it, reap() of the Completion tells; what is left of it goes to fs.work.
+    """
+    completion = Completion()
+    try:
+        if pos + len(data) > FILE_SIZE_MAX:
+            raise FsError(errno.EFBIG)
+        try:
+            write = await submit_write(fs, file.inode, pos, data)
+        except CannotInvalidate:
+            inode = file.inode
+            completion.result = await buffered_write(fs, inode, pos, data, instead_of_direct=True)
+        else:
+            if write.counted:
+                fs.work.append(_end_queued(fs, file, completion, write, sync=sync))
+                return completion
+            completion.result = write.length
+        if sync:
+            await fsync(fs, file)
+    except FsError as error:
+        completion.error = error
+    completion.tell()
+    return completion
+
+
+async def _end_queued(
+    fs: Filesystem, file: OpenFile, completion: Completion, write: DirectWrite, *, sync: bool
+) -> None:
+    """The rest of an asynchronous write, by itself: iomap_dio_complete_work()."""
+    await completion.end(write)
+    if sync and completion.error is None:
+        try:
+            await fsync(fs, file)
+        except FsError as error:
+            completion.error = error
+    completion.tell()
 
 
 async def write_mapped(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> int:

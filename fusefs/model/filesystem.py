@@ -1,13 +1,16 @@
 """What all files of a mount share: the model's struct super_block."""
 
 from collections import OrderedDict
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from fusefs.model.geometry import Geometry
 from fusefs.model.inode import Inode
 from fusefs.model.options import Options
 from fusefs.model.page_cache import PageCache
 from fusefs.model.space import Space
+from fusefs.model.steps import Step
 
 
 @dataclass(slots=True)
@@ -40,6 +43,8 @@ class Filesystem:
     inodes_dirty has the files with dirty pages, oldest first.
     inodes_unlinked has the files without a name and without an open file whose blocks come
     free when their last reference goes: XFS's inodes that await inactivation.
+    work has what goes on without whoever began it, in the manner of a work queue: whoever drives
+    the model takes each from there, and runs it as a task of its own.
     """
 
     def __init__(self, geometry: Geometry, options: Options, space: Space) -> None:
@@ -51,6 +56,7 @@ class Filesystem:
         self.counters = Counters()
         self.inodes_dirty: OrderedDict[int, Inode] = OrderedDict()
         self.inodes_unlinked: set[int] = set()
+        self.work: list[Coroutine[Step, Any, None]] = []
 
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""

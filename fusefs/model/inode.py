@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from fusefs.model.errseq import START, Position
 from fusefs.model.extents import ExtentMap
-from fusefs.model.footprint import DISK_SIZE, SIZE, key
+from fusefs.model.footprint import DIO, DISK_SIZE, SIZE, key
 from fusefs.model.locks import RwLock
 from fusefs.model.page_cache import AddressSpace
 from fusefs.model.readahead import ReadaheadState
-from fusefs.model.steps import current
+from fusefs.model.steps import Waiter, current, wait
 
 
 class Tail(NamedTuple):
@@ -35,6 +35,8 @@ class Inode:
                 goes when that page is gone, which whoever sets kernel_page knows
     extents     block map
     mapping     struct address_space: the cached pages and invalidate_lock
+    dio_count   i_dio_count: asynchronous direct I/O under way.  Synchronous requests hold lock to
+                their end, and whoever waits for them has it exclusive, so they are not counted
     changed     disk_size, map or bytes on the image are newer than what the last commit saved
 
     Whoever saves inodes passes one dictionary to all of them: an inode enters itself there
@@ -43,9 +45,11 @@ class Inode:
 
     __slots__ = (
         "_changed",
+        "_dio_waiters",
         "_disk_size",
         "_inodes_changed",
         "_size",
+        "dio_count",
         "extents",
         "growth_count",
         "ino",
@@ -72,6 +76,8 @@ class Inode:
         self.kernel_page = 0
         self.kernel_tails: dict[int, Tail] = {}
         self.growth_count = 0
+        self.dio_count = 0
+        self._dio_waiters: list[Waiter] | None = None
         self._changed = False
         self._inodes_changed = {} if inodes_changed is None else inodes_changed
 
@@ -112,6 +118,45 @@ class Inode:
         self._changed = changed
         if changed:
             self._inodes_changed[self.ino] = self
+
+    def dio_begin(self) -> None:
+        """inode_dio_begin()."""
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.add(key(DIO, self.ino))
+        self.dio_count += 1
+
+    def dio_end(self) -> None:
+        """inode_dio_end()."""
+        assert self.dio_count > 0, "end of direct I/O that was not begun"
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write(key(DIO, self.ino))
+        self.dio_count -= 1
+        if not self.dio_count and self._dio_waiters is not None:
+            waiters, self._dio_waiters = self._dio_waiters, None
+            for waiter in waiters:
+                waiter.wake()
+
+    @property
+    def dio_under_way(self) -> bool:
+        """Whoever sees it, with lock held exclusive, has to wait."""
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(key(DIO, self.ino))
+        return self.dio_count > 0
+
+    async def dio_wait(self) -> None:
+        """Until no asynchronous direct I/O is under way: inode_dio_wait().
+
+        The caller holds lock exclusive, so that none begins meanwhile.
+        """
+        while self.dio_under_way:
+            waiter = Waiter()
+            if self._dio_waiters is None:
+                self._dio_waiters = []
+            self._dio_waiters.append(waiter)
+            await wait("lock.dio", waiter)
 
     def grow_to(self, size: int) -> None:
         """Raise i_size, if it is below.

@@ -33,6 +33,7 @@ NAMES = {
     "lock.mapping.exclusive": "invalidate_lock not held; filemap_invalidate_lock()",
     "lock.page": "page locked by someone else; folio_lock()",
     "lock.page.writeback": "page under writeback; folio_wait_writeback()",
+    "lock.dio": "direct I/O under way; inode_dio_wait()",
     "dio.write.flush_dirty": "dirty pages only in memory; kiocb_invalidate_pages()",
     "dio.write.invalidate_pre": "old clean pages still cached; invalidate_inode_pages2_range()",
     "dio.write.map": "no blocks chosen; ->iomap_begin()",
@@ -41,6 +42,7 @@ NAMES = {
     "dio.write.isize": "i_size below the end of the write; i_size_write()",
     "dio.write.invalidate_post": "pages read during the I/O still cached; "
     "kiocb_invalidate_post_direct_write()",
+    "dio.write.reap": "end of the write not told; io_getevents()",
     "dio.read.flush_dirty": "dirty pages only in memory; kiocb_write_and_wait()",
     "dio.read.map": "nothing known about the range; ->iomap_begin()",
     "dio.read.submit": "bytes not read; iomap_dio_submit_bio()",

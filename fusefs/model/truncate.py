@@ -6,6 +6,8 @@
 
 Everywhere the page cache goes first and the blocks second, and nobody may fill a page in
 between: inode.mapping.lock is held exclusive over both (kernel commit 730633f0b7f9).
+Asynchronous writes, which hold no lock, are waited for first: they convert blocks, and raise
+i_size, when they end (kernel commit 249bd9087a52).
 
 Units: pos, length, size are bytes in the file.
 Errors: FsError(ENOSPC), FsError(EIO), FsError(EOPNOTSUPP) for a mode that FUSE cannot
@@ -66,6 +68,8 @@ async def truncate(fs: Filesystem, inode: Inode, size: int) -> None:
     try:
         await inode.mapping.lock.lock_exclusive()
         try:
+            if inode.dio_under_way:
+                await inode.dio_wait()
             if size > inode.size:
                 await _extend(fs, inode, size)
             else:
@@ -181,6 +185,8 @@ async def fallocate(fs: Filesystem, inode: Inode, mode: int, pos: int, length: i
     try:
         await inode.mapping.lock.lock_exclusive()
         try:
+            if inode.dio_under_way:
+                await inode.dio_wait()
             if mode & (Mode.PUNCH_HOLE | Mode.ZERO_RANGE):
                 await _punch(fs, inode, pos, length)
             if not mode & Mode.PUNCH_HOLE:

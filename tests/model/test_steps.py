@@ -23,7 +23,7 @@ from fusefs import model
 from fusefs.explore.memory import World
 from fusefs.model.buffered import buffered_read, buffered_write
 from fusefs.model.dio import direct_write
-from fusefs.model.file_io import commit_names, writeback_inode
+from fusefs.model.file_io import commit_names, submit, writeback_inode
 from fusefs.model.inode import Inode, OpenFile
 from fusefs.model.iomap import FREE_COST_MAX
 from fusefs.model.steps import NAMES, Kind, Waiter
@@ -172,6 +172,18 @@ def page_lock_and_writeback(world: World) -> None:
     writer.finish()
 
 
+def asynchronous_write(world: World) -> None:
+    file = sparse_file(PAGE)
+    completion = run(world, submit(world.fs, file, 0, b"A" * PAGE, sync=False))
+    waiting = [
+        Task(world, completion.reap()),
+        Task(world, truncate(world.fs, file.inode, 0)).go_to("lock.dio"),
+    ]
+    run(world, world.fs.work.pop())
+    for task in waiting:
+        task.finish()
+
+
 TOURS: list[Callable[[World], None]] = [
     direct_requests,
     buffered_requests,
@@ -181,6 +193,7 @@ TOURS: list[Callable[[World], None]] = [
     inode_lock,
     mapping_lock,
     page_lock_and_writeback,
+    asynchronous_write,
 ]
 
 

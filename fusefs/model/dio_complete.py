@@ -1,0 +1,173 @@
+"""The end of a direct write's I/O: what iomap_dio_complete() and XFS below it do in Linux.
+
+    DirectWrite       a write under way: struct iomap_dio
+    complete_write    convert the blocks, raise i_size, drop the pages again
+    end_io            the first two
+    Completion        the same for whoever does not wait for it: struct kiocb
+
+The second drop must follow the conversion.  Between submit and convert the data is on
+the device but its blocks still read as zeros; a buffered read there caches those zeros,
+and only a later drop removes them.  Kernel commit c771c14baa33 fixed this order,
+332391a9935d undid it, 5e25c269e17d restored it.
+
+Units: pos and length are bytes in the file.
+Errors: FsError.
+Invariants:
+    (D1) in AFTER order, once complete_write returns, no clean cached page in the range
+         disagrees with the image;
+    (D3) a failed conversion does not skip the drop;
+    (D5) in today's order a block is converted before i_size covers it: who sees the size that
+         a write gave the file sees its data;
+    (D6) an asynchronous write counts as direct I/O of its file from before its submission until
+         its pages are dropped again.
+"""
+
+import errno
+
+from fusefs.model.errors import FsError
+from fusefs.model.filesystem import Filesystem
+from fusefs.model.inode import Inode
+from fusefs.model.steps import Buffer, Waiter, delay, reach, wait
+
+
+class DirectWrite:
+    """One write under way: struct iomap_dio.
+
+    orders       in force when the write began; a switch of the mount option meets only later
+                 writes
+    unwritten    some submitted block is not converted yet
+    waits        the caller waits for the end: is_sync_kiocb(), or IOMAP_DIO_FORCE_WAIT
+    counted      it is in i_dio_count (D6)
+    """
+
+    __slots__ = (
+        *("counted", "data", "end", "fs", "inode", "length", "orders"),
+        *("page_end", "page_first", "pos", "unwritten", "waits"),
+    )
+
+    def __init__(self, fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> None:
+        self.fs = fs
+        self.inode = inode
+        self.pos = pos
+        self.data = memoryview(data)
+        self.length = len(data)
+        self.end = pos + self.length
+        self.page_first, self.page_end = fs.geometry.page_range(pos, self.length)
+        self.orders = fs.orders
+        self.unwritten = False
+        self.waits = True
+        self.counted = False
+
+
+async def complete_write(write: DirectWrite) -> int:
+    """The order under study: iomap_dio_complete()."""
+    if write.orders.post_before_end:
+        await drop_written_pages(write)
+        error = await end_io(write)
+        _count_stale_pages(write)
+    else:
+        error = await end_io(write)
+        await drop_written_pages(write)
+    if error is not None:
+        raise error
+    return write.length
+
+
+async def end_io(write: DirectWrite) -> FsError | None:
+    """What the write has brought is seen from now on: xfs_dio_write_end_io() (D5).
+
+    A failure is returned, so that it cannot skip the drop (D3).
+    """
+    try:
+        if write.orders.isize_before_convert:
+            await raise_size(write)
+            await convert_written_blocks(write)
+        else:
+            await convert_written_blocks(write)
+            await raise_size(write)
+    except FsError as error:
+        return error
+    write.inode.written_to(write.end)
+    return None
+
+
+async def convert_written_blocks(write: DirectWrite) -> None:
+    """Let the written blocks be read as data: xfs_iomap_write_unwritten()."""
+    fs, inode = write.fs, write.inode
+    if write.unwritten:
+        delay_s = fs.options.conversion_delay
+        await delay("dio.write.convert", write.pos, write.length, delay_s)
+        block, end = fs.geometry.block_range(write.pos, write.length)
+        inode.extents.convert(block, end)
+        inode.changed = True  # again: a commit may have come since the submit
+        fs.counters.conversions += 1
+
+
+async def raise_size(write: DirectWrite) -> None:
+    """i_size covers what the write has added to the file, if it has."""
+    if write.end > write.inode.size:
+        await reach("dio.write.isize", write.pos, write.length)
+        write.inode.grow_to(write.end)
+
+
+async def drop_written_pages(write: DirectWrite) -> None:
+    """Drop pages that were read during the I/O: kiocb_invalidate_post_direct_write().
+
+    A page that cannot be dropped makes the next fsync fail: dio_warn_stale_pagecache().
+    """
+    fs, mapping = write.fs, write.inode.mapping
+    await reach("dio.write.invalidate_post", write.pos, write.length)
+    fs.counters.invalidations_post += 1
+    if mapping.is_empty:
+        return
+    if await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
+        fs.counters.invalidations_busy += 1
+        mapping.note_errors()
+        mapping.errors.set(errno.EIO)
+
+
+def _count_stale_pages(write: DirectWrite) -> None:
+    """What was cached since the drop saw the blocks unwritten, or may have."""
+    if write.unwritten:
+        present = write.inode.mapping.present(write.page_first, write.page_end)
+        write.fs.counters.pages_stale_possible += len(present)
+
+
+class Completion:
+    """An asynchronous write that is submitted, until its caller is told: struct kiocb.
+
+    result is the length written, or error why not; told says that one of them is known.
+    """
+
+    __slots__ = ("_waiters", "error", "result", "told")
+
+    def __init__(self) -> None:
+        self.result = 0
+        self.error: FsError | None = None
+        self.told = False
+        self._waiters: list[Waiter] = []
+
+    async def end(self, write: DirectWrite) -> None:
+        """What is left of a write; it counts as direct I/O under way until then (D6)."""
+        try:
+            self.result = await complete_write(write)
+        except FsError as error:
+            self.error = error
+        finally:
+            write.inode.dio_end()
+
+    def tell(self) -> None:
+        """The caller may know: ->ki_complete()."""
+        self.told = True
+        for waiter in self._waiters:
+            waiter.wake()
+
+    async def reap(self) -> int:
+        """Wait for the end; the length written, or FsError: io_getevents(2)."""
+        if not self.told:
+            waiter = Waiter()
+            self._waiters.append(waiter)
+            await wait("dio.write.reap", waiter)
+        if self.error is not None:
+            raise self.error
+        return self.result
