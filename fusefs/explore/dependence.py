@@ -130,14 +130,10 @@ class Trace:
         task = self.turns[second].task
         if task not in self.turns[first].woke:
             return False
-        return not any(
-            self.turns[place].task == task for place in range(first + 1, second)
-        )
+        return not any(self.turns[place].task == task for place in range(first + 1, second))
 
     def not_after(self, first: int) -> list[int]:
         """All later turns, to the end of the trace, that do not come after this one: notdep."""
         return [
-            place
-            for place in range(first + 1, len(self.turns))
-            if not self.is_before(first, place)
+            place for place in range(first + 1, len(self.turns)) if not self.is_before(first, place)
         ]

@@ -20,6 +20,7 @@ Invariants:
 """
 
 from collections.abc import Callable
+
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Execution, Scenario, Turn
 from fusefs.model.footprint import Footprint
@@ -61,7 +62,8 @@ class Place:
     def made(self) -> tuple[Turn, Footprint]:
         """The turn, and what it touched."""
         turn = self.turn
-        assert turn is not None and turn.footprint is not None, "nobody went on from here"
+        assert turn is not None, "nobody went on from here"
+        assert turn.footprint is not None
         return turn, turn.footprint
 
 

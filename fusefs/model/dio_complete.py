@@ -26,8 +26,10 @@ import errno
 
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
+from fusefs.model.footprint import ENDED, key
+from fusefs.model.geometry import SECTOR_SIZE
 from fusefs.model.inode import Inode
-from fusefs.model.steps import Buffer, Waiter, delay, reach, wait
+from fusefs.model.steps import Buffer, Waiter, current, delay, reach, wait
 
 
 class DirectWrite:
@@ -139,9 +141,10 @@ class Completion:
     result is the length written, or error why not; told says that one of them is known.
     """
 
-    __slots__ = ("_waiters", "error", "result", "told")
+    __slots__ = ("_key", "_waiters", "error", "result", "told")
 
-    def __init__(self) -> None:
+    def __init__(self, ino: int, pos: int) -> None:
+        self._key = key(ENDED, ino, pos // SECTOR_SIZE)
         self.result = 0
         self.error: FsError | None = None
         self.told = False
@@ -156,14 +159,21 @@ class Completion:
         finally:
             write.inode.dio_end()
 
+    def _note_change(self) -> None:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write(self._key)
+
     def tell(self) -> None:
         """The caller may know: ->ki_complete()."""
+        self._note_change()
         self.told = True
         for waiter in self._waiters:
             waiter.wake()
 
     async def reap(self) -> int:
         """Wait for the end; the length written, or FsError: io_getevents(2)."""
+        self._note_change()
         if not self.told:
             waiter = Waiter()
             self._waiters.append(waiter)

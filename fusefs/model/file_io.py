@@ -76,7 +76,7 @@ async def submit(
 
     Whatever becomes of it, reap() of the Completion tells; what is left of it goes to fs.work.
     """
-    completion = Completion()
+    completion = Completion(file.inode.ino, pos)
     try:
         if pos + len(data) > FILE_SIZE_MAX:
             raise FsError(errno.EFBIG)

@@ -17,6 +17,7 @@ Each thing that is shared has a key:
     disk size  what of it a commit may record
     errors     failed writebacks that somebody is still to be told of
     dio        direct I/O of a file that is under way
+    ended      that something has ended which somebody waits for: an asynchronous write, a task
     sector     one sector of the image
     image      the image as a whole
     space      which blocks of the image are free, and who may have them
@@ -55,10 +56,11 @@ LRU: Final = 13
 COMMIT: Final = 14
 DIRTY: Final = 15
 DISK_SIZE: Final = 16
+ENDED: Final = 17
 
 KINDS: Final = (
     *("lock", "holders", "page", "pages", "block", "map", "map read", "size"),
-    *("errors", "dio", "sector", "image", "space", "lru", "commit", "dirty", "disk size"),
+    *("errors", "dio", "sector", "image", "space", "lru", "commit", "dirty", "disk size", "ended"),
 )
 """The kind of a key, by its number."""
 

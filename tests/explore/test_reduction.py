@@ -105,10 +105,16 @@ def test_classes_verdicts_and_schedules_are_those_of_the_plain_search(names, ord
     assert schedules == runs
 
 
-@pytest.mark.parametrize(("order", "failing", "runs"), [(BEFORE, 11340, 203184), (AFTER, 0, 383334)])
+@pytest.mark.parametrize(
+    ("order", "failing", "runs"), [(BEFORE, 11340, 203184), (AFTER, 0, 383334)]
+)
 def test_two_writers_and_a_reader_without_running_all_their_orders(order, failing, runs):
     """The long test of tests/interleavings runs each of these; here a few hundred tell the same."""
-    reduction, failed, schedules = Reduction(lambda: OnePage(("write0", "write1", "read0"), order)), 0, 0
+    reduction, failed, schedules = (
+        Reduction(lambda: OnePage(("write0", "write1", "read0"), order)),
+        0,
+        0,
+    )
     while reduction.next_run():
         number = count(reduction.trace)
         assert number is not None

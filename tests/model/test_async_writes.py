@@ -24,7 +24,6 @@ from fusefs.model.dio_complete import Completion
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import submit
 from fusefs.model.inode import Inode, OpenFile
-from fusefs.model.steps import Waiter, wait
 from fusefs.model.truncate import fallocate, truncate
 
 BLOCK, PAGE = 1024, 4096
@@ -241,18 +240,15 @@ class BesideAsynchronousWrite:
         self.world = World()
         self.inode = Inode(1)
         self.other = other
-        self.submitted = Waiter()
+        self.watches_lru = False
+
+    @property
+    def spawned(self) -> list[Coro]:
+        return self.world.fs.work
 
     def tasks(self) -> list[Coro]:
-        return [self._submit(), self._end(), self.other(self.world, self.inode)]
-
-    async def _submit(self) -> None:
-        await submit(self.world.fs, OpenFile(self.inode), 0, b"\x01" * 512, sync=False)
-        self.submitted.wake()
-
-    async def _end(self) -> None:
-        await wait("dio.write.reap", self.submitted)
-        await self.world.fs.work.pop()
+        writes = submit(self.world.fs, OpenFile(self.inode), 0, b"\x01" * 512, sync=False)
+        return [writes, self.other(self.world, self.inode)]
 
     def check(self) -> str | None:
         self.world.check_space([self.inode])
