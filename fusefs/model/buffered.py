@@ -20,7 +20,7 @@ from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.fill import fill_pages, fill_range
-from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.inode import Append, Inode, OpenFile
 from fusefs.model.iomap import begin_buffered, free_blocks
 from fusefs.model.page_cache import Page
 from fusefs.model.readahead import plan_marked, plan_missing
@@ -131,7 +131,13 @@ async def _read_ahead_marked(fs: Filesystem, file: OpenFile, index: int, count: 
 
 
 async def buffered_write(
-    fs: Filesystem, inode: Inode, pos: int, data: Buffer, *, instead_of_direct: bool = False
+    fs: Filesystem,
+    inode: Inode,
+    pos: int,
+    data: Buffer,
+    append: Append | None = None,
+    *,
+    instead_of_direct: bool = False,
 ) -> int:
     """Write through the cache; returns the bytes accepted.
 
@@ -143,6 +149,8 @@ async def buffered_write(
     if not inode.lock.try_lock_exclusive():
         await inode.lock.lock_exclusive()
     try:
+        if append is not None:
+            pos = append.pos = inode.size
         if (instead_of_direct or pos > inode.size) and inode.dio_under_way:
             await inode.dio_wait()
         if pos > inode.size:

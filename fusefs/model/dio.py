@@ -12,7 +12,7 @@ submitted; from then on only i_dio_count tells of it, and who must not meet it w
 
 Units: pos and length are bytes in the file; addr is bytes in the image.
 Errors: FsError(EINVAL) if not sector aligned; FsError(EIO), FsError(ENOSPC) from the image;
-CannotInvalidate (-ENOTBLK) if the caller must write through the cache instead.
+ThroughCache (-ENOTBLK) if the caller must write through the cache instead.
 Invariants:
     (D2) a block is converted only after its bytes were submitted;
     (D4) a write within i_size that is not block aligned shares the lock only if it
@@ -30,32 +30,36 @@ from fusefs.model.errors import FsError
 from fusefs.model.extents import Mapping
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import SECTOR_SIZE
-from fusefs.model.inode import Inode
+from fusefs.model.inode import Append, Inode
 from fusefs.model.iomap import begin_direct
 from fusefs.model.steps import Buffer, Step, load_map, reach, read_image, write_image
 from fusefs.model.writeback import flush_disk_end, write_and_wait_range
 
 
-class CannotInvalidate(Exception):
-    """A dirty page stays in the range: -ENOTBLK, write through the cache instead."""
+class ThroughCache(Exception):
+    """-ENOTBLK: it cannot be written directly, as when a dirty page stays in the range."""
 
 
 class NeedsExclusive(Exception):
     """-EAGAIN of IOMAP_DIO_OVERWRITE_ONLY: try again under the exclusive lock."""
 
 
-def direct_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> Coroutine[Step, Any, int]:
+def direct_write(
+    fs: Filesystem, inode: Inode, pos: int, data: Buffer, append: Append | None = None
+) -> Coroutine[Step, Any, int]:
     """Write around the cache; returns the length written."""
-    return _write(DirectWrite(fs, inode, pos, data))
+    return _write(DirectWrite(fs, inode, pos, data, append))
 
 
-async def submit_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> DirectWrite:
+async def submit_write(
+    fs: Filesystem, inode: Inode, pos: int, data: Buffer, append: Append | None = None
+) -> DirectWrite:
     """As direct_write(), but return once all is submitted.
 
     If the write still is counted then (-EIOCBQUEUED), Completion.end() is to be run as a task of
     its own; else it had to be waited for, and is complete.
     """
-    write = DirectWrite(fs, inode, pos, data)
+    write = DirectWrite(fs, inode, pos, data, append)
     write.waits = False
     try:
         await _write(write)
@@ -68,6 +72,8 @@ async def submit_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> 
 
 def _write(write: DirectWrite) -> Coroutine[Step, Any, int]:
     """xfs_file_dio_write()."""
+    if write.append is not None:
+        return _write_appended(write, write.append)
     if (write.pos | write.length) % write.fs.geometry.block_size == 0:
         return _write_aligned(write)
     return _write_unaligned(write)
@@ -127,6 +133,26 @@ async def _write_unaligned(write: DirectWrite) -> int:
         inode.lock.unlock_exclusive()
 
 
+async def _write_appended(write: DirectWrite, append: Append) -> int:
+    """At the end of the file: generic_write_checks().
+
+    Of two such writes none overwrites the other, as FUSE and ext4 have it; and both are waited for.
+    """
+    inode = write.inode
+    write.fs.counters.direct_writes += 1
+    await inode.lock.lock_exclusive()
+    try:
+        if inode.dio_under_way:
+            await inode.dio_wait()
+        write.waits = True
+        append.pos = inode.size
+        write.move_to(inode.size)
+        check_alignment(write.pos, write.length)
+        return await _write_locked(write)
+    finally:
+        inode.lock.unlock_exclusive()
+
+
 async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> int:
     """Flush, drop, submit, complete: __iomap_dio_rw().
 
@@ -169,7 +195,7 @@ async def _flush_and_drop(write: DirectWrite) -> None:
         fs.counters.invalidations_pre += 1
         if await fs.cache.invalidate_range(inode.mapping, first, end):
             fs.counters.invalidations_busy += 1
-            raise CannotInvalidate
+            raise ThroughCache
 
 
 async def _check_overwrite(write: DirectWrite) -> None:

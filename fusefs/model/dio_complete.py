@@ -28,7 +28,7 @@ from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.footprint import ENDED, key
 from fusefs.model.geometry import SECTOR_SIZE
-from fusefs.model.inode import Inode
+from fusefs.model.inode import Append, Inode
 from fusefs.model.steps import Buffer, Waiter, current, delay, reach, wait
 
 
@@ -38,27 +38,36 @@ class DirectWrite:
     orders       in force when the write began; a switch of the mount option meets only later
                  writes
     unwritten    some submitted block is not converted yet
+    append       pos is not known before the lock is held
+    pos_asked    what the caller took for pos
     waits        the caller waits for the end: is_sync_kiocb(), or IOMAP_DIO_FORCE_WAIT
     counted      it is in i_dio_count (D6)
     """
 
     __slots__ = (
-        *("counted", "data", "end", "fs", "inode", "length", "orders"),
-        *("page_end", "page_first", "pos", "unwritten", "waits"),
+        *("append", "counted", "data", "end", "fs", "inode", "length", "orders"),
+        *("page_end", "page_first", "pos", "pos_asked", "unwritten", "waits"),
     )
 
-    def __init__(self, fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> None:
+    def __init__(
+        self, fs: Filesystem, inode: Inode, pos: int, data: Buffer, append: Append | None = None
+    ) -> None:
         self.fs = fs
         self.inode = inode
-        self.pos = pos
         self.data = memoryview(data)
         self.length = len(data)
-        self.end = pos + self.length
-        self.page_first, self.page_end = fs.geometry.page_range(pos, self.length)
+        self.append = append
+        self.pos_asked = pos
+        self.move_to(pos)
         self.orders = fs.orders
         self.unwritten = False
         self.waits = True
         self.counted = False
+
+    def move_to(self, pos: int) -> None:
+        self.pos = pos
+        self.end = pos + self.length
+        self.page_first, self.page_end = self.fs.geometry.page_range(pos, self.length)
 
 
 async def complete_write(write: DirectWrite) -> int:

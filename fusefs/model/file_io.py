@@ -17,12 +17,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fusefs.model.buffered import WRITE_PAGES_MAX, buffered_read, buffered_write, write_pages
-from fusefs.model.dio import CannotInvalidate, direct_read, direct_write, submit_write
+from fusefs.model.dio import ThroughCache, direct_read, direct_write, submit_write
 from fusefs.model.dio_complete import Completion, DirectWrite
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import FILE_SIZE_MAX
-from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.inode import Append, Inode, OpenFile
 from fusefs.model.steps import Buffer, Step, commit
 from fusefs.model.writeback import balance_dirty_pages, writeback_range
 
@@ -47,9 +47,19 @@ def read_pieces(
 
 
 async def write(
-    fs: Filesystem, file: OpenFile, pos: int, data: Buffer, *, direct: bool, sync: bool
+    fs: Filesystem,
+    file: OpenFile,
+    pos: int,
+    data: Buffer,
+    *,
+    direct: bool,
+    sync: bool,
+    append: Append | None = None,
 ) -> int:
-    """Bytes written.  sync makes them durable first (O_DSYNC, O_SYNC)."""
+    """Bytes written.  sync makes them durable first (O_DSYNC, O_SYNC).
+
+    append has them written at the end of the file, whatever pos says.
+    """
     inode = file.inode
     if pos + len(data) > FILE_SIZE_MAX:
         raise FsError(errno.EFBIG)
@@ -57,11 +67,11 @@ async def write(
         return 0
     if direct:
         try:
-            written = await direct_write(fs, inode, pos, data)
-        except CannotInvalidate:  # kernel commit 60263d5889e6
-            written = await buffered_write(fs, inode, pos, data, instead_of_direct=True)
+            written = await direct_write(fs, inode, pos, data, append)
+        except ThroughCache:  # kernel commit 60263d5889e6
+            written = await buffered_write(fs, inode, pos, data, append, instead_of_direct=True)
     else:
-        written = await buffered_write(fs, inode, pos, data)
+        written = await buffered_write(fs, inode, pos, data, append)
         if fs.cache.dirty_count > fs.cache.dirty_limit:
             await balance_dirty_pages(fs)
     if sync:
@@ -70,21 +80,29 @@ async def write(
 
 
 async def submit(
-    fs: Filesystem, file: OpenFile, pos: int, data: Buffer, *, sync: bool
+    fs: Filesystem,
+    file: OpenFile,
+    pos: int,
+    data: Buffer,
+    *,
+    sync: bool,
+    append: Append | None = None,
 ) -> Completion:
     """An asynchronous direct write, back as soon as it is submitted: io_submit(2).
 
     Whatever becomes of it, reap() of the Completion tells; what is left of it goes to fs.work.
     """
-    completion = Completion(file.inode.ino, pos)
+    inode = file.inode
+    completion = Completion(inode.ino, pos)
     try:
         if pos + len(data) > FILE_SIZE_MAX:
             raise FsError(errno.EFBIG)
         try:
-            write = await submit_write(fs, file.inode, pos, data)
-        except CannotInvalidate:
-            inode = file.inode
-            completion.result = await buffered_write(fs, inode, pos, data, instead_of_direct=True)
+            write = await submit_write(fs, inode, pos, data, append)
+        except ThroughCache:
+            completion.result = await buffered_write(
+                fs, inode, pos, data, append, instead_of_direct=True
+            )
         else:
             if write.counted:
                 fs.work.append(_end_queued(fs, file, completion, write, sync=sync))

@@ -197,6 +197,18 @@ class Inode:
             self.changed = True
 
 
+class Append:
+    """O_APPEND: a write begins where the file ends once nobody else can change that.
+
+    pos is where that was; -1 until it is known.
+    """
+
+    __slots__ = ("pos",)
+
+    def __init__(self) -> None:
+        self.pos = -1
+
+
 @dataclass(slots=True)
 class OpenFile:
     """One open of a file: struct file.

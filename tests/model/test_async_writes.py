@@ -23,7 +23,7 @@ from fusefs.model.dio import direct_write
 from fusefs.model.dio_complete import Completion
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import submit
-from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.inode import Append, Inode, OpenFile
 from fusefs.model.truncate import fallocate, truncate
 
 BLOCK, PAGE = 1024, 4096
@@ -222,6 +222,15 @@ def test_part_of_a_written_block_is_not_waited_for(world):
     assert not completion.told
     rest(world).finish()
     assert read(world, file, 0, BLOCK) == b"O" * 512 + b"U" * 512
+
+
+def test_append_is_waited_for(world):
+    """Where it begins must be known to the next one."""
+    file = file_with(world, b"O" * BLOCK)
+    append = Append()
+    completion = run(world, submit(world.fs, file, 0, DATA, sync=False, append=append))
+    assert (completion.told, append.pos) == (True, BLOCK)
+    assert read(world, file, 0, PAGE) == b"O" * BLOCK + DATA
 
 
 def test_write_of_nothing_changes_nothing(world):

@@ -29,7 +29,7 @@ from fusefs.model.file_io import (
     writeback_inode,
 )
 from fusefs.model.geometry import FILE_SIZE_MAX
-from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.inode import Append, Inode, OpenFile
 from fusefs.model.truncate import fallocate, truncate
 
 BLOCK, PAGE = 512, 1024
@@ -192,6 +192,33 @@ def test_write_beyond_the_largest_file_is_refused(world, direct):
     pos = FILE_SIZE_MAX - 511
     request = file_io.write(world.fs, sparse_file(0), pos, b"A" * 512, direct=direct, sync=False)
     assert refusal_of(world, request) == errno.EFBIG
+
+
+@pytest.mark.parametrize("direct", [False, True], ids=["buffered", "direct"])
+def test_append_begins_where_the_file_ends_once_it_has_the_lock(world, direct: bool):
+    """Somebody else makes the file longer while it waits."""
+    file = file_with(world, b"A" * BLOCK)
+    first, second = Append(), Append()
+    appends = [
+        Task(
+            world,
+            file_io.write(world.fs, file, 0, data, direct=direct, sync=False, append=append),
+        )
+        for data, append in ((b"B" * BLOCK, first), (b"C" * PAGE, second))
+    ]
+    assert appends[1].waits
+    assert [append.finish() for append in appends] == [BLOCK, PAGE]
+    assert (first.pos, second.pos) == (BLOCK, 2 * BLOCK)
+    assert read(world, file, 0, 4 * PAGE) == b"A" * BLOCK + b"B" * BLOCK + b"C" * PAGE
+    check_world(world, [file.inode])
+
+
+def test_direct_append_to_the_middle_of_a_sector_is_refused(world):
+    file = file_with(world, b"A" * 100)
+    data = b"B" * BLOCK
+    request = file_io.write(world.fs, file, 0, data, direct=True, sync=False, append=Append())
+    assert refusal_of(world, request) == errno.EINVAL
+    assert file.inode.size == 100
 
 
 def test_both_kinds_of_request_see_each_others_bytes(world):
