@@ -184,6 +184,7 @@ LADDER = [
     "truncate",
     "dio",
     "dio_complete",
+    "mapped",
     "buffered",
     "fill",
     "writeback",

@@ -90,13 +90,13 @@ async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, bloc
             page.readahead = False
             with contextlib.suppress(FsError):
                 await _read_ahead_marked(fs, file, index, count)
-        if await _uptodate(fs, inode, page, blocks):
+        if await make_uptodate(fs, inode, page, blocks):
             if page.mapping is not None:
                 fs.cache.touch(page)
             return page
 
 
-async def _uptodate(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> bool:
+async def make_uptodate(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> bool:
     """Have blocks of a cached page uptodate; false if the page went away meanwhile."""
     if page.blocks_uptodate & blocks == blocks:
         return True

@@ -57,6 +57,7 @@ NAMES = {
     "writeback.map": "delayed blocks have no place; ->writeback_range()",
     "writeback.submit": "bytes not on the device; iomap_ioend_writeback_submit()",
     "writeback.convert": "blocks still read as zeros; iomap_finish_ioend()",
+    "mmap.fault.page_lock": "page not mapped; filemap_fault()",
     "zero.map": "nothing known about the edge; iomap_zero_range()",
     "zero.fill": "edge block not uptodate; __iomap_write_begin()",
     "truncate.flush": "bytes below the new size only in memory; xfs_setattr_size()",

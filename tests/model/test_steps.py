@@ -26,6 +26,7 @@ from fusefs.model.dio import direct_write
 from fusefs.model.file_io import commit_names, submit, writeback_inode
 from fusefs.model.inode import Inode, OpenFile
 from fusefs.model.iomap import FREE_COST_MAX
+from fusefs.model.mapped import mapped_write
 from fusefs.model.steps import NAMES, Kind, Waiter
 from fusefs.model.truncate import SEEK_DATA, fallocate, seek, truncate
 
@@ -184,6 +185,11 @@ def asynchronous_write(world: World) -> None:
         task.finish()
 
 
+def mapped_store(world: World) -> None:
+    file = file_with(world, b"A" * PAGE)
+    run(world, mapped_write(world.fs, file.inode, 0, b"B"))
+
+
 TOURS: list[Callable[[World], None]] = [
     direct_requests,
     buffered_requests,
@@ -194,6 +200,7 @@ TOURS: list[Callable[[World], None]] = [
     mapping_lock,
     page_lock_and_writeback,
     asynchronous_write,
+    mapped_store,
 ]
 
 
