@@ -22,6 +22,7 @@ A file is in the folder whose question it answers, and imports only what is belo
     mounts.py            live mounts from Python: with fusefs.mounted() as m
     live/  explore/      a real mount; all orders of a few requests
     store/               what outlives a mount: image, metadata, names
+    litmus/              what a few processes do, and a question about it, as text and as data
     engine/              what a task is, and what a granted step does
     model/               what Linux does between a request and its blocks
 

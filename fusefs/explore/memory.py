@@ -24,6 +24,13 @@ class MemoryImage:
     def __init__(self, size: int) -> None:
         self.data = bytearray([self.GARBAGE]) * size
 
+    @classmethod
+    def holding(cls, data: bytes) -> "MemoryImage":
+        """An image that begins with these bytes."""
+        image = cls(0)
+        image.data += data
+        return image
+
     def read_at(self, addr: int, length: int) -> bytes:
         if addr < 0 or addr + length > len(self.data):
             raise OSError(errno.EIO, "read beyond the end of the image")
@@ -35,29 +42,12 @@ class MemoryImage:
         self.data[addr : addr + len(data)] = data
 
 
-class World:
+class Memory:
     """A filesystem in memory, the storage under it, and what its files must hold."""
 
-    def __init__(
-        self,
-        *,
-        invalidate: Invalidate = Invalidate.AFTER,
-        order: Collection[str] = (),
-        block_size: int = 512,
-        page_size: int = 1024,
-        block_count: int = 64,
-        readahead: int = 0,
-        cache_size: int = 1 << 20,
-    ) -> None:
-        options = Options(
-            invalidate=invalidate,
-            order=frozenset(order),
-            page_size=page_size,
-            readahead=readahead,
-            cache_size=cache_size,
-        )
-        self.image = MemoryImage(block_size * block_count)
-        self.fs = Filesystem(Geometry(block_size, page_size), options, Space(block_count))
+    def __init__(self, fs: Filesystem, image: MemoryImage) -> None:
+        self.fs = fs
+        self.image = image
         self.commit_count = 0
 
     def read_at(self, addr: int, length: int) -> Buffer:
@@ -113,8 +103,13 @@ class World:
                     stale.append(block)
         return stale
 
-    def check_space(self, inodes: list[Inode]) -> None:
+    def check_space(self, inodes: Collection[Inode]) -> None:
         """No block is owned twice, none is used without an owner, reservations add up."""
+        fault = self.space_fault(inodes)
+        assert fault is None, fault
+
+    def space_fault(self, inodes: Collection[Inode]) -> str | None:
+        """What of the above does not hold, in a sentence; inodes are all that own blocks."""
         owned: list[int] = []
         for inode in inodes:
             for chunk in inode.extents.chunks.values():
@@ -122,7 +117,36 @@ class World:
                     owned += range(physical, physical + count)
         space = self.fs.space
         waiting = sum(count for _, count in space.freed + space.committing)
-        assert len(owned) == len(set(owned)), "a block has two owners"
-        assert len(owned) + waiting + space.free_count == space.block_count - 1, "blocks leaked"
+        if len(owned) != len(set(owned)):
+            return "a block has two owners"
+        if len(owned) + waiting + space.free_count != space.block_count - 1:
+            return "blocks leaked"
         reserved = sum(inode.extents.blocks_delalloc for inode in inodes)
-        assert reserved == space.reserved_count, "reservations do not add up"
+        if reserved != space.reserved_count:
+            return "reservations do not add up"
+        return None
+
+
+class World(Memory):
+    """A small one, out of the options that tests and scenarios differ in."""
+
+    def __init__(
+        self,
+        *,
+        invalidate: Invalidate = Invalidate.AFTER,
+        order: Collection[str] = (),
+        block_size: int = 512,
+        page_size: int = 1024,
+        block_count: int = 64,
+        readahead: int = 0,
+        cache_size: int = 1 << 20,
+    ) -> None:
+        options = Options(
+            invalidate=invalidate,
+            order=frozenset(order),
+            page_size=page_size,
+            readahead=readahead,
+            cache_size=cache_size,
+        )
+        fs = Filesystem(Geometry(block_size, page_size), options, Space(block_count))
+        super().__init__(fs, MemoryImage(block_size * block_count))

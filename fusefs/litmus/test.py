@@ -38,7 +38,7 @@ UNWRITTEN: Final = "unwritten"
 
 RULES: Final = {
     "coherence": "(D1) no clean cached block disagrees with the disk",
-    "foreign": "no byte is read, or is in a file on the disk, that nobody wrote into that file",
+    "foreign": "no byte is read, cached or on the disk that nobody wrote into that file",
     "lost": "what a write has returned for is there until somebody overwrites it",
     "deadlock": "somebody can always go on, until all have ended",
     "space": "each block of the disk has one owner, or is free, and none is promised twice",

@@ -23,6 +23,8 @@ Each thing that is shared has a key:
     space      which blocks of the image are free, and who may have them
     lru        in which order pages were used, and files became dirty
     commit     what is durable
+    name       what names mean, and which files are open: of a search's own world
+    end        whether a task has ended, or an asynchronous request: of a search's own world
 
 A test that fails is a read as well: that there is no such page, that nobody holds the lock.
 What several may add to or take from, and nobody reads back, is noted by add(): how many hold a
@@ -57,10 +59,13 @@ COMMIT: Final = 14
 DIRTY: Final = 15
 DISK_SIZE: Final = 16
 ENDED: Final = 17
+NAME: Final = 18
+END: Final = 19
 
 KINDS: Final = (
     *("lock", "holders", "page", "pages", "block", "map", "map read", "size"),
     *("errors", "dio", "sector", "image", "space", "lru", "commit", "dirty", "disk size", "ended"),
+    *("name", "end"),
 )
 """The kind of a key, by its number."""
 
