@@ -12,7 +12,7 @@ Errors: AssertionError if a run does not end.
 """
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from fusefs.engine.task import Storage, Task, perform
 from fusefs.model.errors import FsError
@@ -48,6 +48,15 @@ class Scenario(Protocol):
         """None, or what is wrong, in a sentence."""
 
 
+class Made(NamedTuple):
+    """What is told of a turn."""
+
+    task: int
+    name: str
+    pos: int
+    length: int
+
+
 class Turn:
     """One task's code from a granted step to its next: atomic, and the same each time.
 
@@ -68,6 +77,10 @@ class Turn:
         self.length = length
         self.footprint: Footprint | None = None
         self.woke: list[int] = []
+
+    @property
+    def made(self) -> Made:
+        return Made(self.task, self.name, self.pos, self.length)
 
 
 class Execution:

@@ -70,6 +70,8 @@ class NamedWorld(Memory):
 
     def evict(self) -> None:
         """Free the blocks of unlinked files that nobody uses any more."""
+        if current.footprint is not None:
+            current.footprint.read(key(NAME))
         if self.unlinked:
             _note_change()
             self.unlinked = [inode for inode in self.unlinked if not self._evicted(inode)]

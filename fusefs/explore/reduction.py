@@ -19,7 +19,7 @@ Invariants:
     (R2) no run is blocked: there is always somebody who can go and does not sleep.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Execution, Scenario, Turn
@@ -46,16 +46,18 @@ class Place:
     asleep   tasks whose next turn need not come here, with what it would touch
     ways     the wakeup tree; its first way is the one that is being gone
     turn     the turn that was made here in the last run
+    gone     how many ways were gone from here already
     seen     the ways that were proposed, each by its tasks: all of them are covered
     probes   what the last turns of ways would touch
     """
 
-    __slots__ = ("asleep", "probes", "seen", "turn", "ways")
+    __slots__ = ("asleep", "gone", "probes", "seen", "turn", "ways")
 
     def __init__(self, asleep: dict[int, Footprint], ways: list[Way]) -> None:
         self.asleep = asleep
         self.ways = ways
         self.turn: Turn | None = None
+        self.gone = 0
         self.seen: set[tuple[int, ...]] = set()
         self.probes: dict[tuple[int, ...], Footprint] = {}
 
@@ -68,7 +70,8 @@ class Place:
 
 
 class Reduction:
-    """The search of one scenario.  make gives it anew, always the same.
+    """The search of one scenario.  make gives it anew, always the same; what comes after a prefix
+    of a schedule is searched.
 
         while reduction.next_run():
             ... reduction.execution, reduction.trace
@@ -76,10 +79,12 @@ class Reduction:
     run_count      classes (R1)
     blocked_count  runs that ended where all who could go slept: 0 (R2)
     turn_count     turns that were made, replayed ones included
+    planned_count  ways that were put into wakeup trees
     """
 
-    def __init__(self, make: Callable[[], Scenario]) -> None:
+    def __init__(self, make: Callable[[], Scenario], prefix: Sequence[int] = ()) -> None:
         self._make = make
+        self._prefix = prefix
         self._places: list[Place] = []
         self._next = Place({}, [])
         self._execution: Execution | None = None
@@ -142,12 +147,14 @@ class Reduction:
     def _replayed(self, depth: int) -> tuple[Execution, Trace]:
         """A new execution that has made the turns of the first places."""
         execution, trace = Execution(self._make()), Trace()
+        for task in self._prefix:
+            execution.turn(task)
         for place in self._places[:depth]:
             known, footprint = place.made()
             turn = execution.turn(known.task)
             turn.footprint = footprint
             trace.add(turn)
-        self.turn_count += depth
+        self.turn_count += len(self._prefix) + depth
         return execution, trace
 
     def _go_back(self) -> bool:
@@ -159,10 +166,20 @@ class Reduction:
             turn, footprint = place.made()
             place.asleep[turn.task] = footprint
             place.ways.pop(0)
+            place.gone += 1
             if place.ways:
                 self._next = place
                 return True
         return False
+
+    def part_done(self) -> float:
+        """How much of the tree as it is known now has been run, from 0 to 1."""
+        done, weight = 0.0, 1.0
+        for place in self._places:
+            known = place.gone + len(place.ways)
+            done += weight * place.gone / known
+            weight /= known
+        return done
 
     # -- planning ----------------------------------------------------------------------
 

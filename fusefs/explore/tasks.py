@@ -25,7 +25,7 @@ from fusefs.litmus.reach import EXTENDS, result_blocks
 from fusefs.litmus.test import Operation
 from fusefs.model import file_io, truncate
 from fusefs.model.errors import FsError
-from fusefs.model.footprint import END, key
+from fusefs.model.footprint import ENDED, key
 from fusefs.model.inode import OpenFile
 from fusefs.model.locks import RwLock
 from fusefs.model.steps import Step, Waiter, current, reach, wait
@@ -67,7 +67,7 @@ class Ending:
     def __init__(self, name: str, place: Place, owner: int) -> None:
         self.value: str | None = None
         self._name = name
-        self._key = key(END, 0, (place[0] << 12) + place[1] + 1)
+        self._key = key(ENDED, 0, (place[0] << 12) + place[1] + 1)
         self._owner = owner
         self._waiters: list[Waiter] = []
 

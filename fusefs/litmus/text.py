@@ -16,11 +16,7 @@ def text(litmus: Litmus) -> str:
     """The whole file, in its one canonical form, without comments."""
     lines = [f"litmus {litmus.name}"]
     lines += [(INDENTATION + line).rstrip() for line in litmus.prose]
-    lines += ["", *machine_text(litmus.machine, crash=litmus.crash), ""]
-    for task in litmus.tasks:
-        lines.append(f"{task.name}:")
-        lines += [INDENTATION + operation_text(operation) for operation in task.operations]
-    lines += ["", question_text(litmus.question)]
+    lines += ["", setting(litmus), "", question_text(litmus.question)]
     for word, answer in ANSWERS.items():
         names = [name for name, expected in litmus.expected.items() if expected == answer]
         if names:
@@ -28,6 +24,15 @@ def text(litmus: Litmus) -> str:
     if litmus.breaks:
         lines.append(" ".join(["breaks", *litmus.breaks]))
     return "\n".join([*lines, ""])
+
+
+def setting(litmus: Litmus) -> str:
+    """Its machine and its tasks: what a run of it depends on."""
+    lines = [*machine_text(litmus.machine, crash=litmus.crash), ""]
+    for task in litmus.tasks:
+        lines.append(f"{task.name}:")
+        lines += [INDENTATION + operation_text(operation) for operation in task.operations]
+    return "\n".join(lines)
 
 
 def question_text(question: Question) -> str:

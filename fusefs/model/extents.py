@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from fusefs.model.chunk import CHUNK_BLOCKS, HOLE, Chunk, State
+from fusefs.model.footprint import MAP, key
 from fusefs.model.geometry import BlockIndex, PhysicalBlock
 from fusefs.model.steps import current
 
@@ -171,6 +172,14 @@ class ExtentMap:
             stored = self.stored.last_stored(last)
             used += [] if stored is None or stored < first else [stored]
         return max(used, default=None)
+
+    @property
+    def has_delalloc(self) -> bool:
+        """Some block of the file is promised room, and has no place yet."""
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(key(MAP, self.ino))
+        return self.blocks_delalloc > 0
 
     # -- changing --------------------------------------------------------------------
 

@@ -6,8 +6,7 @@ with the same state afterwards.
 
 Each thing that is shared has a key:
 
-    lock       a RwLock: who holds it exclusively, and who waits
-    holders    how many hold it shared
+    lock       a RwLock: who holds it, and who waits
     page       one page of a file: that it is there, its flags, its content, who waits for it
     pages      which pages of a file are there
     dirty      which pages of a file are dirty, or under writeback
@@ -24,7 +23,6 @@ Each thing that is shared has a key:
     lru        in which order pages were used, and files became dirty
     commit     what is durable
     name       what names mean, and which files are open: of a search's own world
-    end        whether a task has ended, or an asynchronous request: of a search's own world
 
 A test that fails is a read as well: that there is no such page, that nobody holds the lock.
 What several may add to or take from, and nobody reads back, is noted by add(): how many hold a
@@ -42,30 +40,27 @@ Invariants:
 from typing import Final
 
 LOCK: Final = 0
-HOLDERS: Final = 1
-PAGE: Final = 2
-PAGES: Final = 3
+PAGE: Final = 1
+PAGES: Final = 2
+DIRTY: Final = 3
 BLOCK: Final = 4
 MAP: Final = 5
 MAP_READ: Final = 6
 SIZE: Final = 7
-ERRORS: Final = 8
-DIO: Final = 9
-SECTOR: Final = 10
-IMAGE: Final = 11
-SPACE: Final = 12
-LRU: Final = 13
-COMMIT: Final = 14
-DIRTY: Final = 15
-DISK_SIZE: Final = 16
-ENDED: Final = 17
-NAME: Final = 18
-END: Final = 19
+DISK_SIZE: Final = 8
+ERRORS: Final = 9
+DIO: Final = 10
+ENDED: Final = 11
+SECTOR: Final = 12
+IMAGE: Final = 13
+SPACE: Final = 14
+LRU: Final = 15
+COMMIT: Final = 16
+NAME: Final = 17
 
 KINDS: Final = (
-    *("lock", "holders", "page", "pages", "block", "map", "map read", "size"),
-    *("errors", "dio", "sector", "image", "space", "lru", "commit", "dirty", "disk size", "ended"),
-    *("name", "end"),
+    *("lock", "page", "pages", "dirty", "block", "map", "map read", "size", "disk size", "errors"),
+    *("dio", "ended", "sector", "image", "space", "lru", "commit", "name"),
 )
 """The kind of a key, by its number."""
 

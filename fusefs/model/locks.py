@@ -13,7 +13,7 @@ Lock order, outermost first:
 
 from collections import deque
 
-from fusefs.model.footprint import HOLDERS, LOCK, key
+from fusefs.model.footprint import LOCK, key
 from fusefs.model.steps import Waiter, current, wait
 
 
@@ -24,12 +24,11 @@ class RwLock:
     has let go, while another still holds it.  ino and number tell it from others in footprints.
     """
 
-    __slots__ = ("_exclusive", "_holders", "_key", "_name", "_queue", "_shared", "owner")
+    __slots__ = ("_exclusive", "_key", "_name", "_queue", "_shared", "owner")
 
     def __init__(self, name: str, ino: int = 0, number: int = 0) -> None:
         self._name = name
         self._key = key(LOCK, ino, number)
-        self._holders = key(HOLDERS, ino, number)
         self._shared = 0
         self._exclusive = False
         self.owner = 0
@@ -50,8 +49,7 @@ class RwLock:
         """
         footprint = current.footprint
         if footprint is not None:
-            footprint.read(self._key)
-            footprint.add(self._holders)
+            footprint.add(self._key)
         if self._exclusive or self._queue:
             return False
         self._shared += 1
@@ -72,8 +70,7 @@ class RwLock:
         self._shared -= 1
         footprint = current.footprint
         if footprint is not None:
-            footprint.read(self._key)
-            footprint.add(self._holders)
+            footprint.add(self._key)
         self._hand_over()
 
     def unlock_exclusive(self) -> None:
@@ -99,7 +96,6 @@ class RwLock:
         footprint = current.footprint
         if footprint is not None:
             footprint.write(self._key)
-            footprint.write(self._holders)
 
     async def _wait(self, *, exclusive: bool) -> None:
         self._note_exclusive()

@@ -345,6 +345,7 @@ class PageCache:
         self._note_use()
         while len(self._lru) > self.page_limit and scan:
             page = next(iter(self._lru))
+            page.note_change()
             if page.locked or page.blocks_dirty or page.writeback:
                 self._lru.move_to_end(page)
                 scan -= 1

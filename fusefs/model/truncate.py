@@ -236,7 +236,7 @@ async def _preallocate(fs: Filesystem, inode: Inode, pos: int, length: int) -> N
     """
     size = fs.geometry.block_size
     first, end = fs.geometry.page_range(pos, length)
-    if inode.extents.blocks_delalloc and inode.mapping.dirty(first, end):
+    if inode.extents.has_delalloc and inode.mapping.dirty(first, end):
         await reach("fallocate.flush", pos, length)
         await write_and_wait_range(fs, inode, first, end)
     block, block_end = fs.geometry.block_range(pos, length)

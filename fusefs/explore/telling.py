@@ -1,0 +1,119 @@
+"""An answer as text that can be pasted into a mail: 72 columns, no colour.
+
+table()       a line for each era
+histogram()   what the classes of one ended with, in herd's form
+ladder()      a schedule, a column for each task
+parting()     two schedules side by side, from where they part
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from fusefs.explore.answer import Answer, Values, Witness, task_name
+from fusefs.explore.execution import START, Made
+from fusefs.litmus.operations import operation_text
+from fusefs.litmus.test import Litmus
+
+WIDTH: Final = 72
+
+REPLY: Final = "reply"
+
+
+def table(rows: Sequence[tuple[str, Answer, float | None]]) -> list[str]:
+    """Era, answer and seconds, if they were measured, as lines."""
+    longest = max([len(era) for era, _, _ in rows])
+    head = f"{'era':{longest}}  {'answer':9}  {'classes':>13}  {'schedules':>12}"
+    timed = any(seconds is not None for _, _, seconds in rows)
+    lines = [head + ("   seconds" if timed else "")]
+    for era, answer, seconds in rows:
+        classes = f"{answer.positive_count} of {answer.class_count}"
+        about = "" if answer.is_counted else "about "
+        line = f"{era:{longest}}  {answer.observation:9}  {classes:>13}"
+        line += f"  {about + short(answer.schedule_count):>12}"
+        line += "" if seconds is None else f"  {seconds:8.2f}"
+        notes = [f"breaks {rule}" for rule in sorted(answer.broken)]
+        notes += [] if answer.exhausted else ["exhausted: no"]
+        lines.append("  ".join([line.rstrip(), *notes]))
+    return lines
+
+
+def short(number: int) -> str:
+    """In full as long as that is readable."""
+    return f"{number:,}" if number < 10**9 else f"{number:.1e}"
+
+
+def histogram(answer: Answer, hidden: Iterable[tuple[str, str]] = ()) -> list[str]:
+    """Classes by what they ended with; * marks what fulfils the condition."""
+    skipped = set(hidden)
+    lines = [f"Histogram ({len(answer.histogram)} states)"]
+    for values, number in sorted(answer.histogram.items(), key=lambda each: (-each[1], each[0])):
+        mark = "*" if values in answer.positive else " "
+        lines.append(f"{number:>8} {mark}>{values_text(values, skipped)}")
+    return lines
+
+
+def values_text(values: Values, skipped: set[tuple[str, str]] | None = None) -> str:
+    """What a run ended with, in one line."""
+    shown = [each for each in values if not skipped or each[0] not in skipped]
+    return " ".join(f"{' '.join(filter(None, subject))}={value};" for subject, value in shown)
+
+
+# -- ladders -----------------------------------------------------------------------------
+
+
+def ladder(litmus: Litmus, turns: Sequence[Made], decided: int | None = None) -> list[str]:
+    """A line for each turn, in its task's column; operations where they begin.
+
+    decided is how many turns it took until nothing but failure was left.
+    """
+    names = [task_name(litmus, n) for n in range(max(turn.task for turn in turns) + 1)]
+    width = max(WIDTH // len(names), 16)
+    lines = ["".join(f"{name:{width}}" for name in names).rstrip()]
+    operations = [iter(task.operations) for task in litmus.tasks]
+    for made, turn in enumerate(turns, 1):
+        margin = " " * (width * turn.task)
+        if turn.name in (START, REPLY) and turn.task < len(operations):
+            operation = next(operations[turn.task], None)
+            if operation is not None:
+                lines.append(f"{margin}{operation_text(operation)}")
+        if turn.name not in (START, REPLY):
+            lines.append(f"{margin}  {_step(turn)}")
+        if made == decided:
+            lines.append("-- from here on nothing can avoid it ".ljust(WIDTH, "-"))
+    return lines
+
+
+def _step(turn: Made) -> str:
+    return f"{turn.name} {turn.pos}+{turn.length}" if turn.length else turn.name
+
+
+def witness_text(litmus: Litmus, witness: Witness, decided: int | None = None) -> list[str]:
+    """The ladder, what it ended with, and the rules that it broke."""
+    preemptions, switches = witness.cost
+    lines = [
+        f"Witness: {len(witness.schedule)} turns, {switches} switches,"
+        f" {preemptions} of them needless",
+        *ladder(litmus, witness.turns, decided),
+        values_text(witness.outcome),
+    ]
+    return lines + [f"{rule}: {sentence}" for rule, sentence in witness.broken]
+
+
+def parting(litmus: Litmus, failing: Sequence[Made], passing: Sequence[Made]) -> list[str]:
+    """Two schedules from where they part, the failing one on the left."""
+    common = 0
+    for one, other in zip(failing, passing, strict=False):
+        if (one.task, one.name) != (other.task, other.name):
+            break
+        common += 1
+    half = WIDTH // 2
+    lines = [f"{'fails':{half}}passes", f"({common} turns are the same)"]
+    for place in range(common, max(len(failing), len(passing))):
+        left = _cell(litmus, failing[place]) if place < len(failing) else ""
+        right = _cell(litmus, passing[place]) if place < len(passing) else ""
+        lines.append(f"{left:{half}}{right}".rstrip())
+    return lines
+
+
+def _cell(litmus: Litmus, turn: Made) -> str:
+    return f"{task_name(litmus, turn.task)}: {turn.name}"
