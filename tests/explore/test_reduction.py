@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import pytest
+from explore.programs import program
 
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Coro, Execution, Scenario
@@ -11,8 +12,10 @@ from fusefs.explore.members import cost, count, simplest
 from fusefs.explore.memory import World
 from fusefs.explore.reduction import Reduction
 from fusefs.explore.scenarios import OnePage
+from fusefs.explore.worlds import LitmusCase
 from fusefs.model.footprint import SECTOR, Footprint, key
 from fusefs.model.options import Invalidate
+from fusefs.model.orders import ROWS
 from fusefs.model.steps import current, reach
 
 BEFORE, AFTER = Invalidate.BEFORE, Invalidate.AFTER
@@ -64,11 +67,12 @@ def all_runs(make: Callable[[], Scenario]) -> Iterator[tuple[Execution, Trace]]:
     schedule: list[int] | None = []
     while schedule is not None:
         execution, trace = Execution(make()), Trace()
+        watches_lru = execution.scenario.watches_lru
         choices: list[tuple[list[int], int]] = []
         while enabled := execution.enabled():
             chosen = schedule[len(choices)] if len(choices) < len(schedule) else enabled[0]
             choices.append((enabled, chosen))
-            trace.add(execution.turn(chosen, Footprint()))
+            trace.add(execution.turn(chosen, Footprint(watches_lru=watches_lru)))
         execution.close()
         yield execution, trace
         schedule = None
@@ -166,3 +170,31 @@ def test_first_run_has_no_needless_switch():
     assert reduction.next_run()
     schedule = tuple(turn.task for turn in reduction.trace.turns)
     assert cost(reduction.trace, schedule)[0] == 0
+
+
+def ends(execution: Execution) -> object:
+    """All that is told of a run: the outcome, or that it is stuck, and each rule that it broke."""
+    if execution.is_stuck:
+        return "stuck"
+    world = execution.scenario
+    return tuple(sorted(world.outcome().items())), tuple(rule for rule, _ in world.violations())
+
+
+@pytest.mark.parametrize("order", ["", *ROWS])
+@pytest.mark.parametrize("seed", range(0, 40, 4))
+def test_random_files_end_as_in_the_plain_search(seed, order):
+    """(R1) (F1) Each class is run, and each of its schedules ends alike, be it right or wrong."""
+    case = LitmusCase(program(seed + len(order), operations=1 + seed % 2), [order] if order else [])
+    reduction, found, schedules = Reduction(case.world), {}, 0
+    while reduction.next_run():
+        reached = relation(reduction.trace)
+        assert reached not in found
+        found[reached] = {ends(reduction.execution)}
+        schedules += count(reduction.trace) or 0
+    assert reduction.blocked_count == 0
+    if schedules > 2500:
+        return  # the plain search would take too long
+    plain: dict[object, set[object]] = {}
+    for execution, trace in all_runs(case.world):
+        plain.setdefault(relation(trace), set()).add(ends(execution))
+    assert found == plain
