@@ -181,13 +181,15 @@ def _check(word: Word) -> None:
 
 
 def without_contradictions(given: Sequence[Word]) -> dict[str, Word]:
-    """By topic: the last word on each, what others imply included."""
+    """By topic, in the order given: the last word on each, what others imply included."""
     last: dict[str, Word] = {}
     for word in given:
         option = MOUNT_OPTIONS.get(word.name)
         for implied in option.implies if option else ():
             last[MOUNT_OPTIONS[implied].topic] = Word(implied)
-        last[(option and option.topic) or word.name] = word
+        topic = (option and option.topic) or word.name
+        last.pop(topic, None)
+        last[topic] = word
     return last
 
 

@@ -33,7 +33,7 @@ from fusefs.commands.mount_options import (
     max_read,
     without_contradictions,
 )
-from fusefs.model.options import OPTIONS, OptionError, Options
+from fusefs.model.options import OPTIONS, ORDER_OPTIONS, OptionError, Options
 from fusefs.store import mount_table
 from fusefs.store.mount_table import Mounted
 
@@ -119,7 +119,12 @@ def _planned(mounted: Mounted, given: Mapping[str, Word]) -> Change:
     assert isinstance(now, dict)
     flags: dict[str, str] = {}
     settings: dict[str, str] = {}
+    ordering = {
+        word.name: word.value or "" for word in given.values() if word.name in ORDER_OPTIONS
+    }
     for topic, word in given.items():
+        if word.name in ordering:
+            continue
         if word.name in OPTIONS:
             if not _is_same(word, now):
                 _check_live(word, now, mounted)
@@ -128,6 +133,7 @@ def _planned(mounted: Mounted, given: Mapping[str, Word]) -> Change:
             flags[topic] = word.name
         elif not _is_so(word, mounted, status):
             raise OptionError(f"{word.name} cannot change while mounted")
+    settings |= _ordering(ordering, now)
     told = read_control(mounted.mountpoint, "flags").strip()
     before = {"flags": told, **now}
     if (daemon_flags := _daemon_flags(told, flags)) != told:
@@ -137,6 +143,14 @@ def _planned(mounted: Mounted, given: Mapping[str, Word]) -> Change:
         settings,
         {name: before[name] for name in settings},
     )
+
+
+def _ordering(given: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """What is to be set so that these words count, in their order; all of them, or nothing."""
+    names = [name for name in ORDER_OPTIONS if name in now]
+    before = Options().with_all({name: now[name] for name in names})
+    after = before.with_all(given)
+    return {} if after == before else {name: after.formatted()[name] for name in names}
 
 
 def _is_same(word: Word, now: Mapping[str, str]) -> bool:

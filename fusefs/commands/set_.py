@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         if name in OPTIONS and not OPTIONS[name].live:
             live = ", ".join(name for name, option in OPTIONS.items() if option.live)
             raise OptionError(f"{name} cannot change while mounted; these can: {live}")
+        settings.pop(name, None)  # its place is that of its last value
         settings[name] = value
     Options().with_all(settings)
     read_status(arguments.mountpoint)

@@ -82,11 +82,11 @@ class LiveTask(Task):
 class Schedule(Protocol):
     """Who must wait although he could go on.
 
-    watched are the names of steps that it wants to be asked about, beside all delays; they do not
-    change.  About waits and commits it is not asked.
+    watched are the names of steps that it wants to be asked about, beside all delays: one set,
+    in which they may change.  About waits and commits it is not asked.
     """
 
-    watched: frozenset[str]
+    watched: set[str]
 
     def until(self, request: Request, step: Step) -> float | None:
         """The time, of time.monotonic(), before which a step is not granted; None: go on."""

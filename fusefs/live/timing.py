@@ -5,8 +5,10 @@ meet each other as on a busy one.  Nobody pays for it who is alone:
 
     a conversion    takes no time unless somebody else may fill a page over the range
     a fill          has no pause, unless somebody else writes direct, or has just done so
+    a window        of an order of the past (model/orders.py) takes as long as a conversion, if the
+                    file is open twice; without such an order there is none
 
-until() is what the driver asks about either.
+until() is what the driver asks about each.
 
 Somebody is a thread, as the kernel gives a request the number of its thread.  An open file is
 his who uses it first, and everybody's once another thread has used it, too.
@@ -18,7 +20,7 @@ his who uses it first, and everybody's once another thread has used it, too.
 Who has a file open to read it, and has not read for IDLE_S, does not count until he reads again.
 Nobody fills a page behind the one in which the file ends, so a direct write that begins
 there is converted unseen: the kernel lets nobody else write while a write extends the file.
-Under isize_before_convert a direct reader sees a conversion, too: then any second open file of it
+Under an order that has a window, others see a conversion, too: then any second open file of it
 counts.
 A thread that has several asynchronous requests under way can meet itself; it shows that only
 while a conversion takes time, so if it reads through the cache, too, one is tried now and then.
@@ -26,8 +28,8 @@ while a conversion takes time, so if it reads through the cache, too, one is tri
 Units: times are seconds, on the clock that was given; pos is bytes in the file.
 Invariants:
     (Y1) a thread that nobody else can meet in a file is not delayed there, but for one
-         conversion in each TRY_S if it reads the file through the cache itself, and under
-         isize_before_convert if it has the file open twice;
+         conversion in each TRY_S if it reads the file through the cache itself, and under an
+         order that has a window if it has the file open twice;
     (Y2) conversions of one file are done in the order in which they are asked for.
 """
 
@@ -68,6 +70,7 @@ class Delays:
 
     conversions_delayed: int = 0
     fills_delayed: int = 0
+    windows_delayed: int = 0
 
 
 class FileUse:
@@ -176,17 +179,27 @@ class Timing:
         draw: Callable[[float], float] = exponential,
     ) -> None:
         self.delays = Delays()
-        self.watched = frozenset({FILL})
+        self.watched = {FILL}
         self._fs = fs
+        self._orders = fs.orders
+        self._watch()
         self._clock = clock
         self._draw = draw
         self._files: dict[int, FileUse] = {}
         self._closed: OrderedDict[int, FileUse] = OrderedDict()
 
+    def _watch(self) -> None:
+        """The orders in force are others now: so are their windows."""
+        self._orders = self._fs.orders
+        self.watched.clear()
+        self.watched |= {FILL, *self._orders.windows}
+
     # -- who is there ------------------------------------------------------------------
 
     def opened(self, inode: Inode, pid: int, flags: int) -> Opened:
         """A file was opened; pid is the caller's."""
+        if self._fs.orders is not self._orders:
+            self._watch()
         file = self._files.get(inode.ino)
         if file is None:
             self._files[inode.ino] = file = FileUse(inode)
@@ -230,6 +243,8 @@ class Timing:
 
     def arrives(self, opened: Opened, pid: int, direct: bool, writes: bool) -> None:
         """A read or a write begins."""
+        if self._fs.orders is not self._orders:
+            self._watch()
         if opened.pid != pid:
             self._passed_on(opened, pid)
         opened.is_used = True
@@ -278,11 +293,22 @@ class Timing:
     # -- how long ----------------------------------------------------------------------
 
     def until(self, request: Request, step: Step) -> float | None:
-        """When a conversion, or what comes before a fill, may go on; None: at once."""
+        """When a conversion, or who stands before a fill or a window, may go on; None: at once."""
         if step.kind is Kind.DELAY:
             return self.conversion(request.ino, request.pid, step.pos, step.duration_s)
-        pause_s = self.fill_pause(request.ino, request.pid)
+        pause_s = self.fill_pause(request.ino, request.pid) if step.name == FILL else 0.0
+        if step.name in self._fs.orders.windows:
+            pause_s += self.window_pause(request.ino)
         return self._clock() + pause_s if pause_s else None
+
+    def window_pause(self, ino: int) -> float:
+        """In the window of an order."""
+        mean_s = self._fs.options.conversion_delay
+        file = self._files.get(ino)
+        if not mean_s or file is None or file.open_count < 2:
+            return 0.0
+        self.delays.windows_delayed += 1
+        return self._draw(mean_s)
 
     def fill_pause(self, ino: int, pid: int) -> float:
         """Before missing pages are looked for."""
@@ -319,7 +345,7 @@ class Timing:
 
     def _is_seen(self, file: FileUse, pid: int, pos: int, now: float) -> bool:
         """Could somebody fill a page over a conversion of what begins at pos?"""
-        if self._fs.orders.isize_before_convert and file.open_count > 1:
+        if self._fs.orders.windows and file.open_count > 1:
             return True
         page_size = self._fs.geometry.page_size
         if pos >= -(-file.inode.size // page_size) * page_size:

@@ -16,10 +16,10 @@ Invariants:
 
 import contextlib
 
-from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN
+from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN, State
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
-from fusefs.model.fill import fill_pages, fill_range
+from fusefs.model.fill import fill_pages, fill_range, lock_for_fill
 from fusefs.model.inode import Append, Inode, OpenFile
 from fusefs.model.iomap import begin_buffered, free_blocks
 from fusefs.model.page_cache import Page
@@ -37,11 +37,11 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
     Under the shared lock nobody writes into an uptodate block, so views stay good.
     """
     inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
-    mapping = inode.mapping
+    mapping, unlocked = inode.mapping, fs.orders.unlocked_reads
     pieces: list[Buffer] = []
     end = pos + length
     fs.counters.buffered_reads += 1
-    if not inode.lock.try_lock_shared():
+    if not unlocked and not inode.lock.try_lock_shared():
         await inode.lock.lock_shared()
     try:
         while pos < end and pos < inode.size:
@@ -62,12 +62,14 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
             if stop <= offset:
                 break
             whole = not offset and stop >= page_size
-            pieces.append(page.data if whole else memoryview(page.data)[offset:stop])
+            piece = page.data if whole else memoryview(page.data)[offset:stop]
+            pieces.append(bytes(piece) if unlocked else piece)
             pos = min(index * page_size + stop, (index + 1) * page_size)
         file.readahead.previous = pos // page_size
         return pieces
     finally:
-        inode.lock.unlock_shared()
+        if not unlocked:
+            inode.lock.unlock_shared()
 
 
 async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, blocks: int) -> Page:
@@ -100,7 +102,7 @@ async def make_uptodate(fs: Filesystem, inode: Inode, page: Page, blocks: int) -
     """Have blocks of a cached page uptodate; false if the page went away meanwhile."""
     if page.blocks_uptodate & blocks == blocks:
         return True
-    await inode.mapping.lock.lock_shared()
+    locked = await lock_for_fill(fs, inode)
     try:
         await page.lock()
         if page.mapping is None or page.blocks_uptodate & blocks == blocks:
@@ -108,7 +110,8 @@ async def make_uptodate(fs: Filesystem, inode: Inode, page: Page, blocks: int) -
         else:
             await fill_pages(fs, inode, [page])
     finally:
-        inode.mapping.lock.unlock_shared()
+        if locked:
+            inode.mapping.lock.unlock_shared()
     return page.mapping is not None
 
 
@@ -151,7 +154,8 @@ async def buffered_write(
     try:
         if append is not None:
             pos = append.pos = inode.size
-        if (instead_of_direct or pos > inode.size) and inode.dio_under_way:
+        drains = instead_of_direct and not fs.orders.fallback_undrained
+        if (drains or pos > inode.size) and inode.dio_under_way:
             await inode.dio_wait()
         if pos > inode.size:
             await zero_to_block_end(fs, inode, inode.size, pos)
@@ -180,6 +184,10 @@ async def write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) 
     """One batch of a buffered write: all its pages are locked while it runs."""
     geometry = fs.geometry
     page_size = geometry.page_size
+    length, edges = len(data), None
+    if fs.orders.stale_iomap_in_write:
+        length = await begin_buffered(fs, inode, pos, length)
+        edges = _states_of_edges(fs, inode, pos, pos + length)
     await reach("buffered.write.page_lock", pos, len(data))
     first, end = geometry.page_range(pos, len(data))
     pages: list[Page] = []
@@ -191,10 +199,11 @@ async def write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) 
             else:
                 page = await _lock_or_insert(fs, inode, index)
             pages.append(page)
-        length = await begin_buffered(fs, inode, pos, len(data))
+        if edges is None:
+            length = await begin_buffered(fs, inode, pos, length)
         try:
             for block, page in _missing_edges(fs, pages, pos, pos + length).items():
-                await fill_block(fs, inode, page, block, "buffered.write.fill")
+                await fill_block(fs, inode, page, block, "buffered.write.fill", edges)
         except FsError:
             _release_unused(fs, inode, pages, pos, pos + length)
             raise
@@ -255,8 +264,24 @@ def _missing_edges(fs: Filesystem, pages: list[Page], pos: int, end: int) -> dic
     return missing
 
 
-async def fill_block(fs: Filesystem, inode: Inode, page: Page, block: int, name: str) -> None:
-    """Have one block of a locked page uptodate.  The map of it must be in memory."""
+def _states_of_edges(fs: Filesystem, inode: Inode, pos: int, end: int) -> dict[int, State]:
+    """What the first and last block of a write are before its pages are locked."""
+    blocks = {pos // fs.geometry.block_size, (end - 1) // fs.geometry.block_size}
+    return {block: inode.extents.find(block, block + 1).state for block in sorted(blocks)}
+
+
+async def fill_block(
+    fs: Filesystem,
+    inode: Inode,
+    page: Page,
+    block: int,
+    name: str,
+    states: dict[int, State] | None = None,
+) -> None:
+    """Have one block of a locked page uptodate.  The map of it must be in memory.
+
+    states: what blocks were when somebody looked earlier, who goes by that.
+    """
     size = fs.geometry.block_size
     offset = block * size % fs.geometry.page_size
     bit = 1 << offset // size
@@ -264,7 +289,8 @@ async def fill_block(fs: Filesystem, inode: Inode, page: Page, block: int, name:
     if page.blocks_uptodate & bit:
         return
     mapping = inode.extents.find(block, block + 1)
-    if mapping.state is MAPPED and block * size < inode.size:
+    state = mapping.state if states is None else states[block]
+    if state is MAPPED and block * size < inode.size:
         data = await read_image(name, mapping.physical * size, block * size, size)
     else:
         data = bytes(size)
@@ -302,7 +328,10 @@ async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> Non
             break
         await page.wait_writeback()
     state = inode.extents.find(block, block + 1).state
-    dirty = page is not None and page.blocks_dirty & bits
+    if fs.orders.zero_range_ignores_dirty:
+        dirty = False
+    else:
+        dirty = page is not None and bool(page.blocks_dirty & bits)
     if state in (HOLE, UNWRITTEN) and not dirty:
         return
     page = await _lock_or_insert(fs, inode, index)

@@ -24,12 +24,19 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fusefs.model.buffered import zero_to_block_end
-from fusefs.model.chunk import DELALLOC, MAPPED, UNWRITTEN
-from fusefs.model.dio_complete import DirectWrite, complete_write
+from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN
+from fusefs.model.dio_complete import (
+    DirectWrite,
+    complete_write,
+    drop_or_warn,
+    let_in,
+    lock_out,
+    queue_end,
+)
 from fusefs.model.errors import FsError
 from fusefs.model.extents import Mapping
 from fusefs.model.filesystem import Filesystem
-from fusefs.model.geometry import SECTOR_SIZE
+from fusefs.model.geometry import FILE_SIZE_MAX, SECTOR_SIZE
 from fusefs.model.inode import Append, Inode
 from fusefs.model.iomap import begin_direct
 from fusefs.model.steps import Buffer, Step, load_map, reach, read_image, write_image
@@ -48,7 +55,10 @@ def direct_write(
     fs: Filesystem, inode: Inode, pos: int, data: Buffer, append: Append | None = None
 ) -> Coroutine[Step, Any, int]:
     """Write around the cache; returns the length written."""
-    return _write(DirectWrite(fs, inode, pos, data, append))
+    write = DirectWrite(fs, inode, pos, data, append)
+    if write.orders.lockout:
+        return _write_locking_out(write)
+    return _write(write)
 
 
 async def submit_write(
@@ -62,12 +72,21 @@ async def submit_write(
     write = DirectWrite(fs, inode, pos, data, append)
     write.waits = False
     try:
-        await _write(write)
+        await (_write_locking_out(write) if write.orders.lockout else _write(write))
     except BaseException:
         if write.counted:
             inode.dio_end()
         raise
     return write
+
+
+async def _write_locking_out(write: DirectWrite) -> int:
+    """Whoever may not come in is let in again if the write fails."""
+    try:
+        return await _write(write)
+    except BaseException:
+        let_in(write)
+        raise
 
 
 def _write(write: DirectWrite) -> Coroutine[Step, Any, int]:
@@ -76,6 +95,8 @@ def _write(write: DirectWrite) -> Coroutine[Step, Any, int]:
         return _write_appended(write, write.append)
     if (write.pos | write.length) % write.fs.geometry.block_size == 0:
         return _write_aligned(write)
+    if write.orders.unaligned_shared:
+        return _write_unaligned_shared(write)
     return _write_unaligned(write)
 
 
@@ -118,7 +139,7 @@ async def _write_unaligned(write: DirectWrite) -> int:
         try:
             return await _write_locked(write, overwrite_only=True)
         except NeedsExclusive:
-            pass
+            let_in(write)
         finally:
             inode.lock.unlock_shared()
     await inode.lock.lock_exclusive()
@@ -131,6 +152,12 @@ async def _write_unaligned(write: DirectWrite) -> int:
         return await _write_locked(write)
     finally:
         inode.lock.unlock_exclusive()
+
+
+async def _write_unaligned_shared(write: DirectWrite) -> int:
+    """Parts of blocks, as if they were whole ones: XFS before eda77982729b."""
+    check_alignment(write.pos, write.length)
+    return await _write_aligned(write)
 
 
 async def _write_appended(write: DirectWrite, append: Append) -> int:
@@ -159,12 +186,16 @@ async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> 
     The length written; 0 if somebody else completes it.
     """
     fs, inode = write.fs, write.inode
-    if not inode.mapping.is_empty:
-        await _flush_and_drop(write)
-    else:
+    if write.orders.lockout:
+        await lock_out(write)
+    if inode.mapping.is_empty or write.orders.no_pre:
         inode.mapping.check_errors()
+    else:
+        await _flush_and_drop(write)
     if overwrite_only:
         await _check_overwrite(write)
+    if write.orders.holes_by_cache:
+        await _check_holes(write)
     if not write.waits:
         inode.dio_begin()
         write.counted = True
@@ -178,6 +209,8 @@ async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> 
         pos = end
     if not write.waits:
         return 0
+    if write.orders.ret_before_end:
+        return queue_end(write)
     return await complete_write(write)
 
 
@@ -193,7 +226,9 @@ async def _flush_and_drop(write: DirectWrite) -> None:
     if not inode.mapping.is_empty:
         await reach("dio.write.invalidate_pre", write.pos, write.length)
         fs.counters.invalidations_pre += 1
-        if await fs.cache.invalidate_range(inode.mapping, first, end):
+        if write.orders.pre_failure_ignored:
+            await drop_or_warn(write, first, end)
+        elif await fs.cache.invalidate_range(inode.mapping, first, end):
             fs.counters.invalidations_busy += 1
             raise ThroughCache
 
@@ -205,6 +240,22 @@ async def _check_overwrite(write: DirectWrite) -> None:
     mapping = write.inode.extents.find(block, end)
     if mapping.state is not MAPPED or mapping.end < end:
         raise NeedsExclusive
+
+
+async def _check_holes(write: DirectWrite) -> None:
+    """ThroughCache if there is a hole in the range: ext2, which has no unwritten blocks.
+
+    zero_length_post: the second drop comes all the same, of no bytes, and of nothing from 0 on it
+    makes everything, as the end of the range is the byte before.
+    """
+    fs, inode = write.fs, write.inode
+    await load_map("dio.write.map", inode, write.pos, write.length)
+    mappings = inode.extents.mappings(*fs.geometry.block_range(write.pos, write.length))
+    if HOLE in [mapping.state for mapping in mappings]:
+        if write.orders.zero_length_post and not write.pos:
+            await reach("dio.write.invalidate_post", 0, 0)
+            await drop_or_warn(write, 0, FILE_SIZE_MAX)
+        raise ThroughCache
 
 
 def _submission(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> tuple[int, Buffer]:
@@ -244,9 +295,15 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> li
         check_alignment(pos, length)
         if not inode.mapping.is_empty:
             first, last = fs.geometry.page_range(pos, length)
-            if inode.mapping.needs_flush(first, last):
+            if fs.orders.flush_without_wait:
+                flushes = bool(inode.mapping.dirty(first, last))
+            else:
+                flushes = inode.mapping.needs_flush(first, last)
+            if flushes:
                 await reach("dio.read.flush_dirty", pos, length)
                 await write_and_wait_range(fs, inode, first, last)
+            if fs.orders.read_drops:
+                await fs.cache.invalidate_range(inode.mapping, first, last)
         inode.mapping.check_errors()
         size, end = fs.geometry.block_size, min(pos + length, inode.size)
         block, block_end = fs.geometry.block_range(pos, end - pos)

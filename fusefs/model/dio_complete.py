@@ -40,13 +40,14 @@ class DirectWrite:
     unwritten    some submitted block is not converted yet
     append       pos is not known before the lock is held
     pos_asked    what the caller took for pos
+    locks_out    it has inode.mapping.lock exclusive, so that no page comes: lockout
     waits        the caller waits for the end: is_sync_kiocb(), or IOMAP_DIO_FORCE_WAIT
     counted      it is in i_dio_count (D6)
     """
 
     __slots__ = (
         *("append", "counted", "data", "end", "fs", "inode", "length", "orders"),
-        *("page_end", "page_first", "pos", "pos_asked", "unwritten", "waits"),
+        *("locks_out", "page_end", "page_first", "pos", "pos_asked", "unwritten", "waits"),
     )
 
     def __init__(
@@ -61,6 +62,7 @@ class DirectWrite:
         self.move_to(pos)
         self.orders = fs.orders
         self.unwritten = False
+        self.locks_out = False
         self.waits = True
         self.counted = False
 
@@ -76,12 +78,36 @@ async def complete_write(write: DirectWrite) -> int:
         await drop_written_pages(write)
         error = await end_io(write)
         _count_stale_pages(write)
+    elif write.orders.isize_after_post:
+        error = await end_io_with_size_last(write)
     else:
         error = await end_io(write)
         await drop_written_pages(write)
+    let_in(write)
     if error is not None:
         raise error
     return write.length
+
+
+def queue_end(write: DirectWrite) -> int:
+    """A worker completes the write, and the caller is told at once: XFS under ret_before_end."""
+    write.inode.dio_begin()
+    write.counted = True
+    write.fs.work.append(Completion(write.inode.ino, write.pos).end(write))
+    return write.length
+
+
+async def lock_out(write: DirectWrite) -> None:
+    """No page comes into the cache until let_in(): bch2_pagecache_block_get()."""
+    if not write.locks_out:
+        await write.inode.mapping.lock.lock_exclusive()
+        write.locks_out = True
+
+
+def let_in(write: DirectWrite) -> None:
+    if write.locks_out:
+        write.locks_out = False
+        write.inode.mapping.lock.unlock_exclusive()
 
 
 async def end_io(write: DirectWrite) -> FsError | None:
@@ -102,6 +128,20 @@ async def end_io(write: DirectWrite) -> FsError | None:
     return None
 
 
+async def end_io_with_size_last(write: DirectWrite) -> FsError | None:
+    """ext4 of Linux 5.5: i_size is left to iomap_dio_rw()'s caller, who comes after the drop."""
+    error = None
+    try:
+        await convert_written_blocks(write)
+    except FsError as failure:
+        error = failure
+    await drop_written_pages(write)
+    if error is None:
+        await raise_size(write)
+        write.inode.written_to(write.end)
+    return error
+
+
 async def convert_written_blocks(write: DirectWrite) -> None:
     """Let the written blocks be read as data: xfs_iomap_write_unwritten()."""
     fs, inode = write.fs, write.inode
@@ -115,26 +155,64 @@ async def convert_written_blocks(write: DirectWrite) -> None:
 
 
 async def raise_size(write: DirectWrite) -> None:
-    """i_size covers what the write has added to the file, if it has."""
-    if write.end > write.inode.size:
-        await reach("dio.write.isize", write.pos, write.length)
-        write.inode.grow_to(write.end)
+    """i_size covers what the write has added to the file, if it has.
+
+    After the drop it is a transaction of its own, and takes the time of one.
+    """
+    inode = write.inode
+    if write.end > inode.size:
+        if write.orders.isize_after_post:
+            delay_s = write.fs.options.conversion_delay
+            await delay("dio.write.isize", write.pos, write.length, delay_s)
+        else:
+            await reach("dio.write.isize", write.pos, write.length)
+        if write.orders.isize_unlocked:
+            inode.size = write.end
+        else:
+            inode.grow_to(write.end)
 
 
 async def drop_written_pages(write: DirectWrite) -> None:
     """Drop pages that were read during the I/O: kiocb_invalidate_post_direct_write().
 
-    A page that cannot be dropped makes the next fsync fail: dio_warn_stale_pagecache().
+    A page that cannot be dropped makes the next fsync fail.
     """
     fs, mapping = write.fs, write.inode.mapping
+    if not _drops_again(write):
+        return
     await reach("dio.write.invalidate_post", write.pos, write.length)
     fs.counters.invalidations_post += 1
     if mapping.is_empty:
         return
-    if await fs.cache.invalidate_range(mapping, write.page_first, write.page_end):
+    if write.orders.append_range_early:
+        first, end = fs.geometry.page_range(write.pos_asked, write.length)
+    else:
+        first, end = write.page_first, write.page_end
+    await drop_or_warn(write, first, end)
+
+
+def _drops_again(write: DirectWrite) -> bool:
+    """Whether there is a second drop at all."""
+    orders = write.orders
+    if orders.no_post or orders.lockout:
+        return False
+    return not (orders.aio_no_post and write.counted)
+
+
+async def drop_or_warn(write: DirectWrite, first: int, end: int) -> None:
+    """What cannot be dropped is told by the next fsync: dio_warn_stale_pagecache()."""
+    fs, mapping = write.fs, write.inode.mapping
+    worker = fs.worker if write.orders.post_in_worker and write.counted else None
+    if worker is not None:
+        await worker.lock_exclusive()
+    busy = await fs.cache.invalidate_range(mapping, first, end)
+    if worker is not None:
+        worker.unlock_exclusive()
+    if busy:
         fs.counters.invalidations_busy += 1
-        mapping.note_errors()
-        mapping.errors.set(errno.EIO)
+        if not write.orders.busy_drop_silent:
+            mapping.note_errors()
+            mapping.errors.set(errno.EIO)
 
 
 def _count_stale_pages(write: DirectWrite) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fusefs.model.geometry import Geometry
 from fusefs.model.inode import Inode
+from fusefs.model.locks import RwLock
 from fusefs.model.options import Options
 from fusefs.model.page_cache import PageCache
 from fusefs.model.space import Space
@@ -45,6 +46,7 @@ class Filesystem:
     free when their last reference goes: XFS's inodes that await inactivation.
     work has what goes on without whoever began it, in the manner of a work queue: whoever drives
     the model takes each from there, and runs it as a task of its own.
+    worker is whoever ends all I/O, one after the other, under post_in_worker.
     """
 
     def __init__(self, geometry: Geometry, options: Options, space: Space) -> None:
@@ -57,6 +59,7 @@ class Filesystem:
         self.inodes_dirty: OrderedDict[int, Inode] = OrderedDict()
         self.inodes_unlinked: set[int] = set()
         self.work: list[Coroutine[Step, Any, None]] = []
+        self.worker = RwLock("worker")
 
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""

@@ -30,7 +30,7 @@ async def fill_range(
     if first >= end:
         return
     page_size = fs.geometry.page_size
-    await inode.mapping.lock.lock_shared()
+    locked = await lock_for_fill(fs, inode)
     try:
         pos, length = first * page_size, (end - first) * page_size
         runs_mapped: MappedRuns | None = None
@@ -56,7 +56,17 @@ async def fill_range(
             for run in runs[1:]:
                 _abandon(fs, run)
     finally:
-        inode.mapping.lock.unlock_shared()
+        if locked:
+            inode.mapping.lock.unlock_shared()
+
+
+async def lock_for_fill(fs: Filesystem, inode: Inode) -> bool:
+    """Keep truncate and punch out while pages are filled; false under punch_beside_fill."""
+    if fs.orders.punch_beside_fill:
+        return False
+    if not inode.mapping.lock.try_lock_shared():
+        await inode.mapping.lock.lock_shared()
+    return True
 
 
 async def fill_pages(
@@ -86,6 +96,9 @@ async def fill_pages(
             else:
                 content = content or bytearray(length)
                 memoryview(content)[start - pos : start - pos + size] = data
+        if fs.orders.post_in_worker:  # the read ends where a write ends
+            await fs.worker.lock_exclusive()
+            fs.worker.unlock_exclusive()
         view = memoryview(content or bytes(length))
         for i, page in enumerate(pages):
             _fill_missing(fs, page, view[i * page_size : (i + 1) * page_size])

@@ -38,7 +38,7 @@ async def begin_direct(fs: Filesystem, inode: Inode, name: str, pos: int, length
             return mapping
         if fs.space.available_count > 0 or not await freed_space_committed(fs):
             limit = ALLOCATION_PAGES_MAX * fs.geometry.blocks_per_page
-            return _allocate(fs, inode, mapping, limit, reserved=False)
+            return _allocate_for_write(fs, inode, mapping, limit, reserved=False)
 
 
 async def begin_buffered(fs: Filesystem, inode: Inode, pos: int, length: int) -> int:
@@ -77,7 +77,7 @@ def begin_writeback(fs: Filesystem, inode: Inode, block: int, end: int) -> list[
     while block < end:
         mapping = inode.extents.find(block, end)
         if mapping.state is DELALLOC:
-            mapping = _allocate(fs, inode, mapping, mapping.count, reserved=True)
+            mapping = _allocate_for_write(fs, inode, mapping, mapping.count, reserved=True)
         assert mapping.state is not HOLE, "a dirty block without a reservation"
         mappings.append(mapping)
         block = mapping.end
@@ -103,6 +103,17 @@ def free_blocks(fs: Filesystem, inode: Inode, block: int, end: int) -> int:
             inode.changed = True
         cost += FREE_COST_CHUNK + len(freed)
     return end
+
+
+def _allocate_for_write(
+    fs: Filesystem, inode: Inode, mapping: Mapping, limit: int, *, reserved: bool
+) -> Mapping:
+    """As _allocate().  Under written_at_allocation the map calls the blocks written at once, but
+    they are new to their writer, who zeroes what he does not write of them."""
+    mapping = _allocate(fs, inode, mapping, limit, reserved=reserved)
+    if fs.orders.written_at_allocation:
+        inode.extents.convert(mapping.block, mapping.end)
+    return mapping
 
 
 def _allocate(

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from fusefs.model.geometry import PAGE_SIZE_MAX, SECTOR_SIZE
-from fusefs.model.orders import POST_BEFORE_END, ROWS, Orders
+from fusefs.model.orders import ERAS, POST_BEFORE_END, ROWS, TODAY, Orders
 
 
 class OptionError(ValueError):
@@ -111,19 +111,43 @@ def _format_invalidate(value: Invalidate) -> str:
     return value.value
 
 
-ORDERS = tuple(name for name in ROWS if name != POST_BEFORE_END)
-"""What order= takes: invalidate=before is the other's name."""
+NONE = "none"
+
+ORDERS = tuple(name for name in ROWS if name != POST_BEFORE_END and not ROWS[name].on_mount)
+"""What order= takes: invalidate=before is the first one's name, and some show on no mount."""
+
+ORDER_OPTIONS = ("era", "invalidate", "order")
+"""They speak of one thing, which orders are in force: of several the last one counts."""
 
 
 def _parse_order(text: str) -> frozenset[str]:
-    names = [word for word in text.strip().lower().split("+") if word != "none"]
-    if not all(name in ORDERS for name in names):
-        raise ValueError(f"none, or one or more of {', '.join(ORDERS)}, joined by +")
+    names = [word for word in text.strip().lower().split("+") if word != NONE]
+    for name in names:
+        if name not in ORDERS:
+            reason = ROWS[name].on_mount if name in ROWS else ""
+            why = f"; {name} shows on no mount: {reason}" if reason else ""
+            raise ValueError(f"none, or one or more of {', '.join(ORDERS)}, joined by +{why}")
     return frozenset(names)
 
 
 def _format_order(names: frozenset[str]) -> str:
-    return "+".join(sorted(names)) or "none"
+    return "+".join(sorted(names)) or NONE
+
+
+def _parse_era(text: str) -> str:
+    name = text.strip().lower()
+    if name not in (NONE, *ERAS):
+        raise ValueError(f"one of {', '.join(ERAS)}, or none, which changes nothing")
+    return name
+
+
+def _format_era(name: str) -> str:
+    return name
+
+
+def on_mount(era: str) -> frozenset[str]:
+    """The orders of an era that a mount can show."""
+    return frozenset(name for name in ERAS[era].orders if not ROWS[name].on_mount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +163,12 @@ class Option:
 BLOCK_SIZE_MAX = 64 << 10
 
 OPTIONS: dict[str, Option] = {
+    "era": Option(
+        _parse_era,
+        _format_era,
+        live=True,
+        help=f"the orders of a kernel, as far as a mount can show them: {', '.join(ERAS)}",
+    ),
     "invalidate": Option(
         _parse_invalidate,
         _format_invalidate,
@@ -208,9 +238,11 @@ OPTIONS: dict[str, Option] = {
 class Options:
     """The values of a mount.  block_size and size are None if the command line has none.
 
-    Times are seconds, sizes bytes.
+    Times are seconds, sizes bytes.  era is the one that invalidate and order are those of, if it
+    was named or is today's; else "none".
     """
 
+    era: str = TODAY
     invalidate: Invalidate = Invalidate.AFTER
     order: frozenset[str] = frozenset()
     conversion_delay: float = 0.001
@@ -239,7 +271,23 @@ class Options:
         except ValueError as error:
             shown = text.strip()[:SHOWN_LENGTH_MAX]
             raise OptionError(f"bad value {shown!r} for {name}: it takes {error}") from None
-        return replace(self, **{name: value})
+        if name == "era":
+            return self if value == NONE else self._of_era(value)
+        options = replace(self, **{name: value})
+        return options._with_era_told() if name in ORDER_OPTIONS else options
+
+    def _of_era(self, era: str) -> "Options":
+        names = on_mount(era)
+        before = POST_BEFORE_END in names
+        invalidate = Invalidate.BEFORE if before else Invalidate.AFTER
+        return replace(self, era=era, invalidate=invalidate, order=names - {POST_BEFORE_END})
+
+    def _with_era_told(self) -> "Options":
+        """A copy whose era is what its orders say."""
+        for era in (self.era, TODAY):
+            if era != NONE and (options := replace(self, era=era)) == self._of_era(era):
+                return options
+        return replace(self, era=NONE)
 
     def with_all(self, texts: Mapping[str, str]) -> "Options":
         """A copy with all of texts set; OptionError for the first that is not allowed."""

@@ -31,6 +31,7 @@ NAMES = {
     "lock.inode.exclusive": "i_rwsem not held; inode_lock()",
     "lock.mapping.shared": "invalidate_lock not held; filemap_invalidate_lock_shared()",
     "lock.mapping.exclusive": "invalidate_lock not held; filemap_invalidate_lock()",
+    "lock.worker.exclusive": "worker busy with another end of I/O; flush_work()",
     "lock.page": "page locked by someone else; folio_lock()",
     "lock.page.writeback": "page under writeback; folio_wait_writeback()",
     "lock.dio": "direct I/O under way; inode_dio_wait()",

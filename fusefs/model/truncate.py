@@ -70,14 +70,19 @@ async def truncate(fs: Filesystem, inode: Inode, size: int) -> None:
         try:
             if inode.dio_under_way:
                 await inode.dio_wait()
-            if size > inode.size:
-                await _extend(fs, inode, size)
-            else:
-                await _shorten(fs, inode, size)
+            await _set_size(fs, inode, size)
         finally:
             inode.mapping.lock.unlock_exclusive()
     finally:
         inode.lock.unlock_exclusive()
+
+
+async def _set_size(fs: Filesystem, inode: Inode, size: int) -> None:
+    """xfs_setattr_size()."""
+    if size > inode.size:
+        await _extend(fs, inode, size)
+    else:
+        await _shorten(fs, inode, size)
 
 
 async def _extend(fs: Filesystem, inode: Inode, size: int) -> None:
@@ -93,6 +98,9 @@ async def _shorten(fs: Filesystem, inode: Inode, size: int) -> None:
     The map is in memory before anything is dropped, so that nothing can fail halfway.
     """
     await zero_to_block_end(fs, inode, size, inode.size)
+    if fs.orders.truncate_writeback_first and size > inode.disk_size:
+        await _flush_up_to(fs, inode, size)
+        inode.written_to(size)
     await load_map("truncate.drop_pages", inode, size, FILE_SIZE_MAX - size)
     inode.size = size
     first_gone = -(-size // fs.geometry.page_size)
@@ -163,14 +171,11 @@ def _forget_blocks(fs: Filesystem, page: Page, offset: int) -> None:
     page.note_change()
     kept = fs.geometry.block_bits(0, offset)
     dirty = page.blocks_dirty & kept
-    gone = page.blocks_uptodate & ~kept
     fs.cache.clear_dirty(page)
     page.blocks_uptodate &= kept
     if dirty:
         fs.cache.set_dirty(page, dirty)
-    if gone:
-        start = -(-offset // fs.geometry.block_size) * fs.geometry.block_size
-        page.data[start:] = bytes(fs.geometry.page_size - start)
+    page.data[offset:] = bytes(fs.geometry.page_size - offset)
 
 
 async def fallocate(fs: Filesystem, inode: Inode, mode: int, pos: int, length: int) -> None:
@@ -185,14 +190,15 @@ async def fallocate(fs: Filesystem, inode: Inode, mode: int, pos: int, length: i
     try:
         await inode.mapping.lock.lock_exclusive()
         try:
-            if inode.dio_under_way:
+            if inode.dio_under_way and not fs.orders.fallocate_beside_dio:
                 await inode.dio_wait()
+            grows = not mode & Mode.KEEP_SIZE and pos + length > inode.size
             if mode & (Mode.PUNCH_HOLE | Mode.ZERO_RANGE):
                 await _punch(fs, inode, pos, length)
             if not mode & Mode.PUNCH_HOLE:
                 await _preallocate(fs, inode, pos, length)
-                if not mode & Mode.KEEP_SIZE and pos + length > inode.size:
-                    await _extend(fs, inode, pos + length)
+                if grows:
+                    await _set_size(fs, inode, pos + length)
         finally:
             inode.mapping.lock.unlock_exclusive()
     finally:

@@ -24,7 +24,7 @@ Invariants:
 import contextlib
 import errno
 
-from fusefs.model.chunk import UNWRITTEN
+from fusefs.model.chunk import HOLE, UNWRITTEN
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.inode import Inode
@@ -146,7 +146,10 @@ def _start_writeback(
     blocks: list[tuple[int, int]] = []
     for page in pages:
         base = page.index * per_page
-        for start, stop in bit_runs(fs.cache.clear_dirty(page)):
+        dirty = fs.cache.clear_dirty(page)
+        if fs.orders.page_granular_dirty:
+            dirty = _uptodate_with_room(fs, inode, page)
+        for start, stop in bit_runs(dirty):
             first, end = base + start, min(base + stop, file_end)  # (W2)
             if first >= end:
                 continue
@@ -165,6 +168,15 @@ def _start_writeback(
         for first, end in blocks
         for mapping in begin_writeback(fs, inode, first, end)
     ]
+
+
+def _uptodate_with_room(fs: Filesystem, inode: Inode, page: Page) -> int:
+    """What is written of a page that is dirty as a whole: all that is uptodate, and no hole."""
+    base, found = page.index * fs.geometry.blocks_per_page, page.blocks_uptodate
+    for mapping in inode.extents.mappings(base, base + fs.geometry.blocks_per_page):
+        if mapping.state is HOLE:
+            found &= ~(((1 << mapping.count) - 1) << mapping.block - base)
+    return found
 
 
 def _gather(fs: Filesystem, pages: dict[int, Page], pos: int, end: int, size: int) -> bytes:

@@ -352,7 +352,7 @@ class Held:
     """Holds one step for a time."""
 
     def __init__(self, name: str) -> None:
-        self.watched = frozenset({name})
+        self.watched = {name}
 
     def until(self, request: Request, step: Step) -> float | None:
         return time.monotonic() + 0.01

@@ -6,6 +6,7 @@ import pytest
 
 from fusefs.model.options import (
     OPTIONS,
+    ORDERS,
     Invalidate,
     OptionError,
     Options,
@@ -14,6 +15,7 @@ from fusefs.model.options import (
     parse_size,
     parse_time,
 )
+from fusefs.model.orders import ERAS, POST_BEFORE_END, ROWS
 
 
 @pytest.mark.parametrize(
@@ -71,13 +73,18 @@ def test_time_is_shown_as_it_is_read(time_s):
 
 
 ALLOWED = {
+    "era": (
+        {"linux-4.10": "linux-4.10", " LINUX-6.18 ": "linux-6.18"},
+        ["", "linux-4", "4.10", "today"],
+    ),
     "invalidate": ({"before": Invalidate.BEFORE, " AFTER ": Invalidate.AFTER}, ["", "never"]),
     "order": (
         {
             "none": frozenset(),
             " MAP_before_insert": frozenset(["map_before_insert"]),
+            "no_pre+no_post": frozenset(["no_post", "no_pre"]),
         },
-        ["post_before_end", "map_before_insert,none", "isize"],
+        ["post_before_end", "map_before_insert,none", "isize", "aio_no_post"],
     ),
     "conversion_delay": ({"0": 0, "500us": 0.0005, "10s": 10}, ["11s", "-1s", "fast"]),
     "jitter": ({"0": 0, "1ms": 0.001, "1s": 1}, ["2s", "some"]),
@@ -91,8 +98,9 @@ ALLOWED = {
 """For each option the texts it takes, with their values, and texts that it refuses."""
 
 REASONS = {
+    "era": "one of linux-2.6.20, linux-4.9, linux-4.10,",
     "invalidate": "before or after",
-    "order": "none, or one or more of isize_before_convert, map_before_insert, joined by +",
+    "order": f"none, or one or more of {', '.join(ORDERS)}, joined by +",
     "conversion_delay": "a time",
     "jitter": "a time",
     "readahead": "a size",
@@ -148,6 +156,7 @@ def test_with_all_sets_all_or_raises():
 
 def test_defaults_are_the_fixed_order_and_the_sizes_of_x86():
     assert Options().formatted() == {
+        "era": "linux-6.18",
         "invalidate": "after",
         "order": "none",
         "conversion_delay": "1ms",
@@ -157,6 +166,57 @@ def test_defaults_are_the_fixed_order_and_the_sizes_of_x86():
         "commit": "5s",
         "page_size": "4k",
     }
+
+
+# -- which orders are in force -----------------------------------------------------------
+
+
+def test_order_that_shows_on_no_mount_is_refused_with_the_reason():
+    for name, row in ROWS.items():
+        if name == POST_BEFORE_END or not row.on_mount:
+            continue
+        with pytest.raises(OptionError) as refusal:
+            Options().changed("order", f"no_post+{name}")
+        assert str(refusal.value).endswith(f"; {name} shows on no mount: {row.on_mount}")
+
+
+@pytest.mark.parametrize("name", ERAS)
+def test_era_is_the_orders_of_a_kernel_that_a_mount_can_show(name: str):
+    options = Options().changed("order", "lockout").changed("era", name)
+    before = options.invalidate is Invalidate.BEFORE
+    in_force = options.order | ({POST_BEFORE_END} if before else set())
+    assert in_force == {each for each in ERAS[name].orders if not ROWS[each].on_mount}
+    assert options.era == name
+
+
+@pytest.mark.parametrize(
+    ("texts", "era", "invalidate", "order"),
+    [
+        ({"era": "linux-4.10", "order": "none"}, "none", "before", "none"),
+        ({"order": "lockout", "era": "linux-6.18"}, "linux-6.18", "after", "none"),
+        ({"era": "linux-6.18", "invalidate": "before"}, "none", "before", "none"),
+        ({"invalidate": "before", "invalidate ": "after"}, "linux-6.18", "after", "none"),
+        ({"era": "linux-4.10", "invalidate": "before"}, "linux-4.10", "before", None),
+        ({"order": "lockout", "era": "none"}, "none", "after", "lockout"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",
+)
+def test_of_era_order_and_invalidate_the_last_one_counts(
+    texts: dict[str, str], era: str, invalidate: str, order: str | None
+):
+    """And what is shown as the era is what is in force, whoever set it."""
+    options = Options()
+    for name, text in texts.items():
+        options = options.changed(name.strip(), text)
+    shown = options.formatted()
+    assert (shown["era"], shown["invalidate"]) == (era, invalidate)
+    assert order is None or shown["order"] == order
+
+
+@pytest.mark.parametrize("texts", [{"era": name} for name in ERAS] + [{"order": "no_pre+no_post"}])
+def test_orders_are_shown_as_they_are_read(texts: dict[str, str]):
+    options = Options().with_all(texts)
+    assert Options().with_all(options.formatted()) == options
 
 
 def test_only_what_a_live_mount_can_change_is_live():

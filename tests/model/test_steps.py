@@ -185,6 +185,14 @@ def asynchronous_write(world: World) -> None:
         task.finish()
 
 
+def worker(world: World) -> None:
+    """As under post_in_worker."""
+    run(world, world.fs.worker.lock_exclusive())
+    waiting = Task(world, world.fs.worker.lock_exclusive())
+    world.fs.worker.unlock_exclusive()
+    waiting.finish()
+
+
 def mapped_store(world: World) -> None:
     file = file_with(world, b"A" * PAGE)
     run(world, mapped_write(world.fs, file.inode, 0, b"B"))
@@ -201,6 +209,7 @@ TOURS: list[Callable[[World], None]] = [
     page_lock_and_writeback,
     asynchronous_write,
     mapped_store,
+    worker,
 ]
 
 

@@ -235,8 +235,20 @@ class DataRequests:
                 reply(result)
             else:
                 request.reply_err(error.errno)
+            if self.fs.work:
+                self._start_work(request.pid, ino, pos, length)
 
         self.driver.start(coroutine, done, operation, ino, request.pid, pos, length, flags)
+
+    def _start_work(self, pid: int, ino: int, pos: int, length: int) -> None:
+        """What a request has left to be done, as a request of its own; nobody is answered."""
+        while self.fs.work:
+            coroutine = self.fs.work.pop(0)
+            self.driver.start(coroutine, _answer_nobody, "work", ino, pid, pos, length)
+
+
+def _answer_nobody(result: Any, error: FsError | None) -> None:
+    pass
 
 
 def _answer(
