@@ -35,11 +35,20 @@ SEARCH = (
     "explore/crash.py",
     "explore/dependence.py",
     "explore/execution.py",
+    "explore/kept.py",
     "explore/memory.py",
+    "explore/names.py",
     "explore/reduction.py",
     "explore/schedule.py",
+    "explore/tasks.py",
+    "explore/values.py",
+    "explore/verdicts.py",
+    "explore/worlds.py",
+    "litmus/reach.py",
+    "litmus/source.py",
+    "litmus/test.py",
 )
-"""What a search runs through at each turn."""
+"""What a search runs through at each turn, or in each run."""
 
 SOURCES = os.path.dirname(__file__)
 COMPILED = os.path.join(SOURCES, "_compiled")

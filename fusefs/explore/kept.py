@@ -32,8 +32,9 @@ Place = tuple[int, int]
 class Change:
     """A range that an operation changes.
 
-    value   the byte that it gives; None for a copy, which may give any
-    cuts    it is a truncate: what is behind its start may be gone altogether
+    value     the byte that it gives; None for a copy, which may give any
+    cuts      it is a truncate: what is behind its start may be gone altogether
+    extends   the file is as long as its end, afterwards
     """
 
     place: Place
@@ -41,6 +42,7 @@ class Change:
     end: int
     value: int | None
     cuts: bool = False
+    extends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,9 @@ class Changes:
         known = (complete, mine)
         if known not in self._promises:
             appended = [
-                Change(place, pos, pos + self.appends[place].length, ord(self.appends[place].value))
+                Change(place, pos, pos + each.length, ord(each.value), extends=True)
                 for place, pos in mine
+                for each in [self.appends[place]]
             ]
             self._promises[known] = list(self._made([*self._fixed, *appended], complete))
         return self._promises[known]
@@ -127,21 +130,19 @@ class Changes:
         edges = sorted({edge for each in changes for edge in (each.start, each.end)})
         for start, end in pairwise(edges):
             here = [each for each in changes if each.start <= start and end <= each.end]
-            over = [self._before[each.place] for each in here]
-            last = [
-                each
-                for each in here
-                if not any(
-                    each.place in before and other.place in complete
-                    for other, before in zip(here, over, strict=True)
-                )
-            ]
+            done = [each for each in here if each.place in complete]
+            last = [each for each in here if not self._is_over(done, each)]
             written = [each for each in last if each.value and each.place in complete]
             if not written or any(each.value is None for each in last):
                 continue
             allowed = bytes({each.value for each in last if each.value is not None})
-            cut = any(each.cuts for each in last)
+            longer = [each for each in done if each.extends]
+            cut = any(each.cuts and not self._is_over(longer, each) for each in here)
             yield Promise(start, end, allowed, cut, tuple(each.place for each in written))
+
+    def _is_over(self, others: list[Change], change: Change) -> bool:
+        """Whether one of others comes after it in every run."""
+        return any(change.place in self._before[other.place] for other in others)
 
 
 def _change(name: str, operation: Operation, place: Place) -> Change | None:
@@ -154,9 +155,10 @@ def _change(name: str, operation: Operation, place: Place) -> Change | None:
         return None
     if word == "truncate":
         return Change(place, start, FILE_SIZE_MAX, 0, cuts=True)
-    if word in ("pwrite", "fpunch", "fzero"):
+    if word in ("pwrite", "mwrite", "fpunch", "fzero"):
         value = ord(operation.value) if operation.value else 0
-        return Change(place, start, start + operation.length, value)
+        extends = word in ("pwrite", "fzero") and "keep_size" not in operation.flags
+        return Change(place, start, start + operation.length, value, extends=extends)
     return None
 
 

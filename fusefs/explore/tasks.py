@@ -7,10 +7,6 @@ Each task has the files that it uses open from the beginning until it has ended;
 its asynchronous writes, as exit(2) does.  Between two operations others may go first: there is the
 step "reply", which is the end of the first of the two.
 
-A write with append is at the end of the file that nobody else can move meanwhile: it excludes all
-others that change the size, as the kernel's FUSE has it.  The lock for that is there only in files
-that have such a write.
-
 Units: as everywhere; results are text, as fusefs/litmus/test.py has it.
 Errors: an operation's FsError is its result.
 """
@@ -21,20 +17,20 @@ from typing import Any, Final
 from fusefs.explore.kept import Place
 from fusefs.explore.names import NamedWorld
 from fusefs.explore.values import Letters
-from fusefs.litmus.reach import EXTENDS, result_blocks
-from fusefs.litmus.test import Operation
+from fusefs.litmus.reach import result_blocks
+from fusefs.litmus.test import RESULT, Operation
 from fusefs.model import file_io, truncate
+from fusefs.model.dio_complete import Completion
 from fusefs.model.errors import FsError
 from fusefs.model.footprint import ENDED, key
-from fusefs.model.inode import OpenFile
-from fusefs.model.locks import RwLock
+from fusefs.model.inode import Append, OpenFile
+from fusefs.model.mapped import mapped_read, mapped_write
 from fusefs.model.steps import Step, Waiter, current, reach, wait
 
 Coro = Coroutine[Step, Any, Any]
 
 REPLY: Final = "reply"
 WAIT: Final = "task.wait"
-REAP: Final = "aio.reap"
 
 
 class Action:
@@ -53,41 +49,54 @@ class Action:
     ) -> None:
         self.place = place
         self.operation = operation
-        self.key = ("", f"{task}.{operation.result}") if operation.result else None
+        self.key = (RESULT, f"{task}.{operation.result}") if operation.result else None
         self.data = operation.value.encode() * operation.length
         self.letters = letters
         self.count = result_blocks(operation, block)
 
+    def append(self) -> Append | None:
+        """For one run of a write: told where it begins, if that is where the file ends."""
+        return Append() if "append" in self.operation.flags else None
+
+
+class Submitted:
+    """An asynchronous write, until it is reaped."""
+
+    __slots__ = ("action", "append", "completion")
+
+    def __init__(self, action: Action, completion: Completion, append: Append | None) -> None:
+        self.action = action
+        self.completion = completion
+        self.append = append
+
 
 class Ending:
-    """Of a task, or of an asynchronous write: whether it came, with what, and who waits for it."""
+    """Of a task, counted from 1: whether it came, and who waits for it."""
 
-    __slots__ = ("_key", "_name", "_owner", "_waiters", "value")
+    __slots__ = ("_key", "_number", "_waiters", "came")
 
-    def __init__(self, name: str, place: Place, owner: int) -> None:
-        self.value: str | None = None
-        self._name = name
-        self._key = key(ENDED, 0, (place[0] << 12) + place[1] + 1)
-        self._owner = owner
+    def __init__(self, number: int) -> None:
+        self.came = False
+        self._number = number
+        self._key = key(ENDED, 0, number)
         self._waiters: list[Waiter] = []
 
-    def come(self, value: str) -> None:
-        if current.footprint is not None:
-            current.footprint.write(self._key)
-        self.value = value
+    def come(self) -> None:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.write(self._key)
+        self.came = True
         for waiter in self._waiters:
             waiter.wake()
 
-    async def waited(self) -> str:
-        """Its value, once it has come."""
-        if current.footprint is not None:
-            current.footprint.read(self._key)
-        if self.value is None:
-            waiter = Waiter(self._owner)
+    async def wait(self) -> None:
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.read(self._key)
+        if not self.came:
+            waiter = Waiter(self._number)
             self._waiters.append(waiter)
-            await wait(self._name, waiter)
-        assert self.value is not None
-        return self.value
+            await wait(WAIT, waiter)
 
 
 class ForeignRead:
@@ -104,9 +113,7 @@ class Running:
     """The tasks of one run.
 
     files           of each task, the open files by name
-    append_locks    of each file that somebody appends to
     counts_opens    whether a file's last close matters, as it may have no name
-    spawned         what the last turn started; whoever takes it empties the list
     results         by the keys of outcomes
     complete        the operations that have changed all that they could
     positions       where appends began to write
@@ -119,30 +126,25 @@ class Running:
         actions: Sequence[Sequence[Action]],
         files: Sequence[Mapping[str, OpenFile]],
         names: Sequence[str],
-        append_locks: Mapping[str, RwLock],
         *,
         counts_opens: bool,
     ) -> None:
         self.world = world
-        self.spawned: list[Coro] = []
         self.results: dict[tuple[str, str], str] = {}
         self.complete: set[Place] = set()
         self.positions: dict[Place, int] = {}
         self.foreign_reads: list[ForeignRead] = []
         self._actions = actions
         self._files = files
-        self._append_locks = append_locks
         self._counts_opens = counts_opens
-        self._endings = {
-            name: Ending(WAIT, (number, -1), number + 1) for number, name in enumerate(names)
-        }
+        self._endings = {name: Ending(number) for number, name in enumerate(names, 1)}
 
     def tasks(self) -> list[Coro]:
         """New coroutines, in the order of the file."""
         return [self._task(number, ending) for number, ending in enumerate(self._endings.values())]
 
     async def _task(self, number: int, ending: Ending) -> None:
-        in_flight: dict[str, Ending] = {}
+        in_flight: dict[str, Submitted] = {}
         previous: Operation | None = None
         for action in self._actions[number]:
             if previous is not None:
@@ -151,55 +153,68 @@ class Running:
             value = await self._value(number, action, in_flight)
             if action.key is not None:
                 self.results[action.key] = value
-        for aio in in_flight.values():
-            await aio.waited()
+        for submitted in in_flight.values():
+            await self._reap(submitted)
         if self._counts_opens:
             for file in self._files[number].values():
                 self.world.close(file.inode)
-        ending.come("0")
+        ending.come()
 
-    async def _value(self, number: int, action: Action, in_flight: dict[str, Ending]) -> str:
-        operation = action.operation
-        if operation.word == "wait":
-            return await self._endings[operation.other].waited()
-        if operation.word == "reap":
-            return await in_flight[operation.other].waited()
-        if operation.handle:
-            ending = in_flight[operation.handle] = Ending(REAP, action.place, 0)
-            self.spawned.append(self._request(number, action, ending))
-            return "0"
-        return await self._perform(number, action)
-
-    async def _request(self, number: int, action: Action, ending: Ending) -> None:
-        """An asynchronous write: a task beside the one that submitted it."""
-        ending.come(await self._perform(number, action))
-
-    async def _perform(self, number: int, action: Action) -> str:
+    async def _value(self, number: int, action: Action, in_flight: dict[str, Submitted]) -> str:
         """The result of an operation, as text."""
         operation = action.operation
-        target = operation.other if operation.word == "copy_range" else operation.file
-        lock = self._append_locks.get(target) if operation.word in EXTENDS else None
+        if operation.word == "wait":
+            await self._endings[operation.other].wait()
+            return "0"
+        if operation.word == "reap":
+            return await self._reap(in_flight.pop(operation.other))
         try:
-            if lock is None:
-                return str(await OPERATIONS[operation.word](self, number, action))
-            return str(await self._perform_alone(number, action, lock))
+            if operation.handle:
+                in_flight[operation.handle] = await self._submit(number, action)
+                return "0"
+            return str(await OPERATIONS[operation.word](self, number, action))
         except FsError as error:
             return str(error)
 
-    async def _perform_alone(self, number: int, action: Action, lock: RwLock) -> int | str:
-        """A change of a file that somebody appends to."""
-        perform = OPERATIONS[action.operation.word]
-        if "append" not in action.operation.flags:
-            await lock.lock_shared()
-            try:
-                return await perform(self, number, action)
-            finally:
-                lock.unlock_shared()
-        await lock.lock_exclusive()
+    async def _submit(self, number: int, action: Action) -> Submitted:
+        """An asynchronous write: it goes on by itself."""
+        operation = action.operation
+        file, sync = self.file(number, operation.file), "dsync" in operation.flags
+        append = action.append()
+        completion = await file_io.submit(
+            *(self.world.fs, file, operation.pos, action.data), sync=sync, append=append
+        )
+        return Submitted(action, completion, append)
+
+    async def _reap(self, submitted: Submitted) -> str:
+        """The result of an asynchronous write."""
         try:
-            return await perform(self, number, action)
+            written = await submitted.completion.reap()
+        except FsError as error:
+            return str(error)
         finally:
-            lock.unlock_exclusive()
+            self.note_append(submitted.action, submitted.append)
+        self.note_changed(submitted.action, written)
+        return str(written)
+
+    # -- for the functions below -----------------------------------------------------
+
+    def note_append(self, action: Action, append: Append | None) -> None:
+        if append is not None and append.pos >= 0:
+            self.positions[action.place] = append.pos
+
+    def note_changed(self, action: Action, count: int) -> None:
+        """So many bytes, of all that it could change."""
+        if count == action.operation.length:
+            self.complete.add(action.place)
+
+    def told(self, action: Action, data: bytes) -> str:
+        """What a read returned."""
+        pos = action.operation.pos
+        ranges = action.letters.foreign_ranges(data, pos)
+        if ranges:
+            self.foreign_reads.append(ForeignRead(action, ranges))
+        return action.letters.text(data, pos, action.count)
 
     def file(self, number: int, name: str) -> OpenFile:
         return self._files[number][name]
@@ -209,27 +224,41 @@ class Running:
 
 
 async def _pwrite(run: Running, number: int, action: Action) -> int:
-    operation = action.operation
-    file, flags, pos = run.file(number, operation.file), operation.flags, operation.pos
-    if "append" in flags:
-        pos = run.positions[action.place] = file.inode.size
-    written = await file_io.write(
-        run.world.fs, file, pos, action.data, direct="direct" in flags, sync="dsync" in flags
-    )
-    if written == operation.length:
-        run.complete.add(action.place)
+    operation, append = action.operation, action.append()
+    direct, sync = "direct" in operation.flags, "dsync" in operation.flags
+    try:
+        written = await file_io.write(
+            *(run.world.fs, run.file(number, operation.file), operation.pos, action.data),
+            direct=direct,
+            sync=sync,
+            append=append,
+        )
+    finally:
+        run.note_append(action, append)
+    run.note_changed(action, written)
     return written
 
 
 async def _pread(run: Running, number: int, action: Action) -> str:
     operation = action.operation
-    file, pos = run.file(number, operation.file), operation.pos
-    direct = "direct" in operation.flags
-    data = await file_io.read(run.world.fs, file, pos, operation.length, direct=direct)
-    ranges = action.letters.foreign_ranges(data, pos)
-    if ranges:
-        run.foreign_reads.append(ForeignRead(action, ranges))
-    return action.letters.text(data, pos, action.count)
+    file, direct = run.file(number, operation.file), "direct" in operation.flags
+    data = await file_io.read(run.world.fs, file, operation.pos, operation.length, direct=direct)
+    return run.told(action, data)
+
+
+async def _mread(run: Running, number: int, action: Action) -> str:
+    operation = action.operation
+    inode = run.file(number, operation.file).inode
+    data = await mapped_read(run.world.fs, inode, operation.pos, operation.length)
+    return run.told(action, data)
+
+
+async def _mwrite(run: Running, number: int, action: Action) -> int:
+    operation = action.operation
+    inode = run.file(number, operation.file).inode
+    await mapped_write(run.world.fs, inode, operation.pos, action.data)
+    run.complete.add(action.place)
+    return 0
 
 
 def _fallocate(mode: int) -> Callable[[Running, int, Action], Awaitable[int]]:
@@ -271,8 +300,7 @@ async def _copy_range(run: Running, number: int, action: Action) -> int:
     source, target = run.file(number, operation.file), run.file(number, operation.other)
     where = operation.pos, target, operation.other_pos, operation.length
     copied = await file_io.copy_range(run.world.fs, source, *where)
-    if copied == operation.length:
-        run.complete.add(action.place)
+    run.note_changed(action, copied)
     return copied
 
 
@@ -298,6 +326,8 @@ OPERATIONS: Final[Mapping[str, Callable[[Running, int, Action], Awaitable[int | 
     "seek_data": _seek(truncate.SEEK_DATA),
     "seek_hole": _seek(truncate.SEEK_HOLE),
     "copy_range": _copy_range,
+    "mread": _mread,
+    "mwrite": _mwrite,
     "unlink": _unlink,
     "rename": _rename,
 }

@@ -12,6 +12,7 @@ All of it is for when all tasks have ended.  Deadlocks are found by whoever runs
 """
 
 from collections.abc import Mapping
+from errno import errorcode
 
 from fusefs.explore.kept import Changes, Place, Promise, all_before, gone
 from fusefs.explore.names import NamedWorld
@@ -26,11 +27,9 @@ from fusefs.explore.values import (
     Snapshot,
     snapshot,
 )
-from fusefs.litmus.check import NO_FILE
-from fusefs.litmus.condition import CACHE, DISK, SIZE
 from fusefs.litmus.reach import blocks_max, letters, operations
 from fusefs.litmus.source import listed
-from fusefs.litmus.test import FileText, Litmus, Outcome
+from fusefs.litmus.test import CACHE, DISK, NO_FILE, SIZE, FileText, Litmus, Outcome
 
 Violation = tuple[str, str]
 """A rule, and a sentence."""
@@ -78,9 +77,10 @@ class Judge:
         lost: list[Violation] = []
         for inode in world.names.values():
             verdict = self.files[inode.ino].verdict(snapshot(world, inode))
-            coherence += verdict.coherence
+            error = inode.mapping.errors.error
             foreign += verdict.foreign
-            lost += verdict.lost(complete, running.positions)
+            coherence += _with_error(verdict.coherence, error)
+            lost += _with_error(verdict.lost(complete, running.positions), error)
         fault = world.space_fault([*world.names.values(), *world.unlinked])
         return coherence + foreign + lost + ([] if fault is None else [("space", fault)])
 
@@ -188,6 +188,13 @@ class Verdict:
             return f"{what}: {judge.name}, bytes {start} to {stop}: behind the end of the file"
         base = block * self._end.block
         return f"{what}: {self._told(block, start - base, stop - base)}"
+
+
+def _with_error(violations: list[Violation], error: int) -> list[Violation]:
+    """What fsync tells whoever has the file open: a collision does not pass in silence."""
+    if not error or not violations:
+        return violations
+    return [(rule, f"{sentence}; fsync tells {errorcode[error]}") for rule, sentence in violations]
 
 
 def _writers(litmus: Litmus, file: FileText) -> dict[str, str]:

@@ -7,14 +7,14 @@ The same each time: blocks lie in the order of the file, and nothing depends on 
 Blocks that were never written hold what no file has.
 
 Units: as everywhere; values are text, as fusefs/litmus/test.py has it.
-Errors: ValueError for what the model cannot run.
+Errors: ValueError for orders that there are not.
 """
 
 from collections.abc import Collection
 
 from fusefs.explore.memory import MemoryImage
 from fusefs.explore.names import NamedWorld
-from fusefs.explore.tasks import OPERATIONS, Action, Coro, Running
+from fusefs.explore.tasks import Action, Coro, Running
 from fusefs.explore.values import snapshot
 from fusefs.explore.verdicts import Judge, Violation
 from fusefs.litmus.reach import MOVES, blocks_of, operations
@@ -23,7 +23,6 @@ from fusefs.model.extents import CHUNK_BLOCKS, ExtentMap
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import Geometry
 from fusefs.model.inode import Inode, OpenFile
-from fusefs.model.locks import RwLock
 from fusefs.model.options import Options
 from fusefs.model.orders import ROWS
 from fusefs.model.space import Space
@@ -42,9 +41,6 @@ class LitmusCase:
         unknown = sorted(set(orders) - ROWS.keys())
         if unknown:
             raise ValueError(f"no order {unknown[0]}: there are {', '.join(ROWS)}")
-        for each in operations(litmus.tasks):
-            if each.word not in (*OPERATIONS, "wait", "reap"):
-                raise ValueError(f"{each.word} needs a real directory, with --on")
         self.litmus = litmus
         machine = litmus.machine
         self._geometry = Geometry(machine.block, machine.page)
@@ -60,11 +56,6 @@ class LitmusCase:
         self._task_names = [task.name for task in litmus.tasks]
         self._opened = [_files_used(task) for task in litmus.tasks]
         self.counts_opens = any(each.word in MOVES for each in operations(litmus.tasks))
-        self._appended = {
-            each.file: inos[each.file]
-            for each in operations(litmus.tasks)
-            if "append" in each.flags
-        }
         self._block_count = _block_count(litmus)
         self._pages: list[list[tuple[int, bytes]]] = [[] for _ in machine.files]
         self._image = self._first_image()
@@ -77,10 +68,8 @@ class LitmusCase:
         files = [
             {name: OpenFile.opened(memory.names[name]) for name in names} for names in self._opened
         ]
-        locks = {name: RwLock("inode", ino, 2) for name, ino in self._appended.items()}
         running = Running(
-            *(memory, self.actions, files, self._task_names, locks),
-            counts_opens=self.counts_opens,
+            memory, self.actions, files, self._task_names, counts_opens=self.counts_opens
         )
         return LitmusWorld(self, memory, running)
 
@@ -151,7 +140,8 @@ class LitmusWorld:
 
     @property
     def spawned(self) -> list[Coro]:
-        return self.running.spawned
+        """The ends of asynchronous writes."""
+        return self.world.fs.work
 
     def tasks(self) -> list[Coro]:
         return self.running.tasks()

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from errno import errorcode
 
-from fusefs.litmus.condition import CACHE, RESULT, SIZE
 from fusefs.litmus.operations import USAGE
 from fusefs.litmus.reach import (
     MOVES,
@@ -23,13 +22,23 @@ from fusefs.litmus.reach import (
     size_max,
 )
 from fusefs.litmus.source import ERRNO_NAME, Line, format_size, listed, parse_size
-from fusefs.litmus.test import And, Atom, Condition, Machine, Not, Operation, Or, TaskText
+from fusefs.litmus.test import (
+    CACHE,
+    NO_FILE,
+    RESULT,
+    SIZE,
+    And,
+    Atom,
+    Condition,
+    Machine,
+    Not,
+    Operation,
+    Or,
+    TaskText,
+)
 
 LineOf = Mapping[int, Line]
 """Lines by their number."""
-
-NO_FILE = "ENOENT"
-"""What `cache f`, `disk f` and `size f` are if no file is called so at the end."""
 
 
 # -- tasks -------------------------------------------------------------------------------

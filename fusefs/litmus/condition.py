@@ -11,16 +11,20 @@ Errors: LitmusError.
 """
 
 import re
-from typing import Final
 
 from fusefs.litmus.source import Line, format_size
-from fusefs.litmus.test import And, Atom, Condition, Not, Or, Outcome
-
-CACHE: Final = "cache"
-DISK: Final = "disk"
-SIZE: Final = "size"
-RESULT: Final = ""
-"""The kinds of Atom."""
+from fusefs.litmus.test import (
+    CACHE,
+    DISK,
+    RESULT,
+    SIZE,
+    And,
+    Atom,
+    Condition,
+    Not,
+    Or,
+    Outcome,
+)
 
 ATOMS_MAX = 64
 DEPTH_MAX = 32

@@ -36,6 +36,15 @@ ALWAYS: Final = "Always"
 HOLE: Final = "hole"
 UNWRITTEN: Final = "unwritten"
 
+CACHE: Final = "cache"
+DISK: Final = "disk"
+SIZE: Final = "size"
+RESULT: Final = ""
+"""What an atom is about."""
+
+NO_FILE: Final = "ENOENT"
+"""The cache, disk and size of a name that no file has at the end."""
+
 RULES: Final = {
     "coherence": "(D1) no clean cached block disagrees with the disk",
     "foreign": "no byte is read, cached or on the disk that nobody wrote into that file",
@@ -119,7 +128,7 @@ class TaskText:
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """kind "" for a result, subject "A.r"; kind cache, disk or size, subject a file's name."""
+    """kind RESULT, subject "A.r"; or kind CACHE, DISK or SIZE, subject a file's name."""
 
     kind: str
     subject: str
@@ -172,4 +181,4 @@ class Litmus:
 
 
 Outcome = Mapping[tuple[str, str], str]
-"""What one run ended with: the value of each (kind, subject) of an Atom; kind "" for results."""
+"""What one run ended with: the value of each (kind, subject) that an Atom can be about."""

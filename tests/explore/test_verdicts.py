@@ -219,6 +219,14 @@ def test_write_that_a_truncate_may_have_cut_off_is_not_lost(operation: str):
     assert Play(text).go("B").finish().rules == []
 
 
+def test_punch_does_not_make_a_file_longer_again():
+    """So what a truncate may have cut off may still be gone after a punch."""
+    text = "file f 1k a\nA:\n    pwrite f end 512 b append\nB:\n    truncate f 512\n"
+    text += "    fpunch f 0 2k\n"
+    assert Play(text).go("A").finish().rules == []
+    assert Play(text.replace("fpunch", "fzero")).go("A").finish().rules == []
+
+
 def test_write_after_a_truncate_is_lost_if_it_is_cut_off():
     played = ended("file f 1k a\nA:\n    truncate f 512\n    pwrite f 512 512 b direct\n")
     assert played.rules == []

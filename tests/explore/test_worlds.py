@@ -10,6 +10,7 @@ from fusefs.explore.execution import Execution
 from fusefs.explore.tasks import OPERATIONS
 from fusefs.explore.worlds import LitmusCase
 from fusefs.litmus.operations import USAGE
+from fusefs.litmus.reach import operations
 from fusefs.litmus.test import Litmus
 
 # -- as it is before anybody runs --------------------------------------------------------
@@ -98,6 +99,9 @@ def test_readahead_and_the_cache_s_limit_are_the_file_s():
         ("1k a b", "copy_range f 0 512 f 512", "512", "ab", "aa", "1024"),
         ("2k a", "fsync f", "0", "aaaa", "----", "2048"),
         ("2k a", "fdatasync f", "0", "aaaa", "----", "2048"),
+        ("2k a", "mwrite f 512 512 b", "0", "aaaa", "ab--", "2048"),
+        ("2k a b a b", "mread f 512 1k", "ba", "abab", "abab", "2048"),
+        ("1k a", "mread f 1k 512", "EFAULT", "aa", "--", "1024"),
     ],
 )
 def test_operation(file: str, operation: str, result: str, disk: str, cache: str, size: str):
@@ -105,14 +109,8 @@ def test_operation(file: str, operation: str, result: str, disk: str, cache: str
     assert played.values("A.r", "disk f", "cache f", "size f") == [result, disk, cache, size]
 
 
-def test_every_operation_but_those_of_mappings_can_be_run():
-    assert USAGE.keys() - OPERATIONS.keys() == {"wait", "reap", "mwrite", "mread"}
-
-
-@pytest.mark.parametrize("operation", ["mwrite f 0 512 b", "mread f 0 512"])
-def test_mapping_needs_a_real_directory(operation: str):
-    with pytest.raises(ValueError, match=r"m[a-z]+ needs a real directory"):
-        case(f"file f 1k a\nA:\n    {operation}\n")
+def test_every_operation_can_be_run():
+    assert USAGE.keys() - OPERATIONS.keys() == {"wait", "reap"}
 
 
 def test_unknown_order_is_refused():
@@ -183,7 +181,7 @@ def test_asynchronous_write_is_a_task_that_reap_waits_for():
             t = pread f 0 512 direct
         """
     played = Play(text).go("A")
-    assert played.stands_before("A") == "aio.reap"
+    assert played.stands_before("A") == "dio.write.reap"
     assert played.finish().values("A.r", "A.s", "A.t") == ["0", "512", "a"]
 
 
@@ -270,20 +268,42 @@ def test_rename_to_a_new_name():
     assert played.values("A.r", "disk h", "size f") == ["0", "aa", "ENOENT"]
 
 
+def test_asynchronous_write_and_a_buffered_one_collide():
+    """(D1) In today's kernel, too: dio_warn_stale_pagecache(), and fsync says so."""
+    text = """
+        file f 1k unwritten
+        A:
+            aio x = pwrite f 512 512 b direct
+        B:
+            pread f 0 512
+            pwrite f 0 512 c
+            r = fsync f
+        """
+    played = Play(text).go("A", "dio.write.submit").past("B", "buffered.read.fill")
+    played.past("A", "dio.write.submit").go("B", "reply").go("B", "buffered.write.page_lock")
+    played.past("B", "buffered.write.copy").go(2).finish()
+    assert played.value("B.r") == "EIO"
+    told = "(D1) f, bytes 512 to 1024: zeros in the cache, b (of A) on the disk; fsync tells EIO"
+    assert played.world.violations() == [("coherence", told)]
+
+
 # -- all together ------------------------------------------------------------------------
 
 
 @given(litmuses(), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_today_s_kernel_breaks_no_rule(litmus: Litmus, random):
-    """Whatever a file does, and whoever goes next: else a rule would be told that is none."""
-    try:
-        world = LitmusCase(litmus).world()
-    except ValueError:  # mappings
-        return
+    """Whatever a file does, and whoever goes next: else a rule would be told that is none.
+
+    But an asynchronous write and a buffered one of the same pages do collide in Linux, too, and so
+    does a store through a mapping with either.
+    """
+    world = LitmusCase(litmus).world()
     execution = Execution(world)
     while enabled := execution.enabled():
         execution.turn(random.choice(enabled))
     assert not execution.is_stuck
-    assert world.violations() == []
+    unlocked = any(each.handle or each.word == "mwrite" for each in operations(litmus.tasks))
+    allowed = {"coherence", "lost"} if unlocked else set()
+    assert [each for each in world.violations() if each[0] not in allowed] == []
     assert all(task.error is None for task in execution.tasks)

@@ -88,7 +88,7 @@ def footprints(text: str) -> list[Footprint]:
 def test_end_of_a_task_is_what_a_wait_depends_on():
     first, *_ = footprints("file f 1k a\nA:\n    wait B\n    fsync f\nB:\n    fsync f\n")
     *_, last = footprints("file f 1k a\nA:\n    fsync f\n")
-    ended = key(ENDED, 0, 1 << 12), key(ENDED)
+    ended = key(ENDED, 0, 2), key(ENDED, 0, 1)
     assert ended[0] in first.reads
     assert ended[1] in last.writes
 

@@ -5,19 +5,23 @@ conditions()  over given atoms
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from fusefs.litmus.condition import CACHE, DISK, RESULT, SIZE
 from fusefs.litmus.reach import blocks_of, letters, number_max, result_blocks, size_max
 from fusefs.litmus.test import (
     ALWAYS,
+    CACHE,
+    DISK,
     EXISTS,
     FORALL,
     HOLE,
     NEVER,
     NOT_EXISTS,
+    RESULT,
     RULES,
+    SIZE,
     SOMETIMES,
     UNWRITTEN,
     And,
@@ -111,15 +115,10 @@ def tasks_of(draw: st.DrawFn, names: Sequence[str], place: int) -> TaskText:
         each = draw(writes(names) | others(names, earlier))
         result = draw(st.sampled_from(("", f"r{number}"))) if each.word != "wait" else ""
         if "direct" in each.flags and each.word == "pwrite" and draw(st.booleans()):
-            operations.append(replaced(each, handle=f"h{number}"))
+            operations.append(replace(each, handle=f"h{number}"))
             each = Operation("reap", other=f"h{number}")
-        operations.append(replaced(each, result=result))
+        operations.append(replace(each, result=result))
     return TaskText("ABC"[place], tuple(operations))
-
-
-def replaced(operation: Operation, *, result: str = "", handle: str = "") -> Operation:
-    fields = [getattr(operation, name) for name in Operation.__slots__[:8]]
-    return Operation(*fields, result=result, handle=handle)
 
 
 @st.composite
