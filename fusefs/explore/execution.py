@@ -6,7 +6,8 @@
 A task's first turn is its start, which is a choice like any other: a lock that is taken before the
 first step would else always be taken in the order of the tasks.  Each further turn grants its
 pending step, and runs it to the next one.  A turn can start tasks of its own, such as the end of an
-asynchronous write: they get the next numbers.
+asynchronous write.  Their numbers say whose they are: of count tasks the k-th that task n starts,
+from 1 on, is n + count * k.  So the same one has the same number whoever went first.
 
 Errors: AssertionError if a run does not end.
 """
@@ -86,7 +87,7 @@ class Turn:
 class Execution:
     """A scenario under way."""
 
-    __slots__ = ("_counts", "_waiting", "scenario", "tasks", "turn_count", "world")
+    __slots__ = ("_counts", "_started", "_waiting", "scenario", "tasks", "turn_count", "world")
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -95,13 +96,26 @@ class Execution:
         self._counts: list[int] = []
         self._waiting: list[bool] = []
         self.turn_count = 0
-        self._add(scenario.tasks())
+        for number, coroutine in enumerate(scenario.tasks()):
+            self._add(number, coroutine)
+        self._started = [0] * len(self.tasks)
 
-    def _add(self, coroutines: Sequence[Coro]) -> None:
-        for coroutine in coroutines:
-            self.tasks.append(Task(coroutine, len(self.tasks) + 1))
+    def _add(self, number: int, coroutine: Coro) -> None:
+        """A new task; a number below that nobody has yet is as of a task that has returned."""
+        while len(self.tasks) <= number:
+            self.tasks.append(_nobody(len(self.tasks)))
             self._counts.append(0)
             self._waiting.append(False)
+        self.tasks[number] = Task(coroutine, number + 1)
+
+    def _start(self, starter: int, coroutine: Coro) -> int:
+        """A task of a task; its number."""
+        count = len(self._started)
+        assert starter < count, "a task that was started starts another"
+        self._started[starter] += 1
+        number = starter + count * self._started[starter]
+        self._add(number, coroutine)
+        return number
 
     def enabled(self) -> list[int]:
         """Who can go; nobody if all have returned, or wait for each other."""
@@ -151,8 +165,7 @@ class Execution:
                 turn.woke.append(other)
         spawned = self.scenario.spawned
         if spawned:
-            turn.woke += range(len(tasks), len(tasks) + len(spawned))
-            self._add(spawned)
+            turn.woke += [self._start(number, coroutine) for coroutine in spawned]
             spawned.clear()
 
     @property
@@ -164,3 +177,14 @@ class Execution:
         """Whoever has not returned never will."""
         for task in self.tasks:
             task.coroutine.close()
+
+
+def _nobody(number: int) -> Task:
+    """Stands for a task that was not started."""
+    task = Task(_return_at_once(), number + 1)
+    task.advance(None, None)
+    return task
+
+
+async def _return_at_once() -> None:
+    pass

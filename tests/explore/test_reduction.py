@@ -13,6 +13,7 @@ from fusefs.explore.memory import World
 from fusefs.explore.reduction import Reduction
 from fusefs.explore.scenarios import OnePage
 from fusefs.explore.worlds import LitmusCase
+from fusefs.litmus.parse import parse
 from fusefs.model.footprint import SECTOR, Footprint, key
 from fusefs.model.options import Invalidate
 from fusefs.model.orders import ROWS
@@ -163,6 +164,36 @@ def test_simplest_member_has_the_fewest_preemptions():
     assert best is not None
     assert best[0] == (1, 2)
     assert simplest(reduction.trace, (0, 0)) is None
+
+
+TWO_SUBMITTERS = """
+litmus two-submitters
+
+page 512
+block 512
+file f 1k z
+
+A:
+    aio h = pwrite f 0 512 a direct
+B:
+    aio h = pwrite f 0 1k b direct
+
+exists disk f = bb
+"""
+
+
+def test_what_several_tasks_start_is_told_apart_whoever_started_first():
+    """(R1) (F1) Numbered in the order of their starts, two would be one another now and then."""
+    case = LitmusCase(parse(TWO_SUBMITTERS, "two-submitters"))
+    reduction, found, schedules = Reduction(case.world), {}, 0
+    while reduction.next_run():
+        found[relation(reduction.trace)] = reduction.execution.scenario.outcome()
+        schedules += count(reduction.trace) or 0
+    assert len(found) == reduction.run_count
+    assert reduction.blocked_count == 0
+    plain = {relation(trace): run.scenario.outcome() for run, trace in all_runs(case.world)}
+    assert found == plain
+    assert schedules == sum(1 for _ in all_runs(case.world))
 
 
 def test_first_run_has_no_needless_switch():
