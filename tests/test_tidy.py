@@ -27,7 +27,7 @@ BELOW = {
     "live": ("store", "engine", "model"),
     "mounts.py": ("store", "engine"),
     "demo": ("mounts.py", "engine", "model"),
-    "commands": ("demo", "live", "explore", "store", "engine", "model"),
+    "commands": ("demo", "live", "explore", "litmus", "store", "engine", "model"),
     "__init__.py": ("mounts.py",),
 }
 """Each folder, and those that it may import: no arrow runs back up."""
@@ -49,7 +49,7 @@ OUTSIDE = {
     "explore": set(),
     "live": {"pyfuse3", "trio"},
     "demo": {"rich"},
-    "commands": set(),
+    "commands": {"distributed"},
 }
 """What each folder needs beside the standard library."""
 

@@ -7,6 +7,7 @@ parting()     two schedules side by side, from where they part
 """
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 from typing import Final
 
 from fusefs.explore.answer import Answer, Values, Witness, task_name
@@ -22,19 +23,19 @@ REPLY: Final = "reply"
 def table(rows: Sequence[tuple[str, Answer, float | None]]) -> list[str]:
     """Era, answer and seconds, if they were measured, as lines."""
     longest = max([len(era) for era, _, _ in rows])
-    head = f"{'era':{longest}}  {'answer':9}  {'classes':>13}  {'schedules':>12}"
-    timed = any(seconds is not None for _, _, seconds in rows)
-    lines = [head + ("   seconds" if timed else "")]
+    lines = [f"{'era':{longest}}  {'answer':9}  {'classes':>13}  {'schedules':>13}"]
+    if any(seconds is not None for _, _, seconds in rows):
+        lines[0] += "   seconds"
     for era, answer, seconds in rows:
         classes = f"{answer.positive_count} of {answer.class_count}"
-        about = "" if answer.is_counted else "about "
-        line = f"{era:{longest}}  {answer.observation:9}  {classes:>13}"
-        line += f"  {about + short(answer.schedule_count):>12}"
-        line += "" if seconds is None else f"  {seconds:8.2f}"
-        notes = [f"breaks {rule}" for rule in sorted(answer.broken)]
-        notes += [] if answer.exhausted else ["exhausted: no"]
-        lines.append("  ".join([line.rstrip(), *notes]))
-    return lines
+        number = ("" if answer.is_counted else "~") + short(answer.schedule_count)
+        line = f"{era:{longest}}  {answer.observation:9}  {classes:>13}  {number:>13}"
+        lines.append(line + ("" if seconds is None else f"  {seconds:8.2f}"))
+    for rule in sorted({rule for _, answer, _ in rows for rule in answer.broken}):
+        eras = [era for era, answer, _ in rows if rule in answer.broken]
+        lines += ["", f"breaks {rule}: {', '.join(eras)}"]
+    bounded = [era for era, answer, _ in rows if not answer.exhausted]
+    return [*lines, *([f"exhausted: no, in {', '.join(bounded)}"] if bounded else [])]
 
 
 def short(number: int) -> str:
@@ -94,9 +95,11 @@ def witness_text(litmus: Litmus, witness: Witness, decided: int | None = None) -
         f"Witness: {len(witness.schedule)} turns, {switches} switches,"
         f" {preemptions} of them needless",
         *ladder(litmus, witness.turns, decided),
-        values_text(witness.outcome),
+        *wrap(values_text(witness.outcome), WIDTH),
     ]
-    return lines + [f"{rule}: {sentence}" for rule, sentence in witness.broken]
+    for rule, sentence in witness.broken:
+        lines += wrap(f"{rule}: {sentence}", WIDTH, subsequent_indent="    ")
+    return lines
 
 
 def parting(litmus: Litmus, failing: Sequence[Made], passing: Sequence[Made]) -> list[str]:

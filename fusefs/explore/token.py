@@ -96,7 +96,17 @@ def replay(
         orders = orders_of(token.era)
     except KeyError:
         raise TokenError(f"a token of {token.era}, which is no era or order here") from None
-    execution, turns = Execution(LitmusCase(litmus, orders).world()), list[Made]()
+    execution = Execution(LitmusCase(litmus, orders).world())
+    try:
+        return execution, _made_again(litmus, token, execution)
+    except TokenError:
+        execution.close()
+        raise
+
+
+def _made_again(litmus: Litmus, token: Token, execution: Execution) -> list[Made]:
+    """The turns of a token, as long as each is the one that was recorded."""
+    turns = list[Made]()
     for place, (name, recorded) in enumerate(token.turns, 1):
         enabled = {task_name(litmus, number): number for number in execution.enabled()}
         if name not in enabled:
@@ -107,4 +117,4 @@ def replay(
         turns.append(execution.turn(enabled[name]).made)
     if left := [task_name(litmus, number) for number in execution.enabled()]:
         raise TokenError(f"after its {len(turns)} turns, {', '.join(left)} can still go")
-    return execution, turns
+    return turns

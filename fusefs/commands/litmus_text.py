@@ -1,0 +1,254 @@
+"""What the litmus command prints: tables, histograms, ladders; or JSON."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from fusefs.commands.answers import Answered, Cell, answers
+from fusefs.commands.errors import CommandError, UsageError
+from fusefs.explore.answer import Answer, ended, expected, is_as_expected, task_name
+from fusefs.explore.execution import Made
+from fusefs.explore.explain import fails, nearest_twin, no_return
+from fusefs.explore.explain import shrunk as shrink
+from fusefs.explore.telling import histogram, ladder, parting, table, values_text, witness_text
+from fusefs.explore.token import TokenError, made, parse_token, replay
+from fusefs.litmus.parse import LitmusError, parse
+from fusefs.litmus.test import Litmus
+from fusefs.litmus.text import question_text, text
+from fusefs.model.orders import ERAS, ROWS, TODAY
+
+ALL = "all"
+
+
+def orders_of(era: str) -> frozenset[str]:
+    """Of an era, an order, or orders with + between; KeyError for what is none."""
+    if era in ERAS:
+        return ERAS[era].orders
+    names = era.split("+")
+    for name in names:
+        ROWS[name]
+    return frozenset(names)
+
+
+def known_orders(era: str) -> frozenset[str]:
+    try:
+        return orders_of(era)
+    except KeyError:
+        known = f"eras: all, {', '.join(ERAS)}; orders: {', '.join(ROWS)}"
+        raise UsageError(f"'{era}' is no era and no order; {known}") from None
+
+
+def read(source: str, name: str) -> Litmus:
+    """The file's data; CommandError with its one line."""
+    try:
+        return parse(source, name)
+    except LitmusError as error:
+        raise CommandError(str(error), 2) from None
+
+
+def cells(litmus: Litmus, name: str, source: str, eras: Sequence[str]) -> list[Cell]:
+    """One for each era that is asked for: today, and those that the file names, if none is."""
+    asked = [each for words in eras for each in words.split(",")]
+    if not asked:
+        asked = [each for each in litmus.expected if each in ERAS or each in ROWS]
+        asked += [TODAY] if TODAY not in asked else []
+    if ALL in asked:
+        asked = [*ERAS, *(each for each in asked if each != ALL and each not in ERAS)]
+    for each in litmus.expected:
+        known_orders(each)
+    return [Cell(name, source, era, known_orders(era)) for era in asked]
+
+
+# -- answers -----------------------------------------------------------------------------
+
+
+def print_answers(
+    asked: Sequence[tuple[Litmus, list[Cell]]],
+    runs_max: int,
+    executor: Executor | None,
+    *,
+    as_json: bool,
+    is_watched: bool,
+) -> int:
+    """Print each file's answers; 1 if one of them is not as the file expects."""
+    all_cells = [cell for _, some in asked for cell in some]
+    try:
+        coming = answers(all_cells, runs_max, executor, is_watched=is_watched)
+        failed, reports = False, []
+        for litmus, some in asked:
+            found = [next(coming) for _ in some]
+            failed |= any(not _is_right(litmus, each) for each in found)
+            if as_json:
+                reports.append(report(litmus, found))
+            else:
+                print("\n".join([*page(litmus, found), ""]), flush=True)
+    except ValueError as error:  # of what the model cannot run
+        raise CommandError(str(error), 2) from None
+    if as_json:
+        print(json.dumps(reports))
+    return int(failed)
+
+
+def _is_right(litmus: Litmus, found: Answered) -> bool:
+    return is_as_expected(litmus, found.answer, _names(found.cell))
+
+
+def _names(cell: Cell) -> list[str]:
+    """What a file may call an era by: its name, or its only order's."""
+    return [cell.era, *([*cell.orders] if len(cell.orders) == 1 else [])]
+
+
+def page(litmus: Litmus, found: Sequence[Answered]) -> list[str]:
+    """The table of a file, and below it the simplest witness."""
+    lines = [f"litmus {litmus.name}: {question_text(litmus.question)}", ""]
+    lines += table([(each.cell.era, each.answer, each.seconds) for each in found])
+    for each in found:
+        if not _is_right(litmus, each):
+            wanted = expected(litmus, _names(each.cell))
+            lines += ["", f"{each.cell.era}: the file expects {wanted}"]
+    shown = _with_witness(found)
+    for each in [shown] if shown is not None else found[:1]:
+        lines += ["", f"{each.cell.era}: {_words(each.answer)}", *histogram(each.answer)]
+    if shown is not None:
+        lines += ["", *_witness(litmus, shown)]
+    return lines
+
+
+def _words(answer: Answer) -> str:
+    """How much was run."""
+    runs = "" if answer.run_count == answer.class_count else f", {answer.run_count:,} runs"
+    proof = "" if answer.exhausted else "; exhausted: no"
+    return f"{answer.class_count:,} classes{runs}, {answer.turn_count:,} turns{proof}"
+
+
+def _with_witness(found: Sequence[Answered]) -> Answered | None:
+    """The era with the simplest witness."""
+    best: Answered | None = None
+    for each in found:
+        if each.answer.witness is not None and (
+            best is None
+            or best.answer.witness is None
+            or each.answer.witness.cost < best.answer.witness.cost
+        ):
+            best = each
+    return best
+
+
+def _witness(litmus: Litmus, found: Answered) -> list[str]:
+    witness, orders = found.answer.witness, found.cell.orders
+    assert witness is not None
+    lines = witness_text(litmus, witness, no_return(litmus, orders, witness.schedule))
+    twin = nearest_twin(litmus, orders, witness.schedule)
+    if twin is not None:
+        first, second = (
+            f"{task_name(litmus, each.task)}'s {each.name}" for each in (twin.first, twin.second)
+        )
+        lines += ["", f"It passes if {second}", f"comes before {first}:"]
+        lines += parting(litmus, witness.turns, twin.turns)
+    token = made(litmus, found.cell.era, witness.turns)
+    return [*lines, "", f"--replay {token}"]
+
+
+def report(litmus: Litmus, found: Sequence[Answered]) -> dict[str, object]:
+    """A file's answers as JSON has them."""
+    return {
+        "file": found[0].cell.file if found else "",
+        "name": litmus.name,
+        "question": question_text(litmus.question),
+        "eras": [_era_report(litmus, each) for each in found],
+    }
+
+
+def _era_report(litmus: Litmus, found: Answered) -> dict[str, object]:
+    answer = found.answer
+    return {
+        "era": found.cell.era,
+        "orders": sorted(answer.orders),
+        "answer": answer.observation,
+        "expected": expected(litmus, _names(found.cell)),
+        "as_expected": _is_right(litmus, found),
+        "classes": answer.class_count,
+        "positive": answer.positive_count,
+        "schedules": answer.schedule_count,
+        "schedules_counted": answer.is_counted,
+        "runs": answer.run_count,
+        "turns": answer.turn_count,
+        "exhausted": answer.exhausted,
+        "broken": answer.broken,
+        "seconds": round(found.seconds, 3),
+        "histogram": [
+            {
+                "outcome": values_text(values),
+                "classes": number,
+                "positive": values in answer.positive,
+            }
+            for values, number in answer.histogram.items()
+        ],
+        "witness": _witness_report(litmus, found),
+    }
+
+
+def _witness_report(litmus: Litmus, found: Answered) -> dict[str, object] | None:
+    witness = found.answer.witness
+    if witness is None:
+        return None
+    return {
+        "token": str(made(litmus, found.cell.era, witness.turns)),
+        "preemptions": witness.cost[0],
+        "switches": witness.cost[1],
+        "no_return": no_return(litmus, found.cell.orders, witness.schedule),
+        "outcome": values_text(witness.outcome),
+        "broken": dict(witness.broken),
+        "turns": [_turn_report(litmus, turn) for turn in witness.turns],
+    }
+
+
+def _turn_report(litmus: Litmus, turn: Made) -> dict[str, object]:
+    return {
+        "task": task_name(litmus, turn.task),
+        "step": turn.name,
+        "pos": turn.pos,
+        "length": turn.length,
+    }
+
+
+# -- one schedule, one file ----------------------------------------------------------------
+
+
+def replayed(litmus: Litmus, token: str, *, as_json: bool) -> int:
+    """Run a token's schedule; 1 if it does what the question or a rule forbids."""
+    try:
+        known = parse_token(token)
+        execution, turns = replay(litmus, known, orders_of)
+    except TokenError as error:
+        raise CommandError(str(error), 2) from None
+    values, positive, broken = ended(litmus, execution)
+    failing = fails(litmus, execution)
+    execution.close()
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "name": litmus.name,
+                    "era": known.era,
+                    "outcome": values_text(values),
+                    "positive": positive,
+                    "broken": dict(broken),
+                    "turns": [_turn_report(litmus, turn) for turn in turns],
+                }
+            )
+        )
+    else:
+        print("\n".join([*ladder(litmus, turns), values_text(values)]))
+        print("\n".join(f"{rule}: {sentence}" for rule, sentence in broken), end="")
+        holds = "holds" if positive else "does not hold"
+        print(f"{question_text(litmus.question)}: it {holds}")
+    return int(failing)
+
+
+def shrunk(litmus: Litmus, era: str) -> int:
+    """Print the least of a file that still fails under an era."""
+    orders = known_orders(era)
+    least = shrink(litmus, orders)
+    print(text(least), end="")
+    return 0

@@ -1,0 +1,199 @@
+"""The litmus command: answers, exit statuses, tokens, and who runs the search."""
+
+import io
+import json
+
+import pytest
+
+from fusefs.commands.main import main
+
+STALE = """\
+litmus stale-zeros
+    A direct write to an unwritten block, beside a buffered read of its neighbour.
+
+page 4k
+block 512
+file f 4k unwritten
+
+A:
+    pwrite f 0 512 a direct
+    r = pread f 0 512
+B:
+    pread f 512 512
+
+exists A.r = 0
+sometimes post_before_end linux-4.10 linux-4.14-rc1
+breaks coherence
+"""
+
+
+@pytest.fixture
+def stale(tmp_path):
+    path = tmp_path / "stale.litmus"
+    path.write_text(STALE)
+    return path
+
+
+def reports(capsys, *words: str) -> tuple[int, dict]:
+    status = main(["litmus", *words, "--json"])
+    return status, {each["era"]: each for each in json.loads(capsys.readouterr().out)[0]["eras"]}
+
+
+def test_every_era_is_answered(stale, capsys):
+    """The same in two processes.  Linux 2.6.20 answered before the end, and dropped once."""
+    status, eras = reports(capsys, str(stale), "--era", "all", "--jobs", "1")
+    assert {era for era, each in eras.items() if each["answer"] == "Sometimes"} == {
+        "linux-2.6.20",
+        "linux-4.10",
+        "linux-4.14-rc1",
+    }
+    assert all(each["answer"] in ("Never", "Sometimes") for each in eras.values())
+    assert status == 1, "the file does not expect that of linux-2.6.20"
+    assert (eras["linux-4.10"]["classes"], eras["linux-4.10"]["schedules"]) == (18, 149)
+    assert eras["linux-4.10"]["witness"]["preemptions"] == 1
+    _, again = reports(capsys, str(stale), "--era", "all", "--jobs", "2")
+    for each in [*eras.values(), *again.values()]:
+        del each["seconds"]
+    assert again == eras
+
+
+def test_what_the_file_expects_is_status_0(stale, capsys):
+    assert reports(capsys, str(stale))[0] == 0
+    assert reports(capsys, str(stale), "--era", "linux-4.10")[0] == 0
+    stale.write_text(STALE.replace("breaks coherence\n", ""))
+    assert reports(capsys, str(stale))[0] == 1
+    stale.write_text(STALE.replace(" linux-4.10", ""))
+    assert reports(capsys, str(stale), "--era", "linux-4.10")[0] == 1
+
+
+def test_text_says_what_a_mail_needs(stale, capsys):
+    assert main(["litmus", str(stale), "--era", "linux-4.10,linux-6.18"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-2])) <= 72
+    assert any(line.split()[:3] == ["linux-4.10", "Sometimes", "3"] for line in lines)
+    assert any(line.split()[:2] == ["linux-6.18", "Never"] for line in lines)
+    assert "Witness: 10 turns, 2 switches, 1 of them needless" in lines
+    twin = lines.index("It passes if B's buffered.read.page_lock")
+    assert lines[twin + 1] == "comes before A's dio.write.invalidate_post:"
+    drop = lines.index("  dio.write.invalidate_post 0+512")
+    decided = next(i for i, line in enumerate(lines) if line.startswith("-- from here on"))
+    assert drop < decided < lines.index("  dio.write.convert 0+512")
+
+
+def test_bound_that_was_reached_is_said(stale, capsys):
+    _, eras = reports(capsys, str(stale), "--era", "linux-6.18", "--runs-max", "3")
+    assert eras["linux-6.18"]["exhausted"] is False
+    main(["litmus", str(stale), "--era", "linux-6.18", "--runs-max", "3"])
+    assert "exhausted: no" in capsys.readouterr().out
+
+
+# -- tokens ------------------------------------------------------------------------------
+
+
+def token(capsys, *words: str) -> str:
+    return reports(capsys, *words)[1]["linux-4.10"]["witness"]["token"]
+
+
+def test_token_replays(stale, capsys):
+    made = token(capsys, str(stale), "--era", "linux-4.10")
+    assert main(["litmus", str(stale), "--replay", made]) == 1
+    assert "A.r=0;" in capsys.readouterr().out
+    stale.write_text(STALE.replace("A direct write", "Another word of prose"))
+    assert main(["litmus", str(stale), "--replay", made]) == 1
+
+
+STORED = (
+    "litmus1/stale-zeros/207c532b/post_before_end/Acce,Aaf3,Aef1,A631,Bcce,B21a,B4fa,B85d,A293,A578"
+)
+
+
+def test_token_of_long_ago_replays(stale, capsys):
+    """A step's name and a file's hash mean the same for ever."""
+    assert main(["litmus", str(stale), "--replay", STORED]) == 1
+    out = capsys.readouterr().out
+    assert "A.r=0; cache f=00000000; disk f=a0000000; size f=4096;" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("block 512", "block 1k"), "is not the file that the token was made of"),
+        (("litmus stale-zeros", "litmus other"), "a token of stale-zeros, and not of other"),
+    ],
+)
+def test_token_is_refused_by_another_file(stale, capsys, change, line):
+    source = STALE.replace(*change).replace("f 0 512", "f 0 1k").replace("512 512", "1k 1k")
+    stale.write_text(source if "block" in change[0] else STALE.replace(*change))
+    assert main(["litmus", str(stale), "--replay", STORED]) == 2
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made", "line"),
+    [
+        ("A B", "is no token"),
+        (STORED.replace("litmus1", "litmus9"), "a token of version litmus9"),
+        (STORED.replace("post_before_end", "linux-9"), "which is no era or order here"),
+        (STORED.replace("Aaf3", "Aaf4"), "at turn 2, A is at dio.write.map"),
+        (STORED.replace("post_before_end", "linux-6.18"), "at turn 4, A is at dio.write.convert"),
+        (STORED.replace("Acce", "Bcce", 1), "at turn 2, A is at start"),
+        (STORED.rpartition(",")[0], "after its 9 turns, A can still go"),
+        (STORED + ",A578", "at turn 11, A cannot go"),
+        (STORED.replace("Acce", "A!", 1), "'A!' is no turn of a token"),
+    ],
+)
+def test_token_that_does_not_fit_is_refused_in_one_line(stale, capsys, made, line):
+    assert main(["litmus", str(stale), "--replay", made]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert line in errors[0]
+
+
+# -- the rest ----------------------------------------------------------------------------
+
+
+def test_file_is_made_as_small_as_it_fails(stale, capsys):
+    longer = STALE.replace("B:\n", "    pread f 1k 512\nB:\n    fsync f\n").replace(
+        "\nexists", "C:\n    pread f 2k 512 direct\n\nexists"
+    )
+    stale.write_text(longer)
+    assert main(["litmus", str(stale), "--era", "linux-4.10", "--shrink"]) == 0
+    least = capsys.readouterr().out
+    assert "C:" not in least
+    assert "fsync" not in least
+    assert least.count("pread") == 2
+
+
+def test_file_comes_from_standard_input(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO(STALE))
+    assert main(["litmus", "-"]) == 0
+    assert "stale-zeros" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--era", "linux-1.0"], "'linux-1.0' is no era and no order; eras: all, linux-2.6.20"),
+        (["--era", "no_pre+nothing"], "is no era and no order"),
+        (["--jobs", "0"], "numbers from 1 on"),
+        (["--shrink"], "--shrink takes one file and one --era"),
+        (["/nowhere"], "/nowhere: No such file or directory"),
+    ],
+)
+def test_wrong_words_have_one_line(stale, capsys, words, line):
+    assert main(["litmus", str(stale), *words]) in (1, 2)
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert line in errors[0]
+
+
+def test_cluster_answers_as_this_process_does(stale, capsys):
+    """dask's own, on this machine: nothing of ours knows of it but its address."""
+    distributed = pytest.importorskip("distributed", reason="needs the package distributed")
+    _, here = reports(capsys, str(stale), "--jobs", "1")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:
+        _, there = reports(capsys, str(stale), "--dask", cluster.scheduler_address)
+    for each in [*here.values(), *there.values()]:
+        del each["seconds"]
+    assert there == here
