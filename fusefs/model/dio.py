@@ -66,8 +66,8 @@ async def submit_write(
 ) -> DirectWrite:
     """As direct_write(), but return once all is submitted.
 
-    If the write still is counted then (-EIOCBQUEUED), Completion.end() is to be run as a task of
-    its own; else it had to be waited for, and is complete.
+    Completion.end() is then to be run as a task of its own (-EIOCBQUEUED), unless the write had to
+    be waited for, and is complete.
     """
     write = DirectWrite(fs, inode, pos, data, append)
     write.waits = False

@@ -104,7 +104,7 @@ async def submit(
                 fs, inode, pos, data, append, instead_of_direct=True
             )
         else:
-            if write.counted:
+            if not write.waits:
                 fs.work.append(_end_queued(fs, file, completion, write, sync=sync))
                 return completion
             completion.result = write.length
