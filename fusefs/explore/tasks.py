@@ -19,13 +19,14 @@ from fusefs.explore.names import NamedWorld
 from fusefs.explore.values import Letters
 from fusefs.litmus.reach import result_blocks
 from fusefs.litmus.test import RESULT, Operation
-from fusefs.model import file_io, truncate
 from fusefs.model.dio_complete import Completion
 from fusefs.model.errors import FsError
+from fusefs.model.file_io import copy_range, fsync, read, submit, write
 from fusefs.model.footprint import ENDED, key
 from fusefs.model.inode import Append, OpenFile
 from fusefs.model.mapped import mapped_read, mapped_write
 from fusefs.model.steps import Step, Waiter, current, reach, wait
+from fusefs.model.truncate import SEEK_DATA, SEEK_HOLE, Mode, fallocate, seek, truncate
 
 Coro = Coroutine[Step, Any, Any]
 
@@ -181,7 +182,7 @@ class Running:
         operation = action.operation
         file, sync = self.file(number, operation.file), "dsync" in operation.flags
         append = action.append()
-        completion = await file_io.submit(
+        completion = await submit(
             *(self.world.fs, file, operation.pos, action.data), sync=sync, append=append
         )
         return Submitted(action, completion, append)
@@ -227,7 +228,7 @@ async def _pwrite(run: Running, number: int, action: Action) -> int:
     operation, append = action.operation, action.append()
     direct, sync = "direct" in operation.flags, "dsync" in operation.flags
     try:
-        written = await file_io.write(
+        written = await write(
             *(run.world.fs, run.file(number, operation.file), operation.pos, action.data),
             direct=direct,
             sync=sync,
@@ -242,7 +243,7 @@ async def _pwrite(run: Running, number: int, action: Action) -> int:
 async def _pread(run: Running, number: int, action: Action) -> str:
     operation = action.operation
     file, direct = run.file(number, operation.file), "direct" in operation.flags
-    data = await file_io.read(run.world.fs, file, operation.pos, operation.length, direct=direct)
+    data = await read(run.world.fs, file, operation.pos, operation.length, direct=direct)
     return run.told(action, data)
 
 
@@ -265,10 +266,8 @@ def _fallocate(mode: int) -> Callable[[Running, int, Action], Awaitable[int]]:
     async def perform(run: Running, number: int, action: Action) -> int:
         operation = action.operation
         inode = run.file(number, operation.file).inode
-        keep_size = truncate.Mode.KEEP_SIZE if "keep_size" in operation.flags else 0
-        await truncate.fallocate(
-            run.world.fs, inode, mode | keep_size, operation.pos, operation.length
-        )
+        keep_size = Mode.KEEP_SIZE if "keep_size" in operation.flags else 0
+        await fallocate(run.world.fs, inode, mode | keep_size, operation.pos, operation.length)
         run.complete.add(action.place)
         return 0
 
@@ -277,20 +276,20 @@ def _fallocate(mode: int) -> Callable[[Running, int, Action], Awaitable[int]]:
 
 async def _truncate(run: Running, number: int, action: Action) -> int:
     operation = action.operation
-    await truncate.truncate(run.world.fs, run.file(number, operation.file).inode, operation.pos)
+    await truncate(run.world.fs, run.file(number, operation.file).inode, operation.pos)
     run.complete.add(action.place)
     return 0
 
 
 async def _fsync(run: Running, number: int, action: Action) -> int:
-    await file_io.fsync(run.world.fs, run.file(number, action.operation.file))
+    await fsync(run.world.fs, run.file(number, action.operation.file))
     return 0
 
 
 def _seek(whence: int) -> Callable[[Running, int, Action], Awaitable[int]]:
     async def perform(run: Running, number: int, action: Action) -> int:
         inode = run.file(number, action.operation.file).inode
-        return await truncate.seek(run.world.fs, inode, action.operation.pos, whence)
+        return await seek(run.world.fs, inode, action.operation.pos, whence)
 
     return perform
 
@@ -299,7 +298,7 @@ async def _copy_range(run: Running, number: int, action: Action) -> int:
     operation = action.operation
     source, target = run.file(number, operation.file), run.file(number, operation.other)
     where = operation.pos, target, operation.other_pos, operation.length
-    copied = await file_io.copy_range(run.world.fs, source, *where)
+    copied = await copy_range(run.world.fs, source, *where)
     run.note_changed(action, copied)
     return copied
 
@@ -318,13 +317,13 @@ OPERATIONS: Final[Mapping[str, Callable[[Running, int, Action], Awaitable[int | 
     "pwrite": _pwrite,
     "pread": _pread,
     "falloc": _fallocate(0),
-    "fpunch": _fallocate(truncate.Mode.PUNCH_HOLE | truncate.Mode.KEEP_SIZE),
-    "fzero": _fallocate(truncate.Mode.ZERO_RANGE),
+    "fpunch": _fallocate(Mode.PUNCH_HOLE | Mode.KEEP_SIZE),
+    "fzero": _fallocate(Mode.ZERO_RANGE),
     "truncate": _truncate,
     "fsync": _fsync,
     "fdatasync": _fsync,
-    "seek_data": _seek(truncate.SEEK_DATA),
-    "seek_hole": _seek(truncate.SEEK_HOLE),
+    "seek_data": _seek(SEEK_DATA),
+    "seek_hole": _seek(SEEK_HOLE),
     "copy_range": _copy_range,
     "mread": _mread,
     "mwrite": _mwrite,
