@@ -19,41 +19,45 @@ NOBODY = -1
 
 
 class Shared:
-    """Who touched one thing: the last turn that wrote it, and those that read it or added to it
-    since."""
+    """Who touched one thing: the places of all turns that wrote it, read it, or added to it."""
 
-    __slots__ = ("adds", "reads", "write")
+    __slots__ = ("adds", "reads", "writes")
 
     def __init__(self) -> None:
-        self.write = NOBODY
+        self.writes: list[int] = []
         self.reads: list[int] = []
         self.adds: list[int] = []
 
+    @property
+    def write(self) -> int:
+        """The last that wrote it: what came before that is behind it."""
+        return self.writes[-1] if self.writes else NOBODY
+
 
 class Trace:
-    """The turns of one run, in order; add() after each."""
+    """The turns of one run, in order; add() after each.  cut() takes the last ones back."""
 
-    __slots__ = ("_last", "_shared", "_wakers", "clocks", "direct", "turns")
+    __slots__ = ("_last", "_races", "_shared", "_wakers", "clocks", "direct", "turns")
 
     def __init__(self) -> None:
         self.turns: list[Turn] = []
         self.clocks: list[list[int]] = []
         self.direct: list[list[int]] = []
-        self._last: list[int] = []
-        self._wakers: list[int] = []
+        self._races: list[list[int] | None] = []
+        self._last: list[list[int]] = []
+        self._wakers: list[list[int]] = []
         self._shared: dict[int, Shared] = {}
 
     def add(self, turn: Turn) -> None:
         """Append a turn whose footprint is known."""
         place, number = len(self.turns), turn.task
         while len(self._last) <= max([number, *turn.woke]):
-            self._last.append(NOBODY)
-            self._wakers.append(NOBODY)
+            self._last.append([])
+            self._wakers.append([])
         before = self._touch(turn.footprint, place)
-        if self._last[number] != NOBODY:
-            before.append(self._last[number])
-        if self._wakers[number] != NOBODY:
-            before.append(self._wakers[number])
+        for others in (self._last[number], self._wakers[number]):
+            if others:
+                before.add(others[-1])
         clock = [0] * len(self._last)
         for other in before:
             for task, count in enumerate(self.clocks[other]):
@@ -62,41 +66,49 @@ class Trace:
         clock[number] = turn.index + 1
         self.turns.append(turn)
         self.clocks.append(clock)
-        self.direct.append(before)
-        self._last[number] = place
+        self.direct.append(sorted(before, reverse=True))
+        self._races.append(None)
+        self._last[number].append(place)
         for other in turn.woke:
-            self._wakers[other] = place
+            self._wakers[other].append(place)
 
-    def _touch(self, footprint: Footprint | None, place: int) -> list[int]:
+    def cut(self, length: int) -> None:
+        """Leave the first turns alone."""
+        for turn in self.turns[length:]:
+            _pop(self._last[turn.task], length)
+            for other in turn.woke:
+                _pop(self._wakers[other], length)
+            footprint = turn.footprint
+            assert footprint is not None
+            for key in footprint.writes:
+                _pop(self._shared[key].writes, length)
+            for key in footprint.reads:
+                _pop(self._shared[key].reads, length)
+            for key in footprint.adds:
+                _pop(self._shared[key].adds, length)
+        for each in (self.turns, self.clocks, self.direct, self._races):
+            del each[length:]
+
+    def _touch(self, footprint: Footprint | None, place: int) -> set[int]:
         """The turns whose footprints conflict with this one's, without those behind a write."""
-        before: list[int] = []
+        before: set[int] = set()
         assert footprint is not None, "a turn whose footprint nobody took"
         for key in footprint.reads:
             shared = self._look(key)
-            if shared.write != NOBODY:
-                before.append(shared.write)
-            before += shared.adds
+            _since(shared.write, shared.adds, before)
         for key in footprint.adds:
             shared = self._look(key)
-            if shared.write != NOBODY:
-                before.append(shared.write)
-            before += shared.reads
+            _since(shared.write, shared.reads, before)
         for key in footprint.writes:
             shared = self._look(key)
-            if shared.write != NOBODY:
-                before.append(shared.write)
-            before += shared.reads
-            before += shared.adds
-            shared.write = place
-            shared.reads = []
-            shared.adds = []
+            _since(shared.write, shared.reads, before)
+            _since(shared.write, shared.adds, before)
+            shared.writes.append(place)
         for key in footprint.reads:
-            if key not in footprint.writes:
-                self._shared[key].reads.append(place)
+            self._shared[key].reads.append(place)
         for key in footprint.adds:
-            if key not in footprint.writes:
-                self._shared[key].adds.append(place)
-        return [other for other in before if other != place]
+            self._shared[key].adds.append(place)
+        return before
 
     def _look(self, key: int) -> Shared:
         shared = self._shared.get(key)
@@ -115,14 +127,17 @@ class Trace:
         Latest first.  Not so who woke or started its task, nor what something in between depends
         on.
         """
-        turn, found = self.turns[second], []
-        before = sorted(set(self.direct[second]), reverse=True)
+        known = self._races[second]
+        if known is not None:
+            return known
+        turn, before = self.turns[second], self.direct[second]
+        found: list[int] = []
         for first in before:
-            other = self.turns[first]
-            if other.task == turn.task or self._wakes(first, second):
+            if self.turns[first].task == turn.task or self._wakes(first, second):
                 continue
             if not any(self.is_before(first, between) for between in before if between > first):
                 found.append(first)
+        self._races[second] = found
         return found
 
     def _wakes(self, first: int, second: int) -> bool:
@@ -137,3 +152,18 @@ class Trace:
         return [
             place for place in range(first + 1, len(self.turns)) if not self.is_before(first, place)
         ]
+
+
+def _since(write: int, places: list[int], before: set[int]) -> None:
+    """Add a write, and those that came after it."""
+    if write != NOBODY:
+        before.add(write)
+    for place in reversed(places):
+        if place <= write:
+            break
+        before.add(place)
+
+
+def _pop(places: list[int], length: int) -> None:
+    while places and places[-1] >= length:
+        places.pop()

@@ -117,11 +117,12 @@ class Reduction:
     def _run(self) -> bool:
         """Replay up to the branch, take it, and go on to the end; false if the run is blocked."""
         places = self._places
-        execution, trace = self._replayed(len(places))
+        execution, trace = self._replayed(len(places)), self.trace
+        trace.cut(len(places))
         place = self._next
         running = trace.turns[-1].task if trace.turns else -1
         watches_lru = execution.scenario.watches_lru
-        self._execution, self.trace = execution, trace
+        self._execution = execution
         while True:
             enabled = execution.enabled()
             if not enabled:
@@ -144,18 +145,16 @@ class Reduction:
                     asleep[task] = next_footprint
             place = Place(asleep, way.ways)
 
-    def _replayed(self, depth: int) -> tuple[Execution, Trace]:
+    def _replayed(self, depth: int) -> Execution:
         """A new execution that has made the turns of the first places."""
-        execution, trace = Execution(self._make()), Trace()
+        execution = Execution(self._make())
         for task in self._prefix:
             execution.turn(task)
         for place in self._places[:depth]:
-            known, footprint = place.made()
-            turn = execution.turn(known.task)
-            turn.footprint = footprint
-            trace.add(turn)
+            assert place.turn is not None
+            execution.turn(place.turn.task)
         self.turn_count += len(self._prefix) + depth
-        return execution, trace
+        return execution
 
     def _go_back(self) -> bool:
         """Plan what the last run gives reason for, and go back to where there is a way left."""
@@ -272,7 +271,7 @@ class Reduction:
         """What the last of these tasks touches, if they go from a place in this order."""
         probes = self._places[depth].probes
         if tasks not in probes:
-            execution, _ = self._replayed(depth)
+            execution = self._replayed(depth)
             footprint = Footprint(watches_lru=execution.scenario.watches_lru)
             for task in tasks[:-1]:
                 execution.turn(task)
