@@ -23,11 +23,12 @@ BELOW = {
     "store": ("model",),
     "engine": ("model",),
     "litmus": (),
+    "trial": ("litmus",),
     "explore": ("litmus", "engine", "model"),
     "live": ("store", "engine", "model"),
     "mounts.py": ("store", "engine"),
     "demo": ("mounts.py", "engine", "model"),
-    "commands": ("demo", "live", "explore", "litmus", "store", "engine", "model"),
+    "commands": ("demo", "live", "trial", "explore", "litmus", "store", "engine", "model"),
     "__init__.py": ("mounts.py",),
 }
 """Each folder, and those that it may import: no arrow runs back up."""
@@ -46,6 +47,7 @@ OUTSIDE = {
     "store": {"bitarray"},
     "engine": set(),
     "litmus": set(),
+    "trial": set(),
     "explore": set(),
     "live": {"pyfuse3", "trio"},
     "demo": {"rich"},

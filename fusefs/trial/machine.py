@@ -1,0 +1,243 @@
+"""What a litmus file asks of its machine, against what a directory has: why it cannot be tried.
+
+A file that is tried elsewhere than it asks for would answer another question: its blocks share
+pages otherwise, or its writes are refused, and no bad outcome would look like a good one.
+
+Sizes are compared with what the file system says, or, of a mount of ours, `.fusefs/status`;
+whatever else is needed is tried, on a file of its own.
+
+Units: sizes are bytes.
+Errors: OSError of a directory in which no file can be made.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fusefs.litmus.condition import CACHE, DISK, atoms
+from fusefs.litmus.reach import operations, size_max
+from fusefs.litmus.source import SECTOR_SIZE, format_size, parse_size
+from fusefs.litmus.test import UNWRITTEN, Litmus
+from fusefs.trial.aio import AioContext
+from fusefs.trial.system_calls import (
+    KEEP_SIZE,
+    PUNCH_HOLE,
+    ZERO_RANGE,
+    MappedFile,
+    aligned_buffer,
+    alignment,
+    cached_read,
+    fallocate,
+    is_cached,
+)
+
+TRIED_LENGTH = 256 << 10
+"""Of the files on which operations are tried."""
+
+BLOCK_SIZE_MAX = 64 << 10
+
+READAHEAD_UNIT = 1024
+"""sysfs has it in KiB."""
+
+
+def reasons_to_skip(litmus: Litmus, directory: Path) -> tuple[str, ...]:
+    """Each is one line; none if the file can be tried there.  The directory is the caller's own."""
+    status = fusefs_status(directory)
+    found = [*_sizes(litmus, directory, status), *_other_words(litmus, status)]
+    readahead = _readahead(litmus, directory, status)
+    if readahead:
+        found.append(readahead)
+    return (*found, *_tried(litmus, directory))
+
+
+def fusefs_status(directory: Path) -> dict[str, Any] | None:
+    """`.fusefs/status` of the mount that the directory is in; None if it is not ours.
+
+    PermissionError if it is, and somebody else's: what it has would be taken for another's.
+    """
+    device = os.stat(directory).st_dev
+    top = directory.resolve()
+    while top.parent != top and os.stat(top.parent).st_dev == device:
+        top = top.parent
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        status = json.loads((top / ".fusefs/status").read_bytes())
+        if isinstance(status, dict) and isinstance(status.get("pid"), int):
+            return status
+    return None
+
+
+# -- what the file system says -----------------------------------------------------------
+
+
+def _sizes(litmus: Litmus, directory: Path, status: dict[str, Any] | None) -> Iterator[str]:
+    if status:
+        page, block = status["cache"]["page_size"], status["space"]["block_size"]
+    else:
+        page, block = mmap.PAGESIZE, os.statvfs(directory).f_frsize
+    wanted = litmus.machine
+    if wanted.page != page:
+        yield f"page {format_size(wanted.page)}: a page has {format_size(page)} here"
+    if wanted.block != block:
+        yield f"block {format_size(wanted.block)}: a block has {format_size(block)} here"
+    if wanted.cache is not None:
+        has = status["options"]["cache_size"] if status else None
+        if has is None or parse_size(has) != wanted.cache:
+            limit = f"it is {has}" if has else "the page cache has no limit of its own"
+            yield f"cache {format_size(wanted.cache)}: {limit} here"
+
+
+def _other_words(litmus: Litmus, status: dict[str, Any] | None) -> Iterator[str]:
+    if litmus.crash or litmus.question.after_crash:
+        yield "crash: no machine is stopped here"
+    for file in litmus.machine.files:
+        ends_written = file.runs and len(file.runs[-1].state) == 1
+        if status and file.size % SECTOR_SIZE and ends_written and not file.cached:
+            yield f"file {file.name}: fusefs keeps the page in which a written file ends cached"
+
+
+def _readahead(litmus: Litmus, directory: Path, status: dict[str, Any] | None) -> str | None:
+    """It makes no difference where no file has a second page."""
+    machine = litmus.machine
+    names = {file.name for file in machine.files}
+    if all(size_max(machine.files, litmus.tasks, name) <= machine.page for name in names):
+        return None
+    if not status and not machine.readahead:
+        return None  # POSIX_FADV_RANDOM
+    wanted = format_size(machine.readahead) if machine.readahead else "off"
+    has = parse_size(status["options"]["readahead"]) if status else _kernel_readahead(directory)
+    if has == machine.readahead:
+        return None
+    here = "not told" if has is None else format_size(has)
+    hint = f" ('set MOUNTPOINT readahead={machine.readahead}' changes it)" if status else ""
+    return f"readahead {wanted}: it is {here} here{hint}"
+
+
+def _kernel_readahead(directory: Path) -> int | None:
+    device = os.stat(directory).st_dev
+    path = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+    try:
+        return int(Path(path).read_text()) * READAHEAD_UNIT
+    except (OSError, ValueError):
+        return None
+
+
+# -- what is tried -----------------------------------------------------------------------
+
+
+def _tried(litmus: Litmus, directory: Path) -> Iterator[str]:
+    """Each thing that the file needs, on a written file and on one that is a hole."""
+    tried = _Tried(litmus, directory)
+    try:
+        for what, try_it in tried.needed():
+            try:
+                lacking = try_it()
+            except OSError as error:
+                lacking = error.strerror
+            if lacking:
+                yield f"{what}: {lacking} here"
+    finally:
+        tried.close()
+
+
+class _Tried:
+    """Two files in the directory: one written, one a hole."""
+
+    def __init__(self, litmus: Litmus, directory: Path) -> None:
+        self._litmus = litmus
+        self._paths = [directory / "written", directory / "hole"]
+        self.written, self.hole = [
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600) for path in self._paths
+        ]
+        os.pwrite(self.written, b"w" * TRIED_LENGTH, 0)
+        os.fsync(self.written)
+        os.ftruncate(self.hole, TRIED_LENGTH)
+
+    def close(self) -> None:
+        for fd, path in zip((self.written, self.hole), self._paths, strict=True):
+            os.close(fd)
+            os.unlink(path)
+
+    def needed(self) -> Iterator[tuple[str, Callable[[], str | None]]]:
+        litmus = self._litmus
+        words = {each.word for each in operations(litmus.tasks)}
+        kinds = {atom.kind for atom in atoms(litmus.question.condition)}
+        if direct := direct_unit(litmus):
+            yield f"direct I/O of {format_size(direct)}", lambda: self._direct(direct)
+        if any(run.state == UNWRITTEN for file in litmus.machine.files for run in file.runs):
+            yield UNWRITTEN, lambda: fallocate(self.hole, KEEP_SIZE, 0, TRIED_LENGTH)
+        if any(each.handle for each in operations(litmus.tasks)):
+            yield "aio", self._aio
+        if CACHE in kinds:
+            yield "cache in the question", self._cached
+        for word in sorted(words & self._words().keys()):
+            yield word, self._words()[word]
+
+    def _words(self) -> dict[str, Callable[[], str | None]]:
+        length = TRIED_LENGTH
+        return {
+            "falloc": lambda: fallocate(self.hole, 0, 0, length),
+            "fpunch": lambda: fallocate(self.hole, PUNCH_HOLE | KEEP_SIZE, 0, length),
+            "fzero": lambda: fallocate(self.hole, ZERO_RANGE, 0, length),
+            "seek_data": self._seek,
+            "seek_hole": self._seek,
+            "copy_range": self._copy,
+            "mread": self._map,
+            "mwrite": self._map,
+        }
+
+    def _direct(self, unit: int) -> str | None:
+        """btrfs, for one, takes what is not aligned, and writes it through the cache."""
+        has = alignment(self.written)
+        if has == 0:
+            return "the file system has none"
+        if has is not None and unit % has:
+            return f"it takes multiples of {format_size(has)}"
+        direct = os.open(self._paths[0], os.O_RDWR | os.O_DIRECT)
+        try:
+            os.pwritev(direct, [aligned_buffer(unit, b"d")], unit)
+            os.preadv(direct, [aligned_buffer(unit)], unit)
+        finally:
+            os.close(direct)
+        return None
+
+    def _aio(self) -> None:
+        AioContext(1).close()
+
+    def _cached(self) -> None:
+        is_cached(self.written, 0, SECTOR_SIZE)
+        cached_read(self.written, 0, SECTOR_SIZE)
+
+    def _seek(self) -> str | None:
+        os.ftruncate(self.hole, 0)  # what was tried before may have filled it
+        os.ftruncate(self.hole, TRIED_LENGTH)
+        at = os.lseek(self.hole, 0, os.SEEK_HOLE)
+        return "holes are not told" if at else None
+
+    def _copy(self) -> None:
+        os.copy_file_range(self.written, self.hole, SECTOR_SIZE, 0, 0)
+
+    def _map(self) -> None:
+        mapped = MappedFile(self.written, mmap.PAGESIZE)
+        try:
+            mapped.load(0, SECTOR_SIZE)
+        finally:
+            mapped.close()
+
+
+def direct_unit(litmus: Litmus) -> int:
+    """The largest power of two, up to BLOCK_SIZE_MAX, of which all direct I/O is a multiple.
+
+       0 if there is none.
+    What the end state reads of the disk is direct, too.
+    """
+    positions = 0
+    for each in operations(litmus.tasks):
+        if "direct" in each.flags:
+            positions |= each.pos | each.length
+    if any(atom.kind == DISK for atom in atoms(litmus.question.condition)):
+        positions |= litmus.machine.block
+    return min(positions & -positions, BLOCK_SIZE_MAX)

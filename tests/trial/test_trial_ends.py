@@ -1,0 +1,105 @@
+"""Whatever happens to a trial, one line says it, no process is left, and no file."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from trial.trying import SEED, litmus_in
+
+from fusefs.litmus.test import Litmus, Operation, TaskText
+from fusefs.trial.on_directory import TrialError, on_directory
+from fusefs.trial.process import random_pauses
+
+TEXT = "file f 1B hole\nA:\n    r = pread f 0 1B\nB:\n    s = pread f 0 1B\nexists A.r = 0"
+
+
+def our_processes() -> dict[int, str]:
+    """Those that a trial of this process has started: their numbers, and their states."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = path.joinpath("stat").read_text().rpartition(")")[2].split()
+            command = path.joinpath("cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(words[1]) == os.getpid() and b"fusefs.trial.process" in command:
+            found[int(path.name)] = words[0]
+    return found
+
+
+def with_operation(litmus: Litmus, task: int, operation: Operation) -> Litmus:
+    """One more operation at the end of a task: none that a file could have."""
+    tasks = list(litmus.tasks)
+    tasks[task] = TaskText(tasks[task].name, (*tasks[task].operations, operation))
+    return replace(litmus, tasks=tuple(tasks))
+
+
+@pytest.fixture
+def litmus(tmp_path: Path) -> Litmus:
+    return litmus_in(tmp_path, TEXT)
+
+
+def nothing_is_left(directory: Path) -> None:
+    assert our_processes() == {}
+    assert not list(directory.iterdir())
+
+
+def test_one_process_for_each_task_is_kept_for_all_runs(litmus: Litmus, tmp_path: Path):
+    seen: list[set[int]] = []
+    on_directory(litmus, tmp_path, 4, SEED, told=lambda run: seen.append({*our_processes()}))
+    assert seen[0] == seen[-1]
+    assert len(seen[0]) == 3, "two tasks and the keeper"
+    nothing_is_left(tmp_path)
+
+
+def test_a_hang_is_told_with_task_line_and_operation(litmus: Litmus, tmp_path: Path):
+    """Tasks that wait for each other, which no file could say."""
+    for task, other in ((0, "B"), (1, "A")):
+        litmus = with_operation(litmus, task, Operation("wait", other=other, line=7 + 3 * task))
+    with pytest.raises(TrialError) as told:
+        on_directory(litmus, tmp_path, 3, SEED, timeout_s=0.5)
+    assert str(told.value) == (
+        f"{tmp_path}: hangs: A, line 7: 'wait B'; B, line 10: 'wait A'"
+        f" after 0.5 s (run 1, seed {SEED})"
+    )
+    nothing_is_left(tmp_path)
+
+
+def test_a_process_that_is_killed_is_told(litmus: Litmus, tmp_path: Path):
+    def kill_one(run: int) -> None:
+        if run == 2:
+            os.kill(max(our_processes()), signal.SIGKILL)
+
+    with pytest.raises(TrialError, match=r"its process has ended with status -9$"):
+        on_directory(litmus, tmp_path, 10, SEED, told=kill_one)
+    nothing_is_left(tmp_path)
+
+
+def test_an_interrupt_ends_all(litmus: Litmus, tmp_path: Path):
+    def interrupt(run: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        on_directory(litmus, tmp_path, 10, SEED, told=interrupt)
+    nothing_is_left(tmp_path)
+
+
+def test_a_directory_that_is_not_there_is_one_line(litmus: Litmus, tmp_path: Path):
+    with pytest.raises(TrialError) as told:
+        on_directory(litmus, tmp_path / "missing", 1, SEED)
+    assert str(told.value).startswith(f"{tmp_path}/missing: [Errno 2] No such file or directory")
+    assert "\n" not in str(told.value)
+    nothing_is_left(tmp_path)
+
+
+def test_pauses_are_the_seed_s():
+    """Half of the operations come at once, and no pause is longer than 2 ms."""
+    pauses = random_pauses("1 2 A", 1000)
+    assert pauses == random_pauses("1 2 A", 1000)
+    assert pauses != random_pauses("2 2 A", 1000)
+    assert 400 < pauses.count(0.0) < 600
+    assert max(pauses) < 2e-3
+    assert sum(0 < pause < 10e-6 for pause in pauses) > 100
+    assert sum(pause > 200e-6 for pause in pauses) > 100
