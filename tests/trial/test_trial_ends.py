@@ -6,27 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trial.trying import SEED, litmus_in
+from trial.trying import SEED, litmus_in, our_processes
 
 from fusefs.litmus.test import Litmus, Operation, TaskText
 from fusefs.trial.on_directory import TrialError, on_directory
 from fusefs.trial.process import random_pauses
 
 TEXT = "file f 1B hole\nA:\n    r = pread f 0 1B\nB:\n    s = pread f 0 1B\nexists A.r = 0"
-
-
-def our_processes() -> dict[int, str]:
-    """Those that a trial of this process has started: their numbers, and their states."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            words = path.joinpath("stat").read_text().rpartition(")")[2].split()
-            command = path.joinpath("cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(words[1]) == os.getpid() and b"fusefs.trial.process" in command:
-            found[int(path.name)] = words[0]
-    return found
 
 
 def with_operation(litmus: Litmus, task: int, operation: Operation) -> Litmus:
@@ -42,13 +28,13 @@ def litmus(tmp_path: Path) -> Litmus:
 
 
 def nothing_is_left(directory: Path) -> None:
-    assert our_processes() == {}
+    assert our_processes() == set()
     assert not list(directory.iterdir())
 
 
 def test_one_process_for_each_task_is_kept_for_all_runs(litmus: Litmus, tmp_path: Path):
     seen: list[set[int]] = []
-    on_directory(litmus, tmp_path, 4, SEED, told=lambda run: seen.append({*our_processes()}))
+    on_directory(litmus, tmp_path, 4, SEED, told=lambda run: seen.append(our_processes()))
     assert seen[0] == seen[-1]
     assert len(seen[0]) == 3, "two tasks and the keeper"
     nothing_is_left(tmp_path)

@@ -41,3 +41,17 @@ def values(histogram: Histogram) -> dict[str, str]:
     """Of a file that has one state only: 'A.r' or 'disk f' to the value."""
     (state,) = histogram.counts
     return {f"{kind} {subject}".strip(): value for kind, subject, value in state}
+
+
+def our_processes() -> set[int]:
+    """The processes of trials that this one has started, without those that have ended."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = path.joinpath("stat").read_text().rpartition(")")[2].split()
+            command = path.joinpath("cmdline").read_bytes()  # of a zombie: nothing
+        except OSError:
+            continue
+        if int(words[1]) == os.getpid() and b"fusefs.trial.process" in command:
+            found.add(int(path.name))
+    return found
