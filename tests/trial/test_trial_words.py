@@ -3,10 +3,11 @@
 One task at a time, or one that waits for another, so each file has one outcome.
 """
 
+import mmap
 from pathlib import Path
 
 import pytest
-from trial.trying import tried, values
+from trial.trying import block_of, tried, values
 from trial.words import WORDS, does_what_it_says
 
 
@@ -21,6 +22,32 @@ def test_size_within_a_block(tmp_path: Path):
     """Of the last block those bytes count that are there."""
     text = "file f 1000 a\nA:\n    r = pread f 0 1B\nexists A.r = 0 \\/ size f = 0 \\/ disk f = 0"
     assert values(tried(tmp_path, text)) == {"A.r": "a", "size f": "1000", "disk f": "a"}
+
+
+def test_cache_has_what_was_read_or_written_and_no_more(tmp_path: Path):
+    """Whole pages are read; of a page that is written, only the blocks that were."""
+    blocks, page = mmap.PAGESIZE // block_of(tmp_path), mmap.PAGESIZE
+    found = values(
+        tried(
+            tmp_path,
+            f"""file f {2 * page} a cached
+file g {2 * page} b
+file h {2 * page} unwritten
+file i {page} c
+A:
+    pread h {page} 1B
+    pwrite i 0 1B d
+exists cache f = {"a" * 2 * blocks} \\/ cache g = {"-" * 2 * blocks}
+    \\/ cache h = {"0" * 2 * blocks} \\/ cache i = {"c" * blocks}""",
+            runs=3,
+        )
+    )
+    assert found == {
+        "cache f": "a" * 2 * blocks,
+        "cache g": "-" * 2 * blocks,
+        "cache h": "-" * blocks + "0" * blocks,
+        "cache i": "d" + "-" * (blocks - 1),
+    }
 
 
 def test_two_processes_meet(tmp_path: Path):

@@ -152,15 +152,6 @@ B:
 exists A.r = 0""",
         {"A.r": "b"},
     ),
-    "the cache has what was read, and no more": (
-        """file f 2B a cached
-file g 2B b
-file h 2B unwritten
-A:
-    pread h 0 1B
-exists cache f = -- \\/ cache g = -- \\/ cache h = --""",
-        {"cache f": "aa", "cache g": "--", "cache h": "0-"},
-    ),
     "preallocated behind the end": (
         """file f 1B a unwritten*2
 A:
