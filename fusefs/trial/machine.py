@@ -13,15 +13,15 @@ Errors: OSError of a directory in which no file can be made.
 import json
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fusefs.litmus.condition import CACHE, DISK, atoms
-from fusefs.litmus.reach import operations, size_max
+from fusefs.litmus.reach import joined, operations, size_max
 from fusefs.litmus.source import SECTOR_SIZE, format_size, parse_size
-from fusefs.litmus.test import UNWRITTEN, Litmus
+from fusefs.litmus.test import UNWRITTEN, Litmus, Operation, TaskText
 from fusefs.trial.aio import AioContext
 from fusefs.trial.system_calls import (
     KEEP_SIZE,
@@ -47,7 +47,11 @@ READAHEAD_UNIT = 1024
 def reasons_to_skip(litmus: Litmus, directory: Path) -> tuple[str, ...]:
     """Each is one line; none if the file can be tried there.  The directory is the caller's own."""
     status = fusefs_status(directory)
-    found = [*_sizes(litmus, directory, status), *_other_words(litmus, status)]
+    found = [
+        *_sizes(litmus, directory, status),
+        *_other_words(litmus, status),
+        *_not_on_disk(litmus),
+    ]
     readahead = _readahead(litmus, directory, status)
     if readahead:
         found.append(readahead)
@@ -97,6 +101,44 @@ def _other_words(litmus: Litmus, status: dict[str, Any] | None) -> Iterator[str]
         ends_written = file.runs and len(file.runs[-1].state) == 1
         if status and file.size % SECTOR_SIZE and ends_written and not file.cached:
             yield f"file {file.name}: fusefs keeps the page in which a written file ends cached"
+
+
+def _not_on_disk(litmus: Litmus) -> Iterator[str]:
+    """`disk f` is what lies there without a writeback, and a direct read writes back first."""
+    asked = {atom.subject for atom in atoms(litmus.question.condition) if atom.kind == DISK}
+    for name in sorted(asked):
+        files = joined(litmus.tasks, name)
+        for task in litmus.tasks:
+            for place, each in enumerate(task.operations):
+                if _dirties(each, files, litmus.machine.block) and not _synced(litmus, task, place):
+                    yield f"disk {name}: {task.name}'s {each.word} may end in the cache alone"
+
+
+def _dirties(operation: Operation, files: Collection[str], block: int) -> bool:
+    """Whether it may leave dirty pages in one of the files."""
+    target = operation.other if operation.word == "copy_range" else operation.file
+    if target not in files:
+        return False
+    if operation.word == "pwrite":
+        return not operation.flags & {"direct", "dsync"}
+    if operation.word in ("truncate", "fpunch", "fzero"):  # zeros within a block
+        return (operation.pos | operation.length) % block != 0
+    return operation.word in ("mwrite", "copy_range")
+
+
+def _synced(litmus: Litmus, task: TaskText, place: int) -> bool:
+    """Whether the task, or one that waits for it, syncs the file after that operation."""
+    operation = task.operations[place]
+    name = operation.other if operation.word == "copy_range" else operation.file
+    later = list(task.operations[place + 1 :])
+    for other in litmus.tasks:
+        waits = [i for i, each in enumerate(other.operations) if _waits_for(each, task.name)]
+        later += other.operations[waits[0] :] if waits else ()
+    return any(each.word in ("fsync", "fdatasync") and each.file == name for each in later)
+
+
+def _waits_for(operation: Operation, task: str) -> bool:
+    return operation.word == "wait" and operation.other == task
 
 
 def _readahead(litmus: Litmus, directory: Path, status: dict[str, Any] | None) -> str | None:

@@ -73,11 +73,12 @@ def play_task(connection: Connection, board: Board, litmus: Litmus, number: int,
                 board.wait_for(numbers[operation.other], run)
             else:
                 calls.perform(place)
-        board.does(number, 0)
-        board.ends(number, run)
         calls.finish()
-        connection.send(calls.results())
+        board.does(number, 0)
+        results = calls.results()
         calls.close()
+        board.ends(number, run)
+        connection.send(results)
 
 
 def random_pauses(seed: str, count: int) -> list[float]:

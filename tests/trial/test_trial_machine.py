@@ -92,6 +92,38 @@ def test_readahead_of_this_machine_is_that_of_sysfs(tmp_path: Path):
     assert machine._kernel_readahead(tmp_path) == int(queue.read_text()) * 1024
 
 
+@pytest.mark.parametrize(
+    ("tasks", "last"),
+    [
+        ("A:\n    pwrite f 0 1B a", "A's pwrite"),
+        ("A:\n    fsync f\n    pwrite f 0 1B a", "A's pwrite"),
+        ("A:\n    pwrite f 0 1B a\nB:\n    fsync f", "A's pwrite"),
+        ("A:\n    pwrite f 0 1B a\nB:\n    fsync f\n    wait A", "A's pwrite"),
+        ("A:\n    pwrite f 0 1B a\n    fsync g", "A's pwrite"),
+        ("A:\n    mwrite f 0 1B a", "A's mwrite"),
+        ("A:\n    copy_range g 0 1B f 0", "A's copy_range"),
+        ("A:\n    rename g f\nB:\n    pwrite g 0 1B a", "B's pwrite"),
+        ("A:\n    truncate f 100", "A's truncate"),
+        ("A:\n    fpunch f 100 100", "A's fpunch"),
+        ("A:\n    pwrite f 0 1B a\n    fdatasync f", ""),
+        ("A:\n    pwrite f 0 1B a\nB:\n    wait A\n    fsync f", ""),
+        ("A:\n    pwrite f 0 1B a dsync", ""),
+        ("A:\n    pwrite f 0 1B a direct", ""),
+        ("A:\n    pwrite g 0 1B a", ""),
+        ("A:\n    truncate f 1B\n    fpunch f 0 1B\n    fzero f 0 1B", ""),
+    ],
+)
+def test_disk_is_asked_only_of_what_is_there_without_a_writeback(
+    tasks: str, last: str, tmp_path: Path
+):
+    text = f"file f 1B hole\nfile g 1B hole\n{tasks}\nexists disk f = 0"
+    found = reasons(litmus_in(tmp_path, text), tmp_path)
+    told = tuple(each for each in found if each.startswith("disk f: "))
+    assert told == ((f"disk f: {last} may end in the cache alone",) if last else ())
+    other = litmus_in(tmp_path, text.replace("disk f", "size f"))
+    assert not any(each.startswith("disk") for each in reasons(other, tmp_path))
+
+
 def refuses(number: int):
     def call(*_arguments: object) -> None:
         raise OSError(number, os.strerror(number))

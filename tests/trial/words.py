@@ -14,6 +14,7 @@ A:
     n = pwrite f 0 1B a
     r = pread f 0 2B
     d = pread f 0 2B direct
+    fsync f
 exists A.n = 0 \\/ A.r = 00 \\/ A.d = 00 \\/ disk f = 00 \\/ size f = 0""",
         {"A.n": "1B", "A.r": "a0", "A.d": "a0", "disk f": "a0", "size f": "2B"},
     ),
