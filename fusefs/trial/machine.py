@@ -10,6 +10,7 @@ Units: sizes are bytes.
 Errors: OSError of a directory in which no file can be made.
 """
 
+import fcntl
 import json
 import mmap
 import os
@@ -39,6 +40,8 @@ TRIED_LENGTH = 256 << 10
 """Of the files on which operations are tried."""
 
 BLOCK_SIZE_MAX = 64 << 10
+
+_FICLONE = 0x40049409
 
 READAHEAD_UNIT = 1024
 """sysfs has it in KiB."""
@@ -259,8 +262,13 @@ class _Tried:
         at = os.lseek(self.hole, 0, os.SEEK_HOLE)
         return "holes are not told" if at else None
 
-    def _copy(self) -> None:
+    def _copy(self) -> str | None:
+        """Where files can share blocks, copy_file_range(2) tries that first."""
         os.copy_file_range(self.written, self.hole, SECTOR_SIZE, 0, 0)
+        with suppress(OSError):
+            fcntl.ioctl(self.hole, _FICLONE, self.written)
+            return "blocks are shared, and not copied"
+        return None
 
     def _map(self) -> None:
         mapped = MappedFile(self.written, mmap.PAGESIZE)

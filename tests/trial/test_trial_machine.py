@@ -200,6 +200,17 @@ def test_unit_of_direct_i_o(operation: str, asked: str, unit: int):
     assert direct_unit(litmus) == unit
 
 
+def test_shared_blocks_are_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The model copies through the cache; a clone of a preallocated block is a hole."""
+    text = "file f 1B a\nfile g 1B b\nA:\n    n = copy_range f 0 1B g 0\nexists A.n = 0"
+    litmus = litmus_in(tmp_path, text)
+    monkeypatch.setattr(machine.fcntl, "ioctl", refuses(errno.EOPNOTSUPP))
+    if found := reasons(litmus, tmp_path):
+        pytest.skip("; ".join(found))
+    monkeypatch.setattr(machine.fcntl, "ioctl", lambda *arguments: 0)
+    assert reasons(litmus, tmp_path) == ("copy_range: blocks are shared, and not copied here",)
+
+
 def test_nothing_runs_where_there_is_a_reason(plain: Litmus, tmp_path: Path):
     told: list[int] = []
     unlike = with_machine(plain, page=16 * mmap.PAGESIZE)
