@@ -23,7 +23,7 @@ BELOW = {
     "store": ("model",),
     "engine": ("model",),
     "litmus": (),
-    "trial": ("litmus",),
+    "trial": ("store", "litmus"),
     "explore": ("litmus", "engine", "model"),
     "live": ("store", "engine", "model"),
     "mounts.py": ("store", "engine"),

@@ -23,6 +23,7 @@ from fusefs.litmus.condition import CACHE, DISK, atoms
 from fusefs.litmus.reach import joined, operations, size_max
 from fusefs.litmus.source import SECTOR_SIZE, format_size, parse_size
 from fusefs.litmus.test import UNWRITTEN, Litmus, Operation, TaskText
+from fusefs.store import mount_table
 from fusefs.trial.aio import AioContext
 from fusefs.trial.system_calls import (
     KEEP_SIZE,
@@ -64,16 +65,28 @@ def reasons_to_skip(litmus: Litmus, directory: Path) -> tuple[str, ...]:
 def fusefs_status(directory: Path) -> dict[str, Any] | None:
     """`.fusefs/status` of the mount that the directory is in; None if it is not ours.
 
-    PermissionError if it is, and somebody else's: what it has would be taken for another's.
+    OSError if it is, and cannot be read: what ours has would be taken for the kernel's.
     """
     device = os.stat(directory).st_dev
-    top = directory.resolve()
-    while top.parent != top and os.stat(top.parent).st_dev == device:
-        top = top.parent
-    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
-        status = json.loads((top / ".fusefs/status").read_bytes())
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = [
+        each
+        for each in mount_table.seen_by("self")
+        if each.device == number and each.type.startswith("fuse")
+    ]
+    refused: OSError | None = None
+    for each in mounts:
+        try:
+            status = json.loads(Path(each.mountpoint, ".fusefs/status").read_bytes())
+        except ValueError:
+            continue
+        except OSError as error:
+            refused = error if each.type == "fuse.fusefs" else refused
+            continue
         if isinstance(status, dict) and isinstance(status.get("pid"), int):
             return status
+    if refused is not None:
+        raise refused
     return None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounted.clients import eventually
+from mounted.clients import eventually, needs_root, run
 from mounted.mounting import Mount
 from trial.trying import our_processes
 from trial.words import WORDS, does_what_it_says
@@ -78,6 +78,23 @@ def test_what_a_mount_is_not_is_a_reason(mount: Callable[..., Mount]):
         "block 512: a block has 1k here",
         "readahead off: it is 32k here ('set MOUNTPOINT readahead=0' changes it)",
     )
+
+
+@needs_root
+def test_a_part_of_a_mount_that_is_bound_elsewhere(mount: Callable[..., Mount], tmp_path: Path):
+    """Its machine is that of the whole."""
+    m = mount(block_size="1k", page_size="64k")
+    inside, elsewhere = m.path / "inside", tmp_path / "elsewhere"
+    inside.mkdir()
+    elsewhere.mkdir()
+    run("mount", "--bind", inside, elsewhere)
+    try:
+        assert on_directory(stale_zeros(), elsewhere, 1).skipped == (
+            "page 4k: a page has 64k here",
+            "block 512: a block has 1k here",
+        )
+    finally:
+        run("umount", elsewhere)
 
 
 def test_readahead_can_be_made_what_the_file_has(mount: Callable[..., Mount]):
