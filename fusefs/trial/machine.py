@@ -248,7 +248,7 @@ class _Tried:
         }
 
     def _direct(self, unit: int) -> str | None:
-        """btrfs, for one, takes what is not aligned, and writes it through the cache."""
+        """tmpfs, for one, takes O_DIRECT, and goes through the cache."""
         has = alignment(self.written)
         if has == 0:
             return "the file system has none"
@@ -257,6 +257,9 @@ class _Tried:
         direct = os.open(self._paths[0], os.O_RDWR | os.O_DIRECT)
         try:
             os.pwritev(direct, [aligned_buffer(unit, b"d")], unit)
+            with suppress(OSError):  # cachestat(2) is not everywhere
+                if is_cached(self.written, unit, unit):
+                    return "it goes through the page cache"
             os.preadv(direct, [aligned_buffer(unit)], unit)
         finally:
             os.close(direct)

@@ -1,5 +1,8 @@
 """Litmus files on a mount: what real processes see there, and what is not tried."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,3 +138,21 @@ def test_a_write_that_takes_too_long_is_told(mount: Callable[..., Mount]):
     assert f"{m.path}: hangs: A, line {WRITE_LINE}: 'pwrite f 0 512 a direct' after 0.5 s" in line
     assert "seed 5)" in line
     eventually(lambda: not our_processes(), "all processes of the trial have ended")
+
+
+def test_a_daemon_that_does_not_answer_holds_up_nobody(mount: Callable[..., Mount]):
+    """Whoever asked is told in time; the keeper removes its files once it can."""
+    m = mount(block_size=512)
+    going_on = threading.Timer(2.0, os.kill, (m.pid, signal.SIGCONT))
+
+    def stop(run: int) -> None:
+        if run == 2:
+            os.kill(m.pid, signal.SIGSTOP)
+            going_on.start()
+
+    with pytest.raises(TrialError) as told:
+        on_directory(stale_zeros(), m.path, 100, timeout_s=0.5, told=stop)
+    going_on.join()
+    assert f"{m.path}: hangs: making the files for run 3 after 0.5 s" in str(told.value)
+    eventually(lambda: not our_processes(), "all processes of the trial have ended")
+    assert list(m.path.iterdir()) == []

@@ -180,6 +180,11 @@ def test_direct_i_o_smaller_than_the_disk_s_sectors(
     assert reasons(whole, tmp_path) == (
         f"direct I/O of {format_size(block)}: the file system has none here",
     )
+    monkeypatch.setattr(machine, "alignment", lambda fd: None)
+    monkeypatch.setattr(machine, "is_cached", lambda *arguments: True)
+    assert reasons(whole, tmp_path) == (
+        f"direct I/O of {format_size(block)}: it goes through the page cache here",
+    )
 
 
 @pytest.mark.parametrize(
