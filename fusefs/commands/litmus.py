@@ -2,13 +2,19 @@
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fusefs.commands.errors import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from fusefs.litmus.test import Litmus
 
 NAME = "litmus"
 HELP = "ask a litmus file whether an outcome is possible, in every era of the kernel"
@@ -35,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="processes (as many as there are CPUs)"
     )
+    parser.add_argument("--on", metavar="DIR", help="run it there, with real processes")
+    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="with --on (1000)")
+    parser.add_argument("--seed", type=int, metavar="S", help="with --on, of its pauses (new)")
     parser.add_argument("--dask", metavar="ADDRESS", help="a scheduler of dask.distributed")
     parser.add_argument(
         "--runs-max", type=int, default=5_000_000, metavar="N", help="classes a question (5000000)"
@@ -46,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and coroutines anywhere
     jobs = (os.cpu_count() or 1) if arguments.jobs is None else arguments.jobs
-    if jobs < 1 or arguments.runs_max < 1:
-        raise UsageError("--jobs and --runs-max are numbers from 1 on")
+    if jobs < 1 or arguments.runs_max < 1 or arguments.runs < 1:
+        raise UsageError("--jobs, --runs and --runs-max are numbers from 1 on")
     files = []
     for name in arguments.files:
         source = _source(name)
@@ -60,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         if len(files) != 1 or len(arguments.era) != 1:
             raise UsageError("--shrink takes one file and one --era")
         return litmus_text.shrunk(files[0][2], arguments.era[0])
+    if arguments.on is not None:
+        return _tried([litmus for *_, litmus in files], arguments)
     asked = [
         (litmus, litmus_text.cells(litmus, name, source, arguments.era))
         for name, source, litmus in files
@@ -71,6 +82,31 @@ def run(arguments: argparse.Namespace) -> int:
             as_json=arguments.json,
             is_watched=sys.stderr.isatty() and arguments.dask is None,
         )
+
+
+def _tried(files: Sequence["Litmus"], arguments: argparse.Namespace) -> int:
+    """Run files on a directory; 1 if something was seen that a file does not expect there."""
+    from fusefs.commands.litmus_text import known_orders
+    from fusefs.model.orders import TODAY
+    from fusefs.trial.on_directory import TrialError, on_directory
+
+    if len(arguments.era) > 1:
+        raise UsageError("--on takes one --era: that of the directory's kernel")
+    era = arguments.era[0] if arguments.era else TODAY
+    known_orders(era)
+    found = []
+    for litmus in files:
+        try:
+            found.append(
+                on_directory(litmus, Path(arguments.on), arguments.runs, arguments.seed, era=era)
+            )
+        except TrialError as error:
+            raise CommandError(f"{litmus.name}: {error}") from None
+        if not arguments.json:
+            print(found[-1].text(), flush=True)
+    if arguments.json:
+        print(json.dumps([each.report() for each in found]))
+    return max(each.exit_status for each in found)
 
 
 def _source(name: str) -> str:

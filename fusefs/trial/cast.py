@@ -22,9 +22,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from fusefs.litmus.condition import RESULT
 from fusefs.litmus.operations import operation_text
-from fusefs.litmus.test import Litmus, Outcome
+from fusefs.litmus.test import RESULT, Litmus, Outcome
 from fusefs.trial.board import Board
 
 ROOT = Path(__file__).parents[2]

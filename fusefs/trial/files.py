@@ -19,10 +19,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusefs.litmus.check import NO_FILE
-from fusefs.litmus.condition import CACHE, SIZE, atoms
+from fusefs.litmus.condition import atoms
 from fusefs.litmus.reach import joined, letters, size_max
-from fusefs.litmus.test import HOLE, UNWRITTEN, FileText, Litmus
+from fusefs.litmus.test import CACHE, HOLE, NO_FILE, SIZE, UNWRITTEN, FileText, Litmus
 from fusefs.trial.letters import Alphabet
 from fusefs.trial.system_calls import KEEP_SIZE, aligned_buffer, cached_read, fallocate, is_cached
 

@@ -145,6 +145,32 @@ class Histogram:
             lines.append(f"Unexpected: {self.forbidden} of {runs} runs; expected: {self.expected}")
         return lines or [f"Seen in {runs} runs: what was not seen may happen all the same"]
 
+    # -- as JSON ---------------------------------------------------------------------
+
+    def report(self) -> dict[str, object]:
+        """All of it, in words and numbers."""
+        return {
+            "name": self.litmus.name,
+            "directory": self.directory,
+            "seed": self.seed,
+            "runs": self.positive + self.negative,
+            "skipped": list(self.skipped),
+            "observation": None if self.skipped else self.observation,
+            "expected": self.expected,
+            "positive": self.positive,
+            "negative": self.negative,
+            "foreign": self.foreign,
+            "histogram": [
+                {
+                    "outcome": {f"{kind} {name}".strip(): value for kind, name, value in state},
+                    "runs": count,
+                    "positive": self._holds(state),
+                }
+                for state, count in sorted(self.counts.items())
+            ],
+            "seconds": round(self.seconds, 3),
+        }
+
 
 def state_of(litmus: Litmus, outcome: Outcome) -> State:
     """What the condition asks for, of an outcome."""

@@ -19,10 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fusefs.litmus.condition import CACHE, DISK, atoms
+from fusefs.litmus.condition import atoms
 from fusefs.litmus.reach import joined, operations, size_max
 from fusefs.litmus.source import SECTOR_SIZE, format_size, parse_size
-from fusefs.litmus.test import UNWRITTEN, Litmus, Operation, TaskText
+from fusefs.litmus.test import CACHE, DISK, UNWRITTEN, Litmus, Operation, TaskText
 from fusefs.store import mount_table
 from fusefs.trial.aio import AioContext
 from fusefs.trial.system_calls import (

@@ -197,3 +197,41 @@ def test_cluster_answers_as_this_process_does(stale, capsys):
     for each in [*here.values(), *there.values()]:
         del each["seconds"]
     assert there == here
+
+
+# -- on a directory ----------------------------------------------------------------------
+
+
+ALONE = """\
+litmus alone
+page 4k
+block 4k
+file f 8k a
+
+A:
+    pwrite f 0 4k b
+    r = pread f 0 8k
+
+exists A.r = ab
+"""
+
+
+def test_file_is_tried_on_a_directory(tmp_path, capsys):
+    """On whatever the tests run on: a process reads what it has written."""
+    path = tmp_path / "alone.litmus"
+    path.write_text(ALONE)
+    assert main(["litmus", str(path), "--on", str(tmp_path), "--runs", "20", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)[0]
+    if found["skipped"]:
+        pytest.skip(found["skipped"][0])
+    assert (found["observation"], found["runs"], found["expected"]) == ("Never", 20, "Never")
+    path.write_text(ALONE.replace("A.r = ab", "A.r = ba"))
+    assert main(["litmus", str(path), "--on", str(tmp_path), "--runs", "20"]) == 1
+    assert "Unexpected: 20 of 20 runs; expected: Never" in capsys.readouterr().out
+
+
+def test_directory_that_is_none_has_one_line(stale, tmp_path, capsys):
+    assert main(["litmus", str(stale), "--on", str(tmp_path / "nowhere")]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1
+    assert "nowhere" in errors[0]
