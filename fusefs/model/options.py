@@ -136,7 +136,7 @@ def _format_order(names: frozenset[str]) -> str:
 
 def _parse_era(text: str) -> str:
     name = text.strip().lower()
-    if name not in (NONE, *ERAS):
+    if name != NONE and name not in ERAS:
         raise ValueError(f"one of {', '.join(ERAS)}, or none, which changes nothing")
     return name
 
