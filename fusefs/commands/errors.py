@@ -6,8 +6,8 @@ class UsageError(Exception):
 
 
 class CommandError(Exception):
-    """The command failed."""
+    """The command failed.  status is its exit status; 0 for that of any failure."""
 
-    def __init__(self, line: str, status: int = 1) -> None:
+    def __init__(self, line: str, status: int = 0) -> None:
         super().__init__(line)
         self.status = status

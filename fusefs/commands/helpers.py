@@ -6,7 +6,7 @@
     fsck.fusefs [-apynfv] [-o metadata=PATH] IMAGE
 
 './dev install' puts them in place; each is this program with its name as the first word.
-Here their words become those of our own commands, and our exit status becomes theirs:
+Here their words become those of our own commands, and our failures' exit status theirs:
 
     mount, umount    1 usage, 32 failed      mount(8) hands on what its helper ends with
     mkfs             1 usage or failed
@@ -18,7 +18,7 @@ and FUSE has others.  So a helper of root's begins with them, as libfuse's own d
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -28,11 +28,19 @@ from fusefs.model.options import Options
 
 
 @dataclass(frozen=True, slots=True)
+class Statuses:
+    """What a program ends with if its command line is wrong, and if it fails."""
+
+    usage: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Helper:
-    """translate: its words to ours.  statuses: ours to its own; others stay as they are."""
+    """translate: its words to ours.  What a command itself returns stays as it is."""
 
     translate: Callable[[Sequence[str]], list[str]]
-    statuses: Mapping[int, int]
+    statuses: Statuses
 
 
 class _Parser(argparse.ArgumentParser):
@@ -113,11 +121,11 @@ def translate_fsck(words: Sequence[str]) -> list[str]:
     return ["fsck", *["--repair"] * bool(repairs), *_options(arguments.o), arguments.image]
 
 
-MOUNT_STATUSES = {1: 32, 2: 1}
+MOUNT_STATUSES = Statuses(usage=1, failed=32)
 
 HELPERS = {
     "mount.fusefs": Helper(translate_mount, MOUNT_STATUSES),
     "umount.fusefs": Helper(translate_umount, MOUNT_STATUSES),
-    "mkfs.fusefs": Helper(translate_mkfs, {2: 1}),
-    "fsck.fusefs": Helper(translate_fsck, {1: 8, 2: 16}),
+    "mkfs.fusefs": Helper(translate_mkfs, Statuses(usage=1, failed=1)),
+    "fsck.fusefs": Helper(translate_fsck, Statuses(usage=16, failed=8)),
 }

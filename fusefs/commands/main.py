@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from fusefs.commands import demo, explore, fsck, litmus, mkfs, mount, set_, status, trace, umount
 from fusefs.commands.errors import CommandError, UsageError
-from fusefs.commands.helpers import HELPERS
+from fusefs.commands.helpers import HELPERS, Statuses
 from fusefs.commands.streams import give_up, open_all
 from fusefs.model.options import OptionError
 
@@ -39,6 +39,7 @@ ALIASES = {
 }
 """What people call commands of ours that have another name."""
 
+OURS = Statuses(usage=2, failed=1)
 INTERRUPTED = 130
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -61,15 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     open_all()
-    return _printed("", _main(words))
-
-
-def _main(words: list[str]) -> int:
     helper = HELPERS.get(words[0]) if words else None
     if helper is None:
-        return _run("mount_tool.py", lambda: _with_command(words))
-    status = _run(words[0], lambda: helper.translate(words[1:]))
-    return helper.statuses.get(status, status)
+        return _printed("", _run("mount_tool.py", lambda: _with_command(words), OURS))
+    status = _run(words[0], lambda: helper.translate(words[1:]), helper.statuses)
+    return _printed("", status, helper.statuses.failed)
 
 
 def _with_command(words: list[str]) -> list[str]:
@@ -83,8 +80,8 @@ def _with_command(words: list[str]) -> list[str]:
     return ["mount", *words]
 
 
-def _run(program: str, words: Callable[[], Sequence[str]]) -> int:
-    """Run a command; program is what its error begins with."""
+def _run(program: str, words: Callable[[], Sequence[str]], statuses: Statuses) -> int:
+    """Run a command; program is what its error begins with, statuses those of its failures."""
     as_json = "--json" in sys.argv
     try:
         given = words()
@@ -94,19 +91,19 @@ def _run(program: str, words: Callable[[], Sequence[str]]) -> int:
         run: Callable[[argparse.Namespace], int] = arguments.run
         return run(arguments)
     except (OptionError, UsageError) as error:
-        return _say(program, str(error), 2, as_json)
+        return _say(program, str(error), statuses.usage, as_json)
     except CommandError as error:
-        return _say(program, str(error), error.status, as_json)
+        return _say(program, str(error), error.status or statuses.failed, as_json)
     except SystemExit as asked:  # of argparse, for --help and --version
         return int(asked.code or 0)
     except BrokenPipeError:
         give_up(1)
-        return 1
+        return statuses.failed
     except KeyboardInterrupt:
         give_up(1)
         return INTERRUPTED
     except OSError as error:
-        return _say(program, _reason(error), 1, as_json)
+        return _say(program, _reason(error), statuses.failed, as_json)
 
 
 def _reason(error: OSError) -> str:
@@ -128,15 +125,15 @@ def _say(program: str, line: str, status: int, as_json: bool = False) -> int:
     return _printed(f"{json.dumps({'error': line, 'status': status})}\n" * as_json, status)
 
 
-def _printed(text: str, status: int) -> int:
+def _printed(text: str, status: int, failed: int = 1) -> int:
     """The exit status once stdout has the text and all before it: a failure, if it cannot."""
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:
         give_up(1)
-        return status or 1
+        return status or failed
     except OSError as error:
-        return _say("mount_tool.py", _reason(error), status or 1)
+        return _say("mount_tool.py", _reason(error), status or failed)
     return status
 
 

@@ -283,7 +283,12 @@ def test_fsck_has_the_statuses_of_fsck_8(shell: Shell):
         mkfs -t fusefs -o size=8m "$image"
         for flag in -a -p -y -n; do fsck -t fusefs $flag "$image"; done
         fails 8 fsck.fusefs -a "$work/missing"
+        damage() { python3 -c "import sqlite3; sqlite3.connect('$image.meta', isolation_level=None)\
+            .execute('UPDATE inode SET nlink = 7')"; }
+        damage; fails 4 fsck -t fusefs -n "$image"
+        for flag in -a -p -y; do fails 1 fsck -t fusefs $flag "$image"; damage; done
         fails 16 fsck.fusefs -a -n "$image"; cat "$work/said"
     """)
     assert said.count("/image: clean\n") == 4
+    assert said.count("/image: 1 found, 1 repaired\n") == 3
     assert said.endswith("fsck.fusefs: only one of -a, -p, -y and -n may be said\n")

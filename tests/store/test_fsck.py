@@ -442,9 +442,26 @@ def test_message_names_path_and_what_can_be_done(
     sql(image, f"UPDATE inode SET nlink = 7 WHERE ino = {E}")
     line = f"inode {E} ('/d/e') has link count 7, but 2 is right"
     assert main(["fsck", str(image)]) == LEFT
-    assert capsys.readouterr().out == f"{line} (--repair can)\n{image}: 1 found, 0 repaired\n"
+    assert capsys.readouterr().out == f"{line} (can be repaired)\n{image}: 1 found, 0 repaired\n"
     assert main(["fsck", str(image), "--repair"]) == REPAIRED
     assert capsys.readouterr().out == f"{line} (repaired)\n{image}: 1 found, 1 repaired\n"
+
+
+@pytest.mark.parametrize("flag", ["-a", "-p", "-y"])
+def test_status_of_fsck_fusefs_is_that_of_fsck_8(image: Path, flag: str) -> None:
+    sql(image, f"UPDATE inode SET nlink = 7 WHERE ino = {E}")
+    assert main(["fsck.fusefs", "-n", str(image)]) == LEFT
+    assert main(["fsck.fusefs", flag, str(image)]) == REPAIRED
+    assert main(["fsck.fusefs", flag, str(image)]) == CLEAN
+    assert main(["fsck.fusefs", flag, f"{image}.missing"]) == NOT_CHECKED
+
+
+@pytest.mark.parametrize("lost", [">/dev/full", ">&-"])
+def test_clean_image_that_nobody_was_told_of_is_not_repaired(image: Path, lost: str) -> None:
+    """1 would say so, and is what other commands fail with."""
+    program = "import sys; from fusefs.commands.main import main; sys.exit(main())"
+    command = f"'{sys.executable}' -c '{program}' fsck.fusefs -n '{image}' {lost}"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == NOT_CHECKED
 
 
 @pytest.mark.parametrize("flags", [[], ["--repair"]], ids=["check", "repair"])

@@ -113,7 +113,7 @@ def _tell(
         print(json.dumps(rows, indent=2))
         return
     for f in found:
-        done = " (repaired)" if f.key not in left else " (--repair can)" if f.repairs else ""
+        done = " (repaired)" if f.key not in left else " (can be repaired)" if f.repairs else ""
         print(f"{f.message}{done}")
     counts = f"{len(found)} found, {len(found) - len(left)} repaired" if found else "clean"
     print(f"{image_path}: {counts}")
