@@ -51,20 +51,31 @@ def write_control(mountpoint: str, name: str, value: str) -> None:
 
 
 def sync_control(mountpoint: str) -> None:
-    """fsync(2) of the control directory: all of the mount is on the disk when it returns."""
+    """fsync(2) of the control directory: all of the mount is on the disk when it returns.
+
+    CommandError if a writeback or the commit failed; what it concerned may be lost.
+    """
 
     def sync() -> str:
         directory = os.open(control_path(mountpoint, ""), os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(directory)
+            try:
+                os.fsync(directory)
+            except OSError as error:
+                return error.strerror or str(error)
         finally:
             os.close(directory)
         return ""
 
     try:
-        let_in(mountpoint, sync)
+        failure = let_in(mountpoint, sync)
     except OSError as error:
         raise _refused(mountpoint, error) from None
+    if failure:
+        raise CommandError(
+            f"{mountpoint}: not all that was written is on the disk: {failure};"
+            f" '{control_path(mountpoint, 'log')}' says more"
+        )
 
 
 def _refused(mountpoint: str, error: OSError) -> CommandError:

@@ -101,7 +101,10 @@ def remount(mountpoint: str, words: Sequence[Word], *, dry_run: bool) -> None:
         _tell_daemon(mounted, change.settings_before)
         raise
     if is_read_only:
-        sync_control(mounted.mountpoint)
+        try:
+            sync_control(mounted.mountpoint)
+        except CommandError as error:
+            raise CommandError(f"{error}; it is read-only now") from None
 
 
 def _shown(mounted: Mounted) -> frozenset[str]:

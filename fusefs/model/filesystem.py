@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from fusefs.model.errseq import ErrorSequence
 from fusefs.model.geometry import Geometry
 from fusefs.model.inode import Inode
 from fusefs.model.locks import RwLock
@@ -44,6 +45,7 @@ class Filesystem:
     inodes_dirty has the files with dirty pages, oldest first.
     inodes_unlinked has the files without a name and without an open file whose blocks come
     free when their last reference goes: XFS's inodes that await inactivation.
+    errors has the failed writebacks of all files, for syncfs(2): s_wb_err.
     work has what goes on without whoever began it, in the manner of a work queue: whoever drives
     the model takes each from there, and runs it as a task of its own.
     worker is whoever ends all I/O, one after the other, under post_in_worker.
@@ -58,6 +60,7 @@ class Filesystem:
         self.counters = Counters()
         self.inodes_dirty: OrderedDict[int, Inode] = OrderedDict()
         self.inodes_unlinked: set[int] = set()
+        self.errors = ErrorSequence()
         self.work: list[Coroutine[Step, Any, None]] = []
         self.worker = RwLock("worker")
 

@@ -10,7 +10,8 @@ clean all the same, as in Linux, and the mapping has the error; its block keeps 
 as before.  The other blocks of the run are written and converted.
 
 Units: pages are indices of the file, end exclusive.
-Errors: FsError(EIO) or what the image said; the mapping remembers it for later fsyncs.
+Errors: FsError(EIO) or what the image said; the mapping remembers it for later fsyncs, and the
+file system for syncfs.
 Invariants:
     (W1) a page stays under writeback until its blocks are converted, so that whoever
          flushes or invalidates first waits for that;
@@ -128,7 +129,9 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
                 page.unlock()
         await _submit(fs, inode, writes, pos, length)
     except BaseException as error:  # of ours as well: what is clean and not written is told
-        inode.mapping.set_error(error.errno if isinstance(error, FsError) else errno.EIO)
+        number = error.errno if isinstance(error, FsError) else errno.EIO
+        inode.mapping.set_error(number)
+        fs.errors.set(number)
         raise
     finally:
         for page in pages:

@@ -28,6 +28,7 @@ from model.driving import (
 from fusefs.explore.memory import World
 from fusefs.model.dio import direct_write
 from fusefs.model.errors import FsError
+from fusefs.model.errseq import START
 from fusefs.model.extents import State
 from fusefs.model.file_io import writeback_inode
 from fusefs.model.inode import Inode, OpenFile
@@ -265,6 +266,7 @@ def test_failed_write_converts_nothing_and_is_remembered(world):
     """The blocks read as zeros, not as GARBAGE, once the page is gone."""
     file = dirty_file(world, b"A" * PAGE)
     run(world, writeback_inode(world.fs, file.inode), fail={"writeback.submit": errno.EIO})
+    assert world.fs.errors.check_and_advance(START)[0] == errno.EIO, "syncfs tells it, too"
     assert file.inode.mapping.errors.error == errno.EIO
     assert file.inode.extents.find(0, 4).state is State.UNWRITTEN
     assert file.inode.disk_size == 0

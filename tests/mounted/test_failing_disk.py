@@ -23,6 +23,7 @@ from mounted.clients import (
     opened,
     python,
 )
+from mounted.commands import FAILED, refused, tool
 from mounted.failing_disk import failing_calls, slow_calls
 from mounted.mounting import Mount
 
@@ -120,6 +121,55 @@ def test_error_of_the_flusher_is_told_to_who_opens_the_file_later(mount: Callabl
         os.fsync(fd)
     assert m.log().count(" ERROR ") == 1, "the flusher does not try again"
     remount_clean(m)
+
+
+def test_fsync_of_the_control_directory_tells_what_syncfs_would(mount: Callable[..., Mount]):
+    """Whoever had it open before, and whoever opens it next, once each, also if a file's fsync was
+    told: kernel commit 735e4ae5ba28.
+    """
+    m = mount(commit="3600s")
+    file = m.path / "file"
+    file.touch()
+    with (
+        opened(file, os.O_RDWR) as fd,
+        opened(m.path / ".fusefs", os.O_RDONLY) as before,
+        opened(m.path / ".fusefs", os.O_RDONLY) as other,
+    ):
+        os.pwrite(fd, b"lost" * 1024, 0)
+        with failing_calls(m, m.image, "pwrite64", "ENOSPC"), fails_with(errno.ENOSPC):
+            os.fsync(fd)
+        with opened(m.path / ".fusefs", os.O_RDONLY) as after:
+            for each in (after, before, other):
+                with fails_with(errno.ENOSPC):
+                    os.fsync(each)
+                os.fsync(each)
+        os.pwrite(fd, b"lost" * 1024, 0)
+        with failing_calls(m, m.image, "pwrite64", "EIO"), fails_with(errno.EIO):
+            os.fsync(before)
+    with opened(m.path / ".fusefs", os.O_RDONLY) as late:
+        os.fsync(late)
+    remount_clean(m)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_remount_read_only_says_that_data_was_lost(mount: Callable[..., Mount], when: str):
+    if os.getuid():
+        pytest.skip("only root can remount")
+    m = mount(commit="100ms" if when == "before" else "3600s")
+    words = ("mount", m.image, m.path, "-o", "remount,ro")
+    saying = "not all that was written is on the disk: No space left on device; "
+    with failing_calls(m, m.image, "pwrite64", "ENOSPC"):
+        (m.path / "file").write_bytes(b"lost" * 1024)
+        if when == "meanwhile":
+            refused(FAILED, *words, saying=saying)
+        else:
+            eventually(lambda: "writeback.submit" in m.log(), "the flusher has tried")
+    if when == "before":
+        refused(FAILED, *words, saying=saying)
+    assert m.status()["read_only"] == "mounted ro"
+    assert tool(*words).returncode == 0, "it was told"
+    m.errors_expected = True
+    m.umount()
 
 
 def test_failed_image_read_is_told_and_forgotten(mount: Callable[..., Mount]):

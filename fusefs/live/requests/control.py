@@ -6,7 +6,8 @@
     flags        ro, noatime, strictatime, nodiratime: which reads move atime; or rw
     NAME         one file for each option that may change live; reading gives its value
 
-fsync(2) of the directory itself is syncfs(2) of the mount.
+fsync(2) of the directory itself is syncfs(2) of the mount: it tells each open directory, once,
+of a writeback that failed since it was opened, or of which nobody was told by then.
 It is not listed by readdir of the root, and belongs to the mount's owner alone.
 Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES); FsError(ENFILE).
 """
@@ -24,6 +25,7 @@ from fusefs.live.requests.atime import FLAGS, Atime
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.model.errors import FsError
+from fusefs.model.errseq import Position
 from fusefs.model.options import OPTIONS, OptionError, format_size
 from fusefs.store.stored import INO_END
 from fusefs.store.volume import Volume
@@ -77,6 +79,8 @@ class Control:
         self.names = ["status", "trace", "log", "flags", *live]
         self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
         self._content_bytes = 0
+        self._error_seen: dict[int, Position] = {}
+        self._next_directory = CONTROL_INO + len(self.names) + 1
 
     def owns(self, ino: int) -> bool:
         return ino >= CONTROL_INO
@@ -108,6 +112,22 @@ class Control:
     def release(self, content: bytes) -> None:
         """An open file is closed."""
         self._content_bytes -= len(content)
+
+    def open_directory(self) -> int:
+        """A handle of .fusefs itself, and of nothing else."""
+        handle = self._next_directory
+        self._next_directory += 1
+        self._error_seen[handle] = self.volume.fs.errors.sample()
+        return handle
+
+    def release_directory(self, handle: int) -> None:
+        del self._error_seen[handle]
+
+    def errors_since_opened(self, handle: int) -> int:
+        """The errno of writebacks that this open directory was not told of; 0 if none failed."""
+        errors, since = self.volume.fs.errors, self._error_seen[handle]
+        error, self._error_seen[handle] = errors.check_and_advance(since)
+        return error
 
     def content(self, ino: int) -> bytes:
         """What reading the file gives, at this moment."""

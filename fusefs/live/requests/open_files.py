@@ -1,7 +1,7 @@
 """Open files and directories: from the extension's calls, but for data, to the answer.
 
     open, create's end, release          a handle is a number in DataRequests.handles
-    opendir, readdir, releasedir         a directory's handle is its inode
+    opendir, readdir, releasedir         a directory's handle is its inode, but for .fusefs
 
 Errors: every request is answered; FsError becomes its errno in the extension.
 """
@@ -134,7 +134,7 @@ class OpenFiles:
         names.  A reader whose atime moves is seen here, so its listing is not the kept one.
         """
         if self.control.owns(ino):
-            request.reply_opendir(ino, False)
+            request.reply_opendir(self.control.open_directory(), False)
             return
         node = self.names.node(ino)
         if not node.is_directory:
@@ -183,7 +183,9 @@ class OpenFiles:
         request.reply_entries()
 
     def releasedir(self, request: Request, fh: int) -> None:
-        if not self.control.owns(fh):
+        if self.control.owns(fh):
+            self.control.release_directory(fh)
+        else:
             node = self.names.node(fh)
             node.opens -= 1
             self.released(node)

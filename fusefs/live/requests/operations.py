@@ -59,8 +59,11 @@ class Operations(pyfuse3.Operations):
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
         if not self.control.owns(fh):
             await self.driver.call(commit_names(), "fsyncdir", fh)
-        elif not await sync(self.volume, self.driver):
-            raise FsError(errno.EIO)
+            return
+        is_committed = await sync(self.volume, self.driver)
+        error = self.control.errors_since_opened(fh)
+        if error or not is_committed:
+            raise FsError(error or errno.EIO)
 
     # -- names -----------------------------------------------------------------------
 

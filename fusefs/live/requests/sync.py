@@ -15,21 +15,17 @@ from fusefs.store.volume import Volume
 async def sync(volume: Volume, driver: Driver) -> bool:
     """Write back and commit everything, unless nothing can be committed any more.
 
-    Returns whether all of it is on the disk.  What a writeback fails with stays with the
-    mapping, and the driver has logged it; the volume has logged why a commit failed.
+    Returns whether that was committed.  What a writeback fails with stays with the mapping and
+    with fs.errors, and the driver has logged it; the volume has logged why a commit failed.
     """
     if volume.health.failure:
         return False
-    all_written = True
     for ino, inode in list(volume.fs.inodes_dirty.items()):
-        try:
-            await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
-        except FsError:
-            all_written = False
+        await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
         node = volume.namespace.nodes.get(ino)
         if node is not None and node.is_idle:
             volume.namespace.mark_changed(node)  # so that the commit lets it go
     with suppress(FsError):
         await driver.call(commit_names(), "commit")
-        return all_written
+        return True
     return False
