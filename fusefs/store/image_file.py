@@ -31,6 +31,7 @@ SIGNATURE_BYTES = 1 << 20
 """At each end of a device: where formats keep what they are known by."""
 
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01
+_BLKROGET = 0x125E
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
@@ -45,6 +46,14 @@ class ImageInUse(ImageError):
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: already mounted, or in use")
         self.path = path
+
+
+def check_writable(path: str, fd: int) -> None:
+    """ImageError if fd is a write-protected device: writes alone would fail, with EPERM."""
+    if not stat.S_ISBLK(os.fstat(fd).st_mode):
+        return
+    if any(fcntl.ioctl(fd, _BLKROGET, bytes(4))):
+        raise ImageError(f"{path}: is write-protected; an image must be writable, even for ro")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class Superblock:
     def decode(cls, data: bytes, path: str) -> "Superblock":
         """ImageError if data is not the start of an image that this version can read."""
         if len(data) < _LAYOUT.size or not data.startswith(MAGIC):
-            raise ImageError(f"{path}: not a fusefs image; 'mount_tool.py mkfs' makes one")
+            raise ImageError(f"{path}: not a fusefs image, or its first block is damaged")
         _, version, length, uuid_bytes, block_size, block_count = _LAYOUT.unpack_from(data)
         if version != FORMAT_VERSION:
             raise ImageError(
@@ -123,6 +132,10 @@ class ImageFile:
             os.close(fd)
             raise
         return image
+
+    def check_writable(self) -> None:
+        """ImageError if it is a write-protected device, which open(2) does not tell."""
+        check_writable(self.path, self._fd)
 
     def lock(self, wait_s: float = 0.0) -> None:
         """Against a second mount; ImageError if another has it, still after wait_s."""

@@ -195,7 +195,7 @@ def remove_file(path: str) -> None:
 
 def open_file(path: str, uuid: UUID) -> sqlite3.Connection:
     """Open the metadata of the image with this UUID; MetadataError if it is not that (F1)."""
-    _check_header(path)
+    check_header(path)
     try:
         _check_uuid(path, uuid)
         db = _connect(path)
@@ -241,19 +241,22 @@ def _hold_exclusively(db: sqlite3.Connection) -> None:
 # -- is it ours? -----------------------------------------------------------------------
 
 
-def _check_header(path: str) -> None:
-    """Know the file by its first 100 bytes, https://sqlite.org/fileformat.html section 1.3."""
+def check_header(path: str) -> None:
+    """MetadataError unless it is one, by its first 100 bytes, and may be written.
+
+    https://sqlite.org/fileformat.html section 1.3.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise MetadataError(f"{path}: is not a regular file")
-        with open(path, "rb") as file:
+        with open(path, "r+b") as file:  # SQLite would open it for reading, and fail later
             header = file.read(100)
     except FileNotFoundError:
         raise MetadataError(
-            f"{path}: the image's metadata is missing; name it with -o metadata=PATH"
+            f"{path}: no such metadata; -o metadata=PATH says where the image's is"
         ) from None
     except OSError as error:
-        raise MetadataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise MetadataError(f"{path}: cannot be opened for writing: {error.strerror}") from error
     if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
         raise MetadataError(f"{path}: is not fusefs metadata: not an SQLite file")
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:

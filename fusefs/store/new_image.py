@@ -15,7 +15,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from fusefs.store.image_file import MAGIC, ImageError, ImageFile, Superblock
+from fusefs.store.image_file import MAGIC, ImageError, ImageFile, Superblock, check_writable
 from fusefs.store.metadata_file import check_ours
 
 DEFAULT_SIZE = 1 << 30
@@ -38,7 +38,8 @@ def check_metadata_place(meta_path: str, image_path: str, beside: str, *, force:
     exists = os.path.exists(image_path)
     if exists and meta_path == beside and stat.S_ISBLK(os.stat(image_path).st_mode):
         raise ImageError(
-            f"{image_path}: a device needs metadata=FILE: {meta_path} would be gone after a reboot"
+            f"{image_path}: a device needs -o metadata=FILE: {meta_path} would be gone after a"
+            " reboot"
         )
     check_ours(meta_path)
     if os.path.exists(meta_path) and not force:
@@ -64,6 +65,7 @@ def take_image(path: str, size: int | None, block_size: int, *, force: bool = Fa
             fd = _open_existing(path)
         else:
             os.fchmod(fd, 0o600)  # a umask may have taken more away
+        check_writable(path, fd)
         capacity = os.lseek(fd, 0, os.SEEK_END)
         if size is not None and size > capacity and stat.S_ISBLK(os.fstat(fd).st_mode):
             raise ImageError(f"{path}: too small: {capacity} bytes, but size={size}")

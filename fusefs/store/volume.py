@@ -37,7 +37,7 @@ from fusefs.store.deleted import DeletedFiles
 from fusefs.store.holders import explained
 from fusefs.store.image_file import ImageError, ImageFile, ImageInUse
 from fusefs.store.metadata import Changing, Metadata, MetadataError
-from fusefs.store.metadata_file import remove_file
+from fusefs.store.metadata_file import check_header, remove_file
 from fusefs.store.namespace import Namespace, Node
 from fusefs.store.new_image import check_metadata_place, take_image, write_new
 from fusefs.store.stored_blocks import load_space, save_space
@@ -93,6 +93,17 @@ def make_image(image_path: str, meta_path: str, options: Options, *, force: bool
             image.close()
 
 
+def try_open(image_path: str, meta_path: str, lock_wait_s: float = 0.0) -> None:
+    """VolumeError if an image cannot be opened, or its metadata is not there; changes nothing."""
+    with _one_line_errors():
+        image = ImageFile.open(image_path, lock_wait_s)
+        try:
+            image.check_writable()
+            check_header(meta_path)
+        finally:
+            image.close()
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:
@@ -106,7 +117,8 @@ def _one_line_errors() -> Iterator[None]:
     except sqlite3.Error as error:
         raise VolumeError(f"cannot use the metadata: {error}") from None
     except OSError as error:
-        raise VolumeError(f"cannot use the image: {error.strerror}") from None
+        what = "cannot use the image" if error.filename is None else error.filename
+        raise VolumeError(f"{what}: {error.strerror}") from None
 
 
 async def at_once(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -158,6 +170,7 @@ class Volume:
         with _one_line_errors():
             image = ImageFile.open(image_path, lock_wait_s)
             try:
+                image.check_writable()
                 size = image.superblock.block_size
                 blocks = image.superblock.block_count
                 if options.size is not None and options.size // size != blocks:

@@ -185,10 +185,36 @@ def test_immutable_file_is_refused(tmp_path: Path, mnt: Path, made: Path, suffix
         pytest.skip("this filesystem has no immutable files")
     try:
         with nothing_changes(tmp_path):
-            refused(FAILED, "mount", made, mnt, saying=f"{made}{suffix}: ")
-            refused(NOT_CHECKED, "fsck", made, "--repair", saying=f"{made}{suffix}: ")
+            cannot = ": cannot be opened for writing" if suffix else ": cannot open the image"
+            saying = f"{made}{suffix}{cannot}: Operation not permitted"
+            for options in ("ro", "rw"):
+                refused(FAILED, "mount", made, mnt, "-o", options, saying=saying)
+            refused(NOT_CHECKED, "fsck", made, "--repair", saying=saying)
+            saying = f"{made}{suffix}: " + "cannot create the image: " * (not suffix)
+            words = ("mkfs", made, "--force")
+            refused(FAILED, *words, saying=f"{saying}Operation not permitted")
     finally:
         run("chattr", "-i", f"{made}{suffix}")
+
+
+@needs_root
+def test_write_protected_device_is_refused(tmp_path: Path, mnt: Path):
+    """open(2) for writing succeeds, and so would all buffered writes."""
+    with (tmp_path / "backing").open("wb") as backing:
+        backing.truncate(1 << 20)
+    metadata = f"metadata={tmp_path / 'meta'}"
+    with loop_device(tmp_path / "backing") as loop:
+        assert tool("mkfs", loop, "-o", metadata).returncode == 0
+        need("blockdev")
+        run("blockdev", "--setro", loop)
+        with nothing_changes(tmp_path):
+            for options in (metadata, f"{metadata},ro"):
+                refused(FAILED, "mount", loop, mnt, "-o", options, saying="is write-protected")
+            words = ("mkfs", loop, "--force", "-o", metadata)
+            refused(FAILED, *words, saying="is write-protected")
+            assert tool("fsck", loop, "-o", metadata).returncode == 0
+        run("blockdev", "--setrw", loop)
+    assert not is_mounted(mnt)
 
 
 # -- mountpoints -----------------------------------------------------------------------

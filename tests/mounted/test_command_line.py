@@ -299,7 +299,7 @@ def test_mount_that_the_kernel_refuses_leaves_no_image(tmp_path: Path, mnt: Path
 def test_missing_metadata_is_refused(tmp_path: Path, mnt: Path, made: Path):
     Path(f"{made}.meta").unlink()
     with nothing_changes(tmp_path):
-        refused(FAILED, made, mnt, saying="metadata is missing")
+        refused(FAILED, made, mnt, saying="no such metadata")
 
 
 def test_metadata_of_another_image_is_refused(tmp_path: Path, mnt: Path, made: Path):

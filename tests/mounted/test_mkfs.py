@@ -171,7 +171,7 @@ def test_metadata_of_a_device_does_not_go_into_dev(tmp_path: Path):
     """devtmpfs is memory: names and maps would be gone at the next boot."""
     (tmp_path / "empty").write_bytes(bytes(SIZE))
     with loop_device(tmp_path / "empty") as loop:
-        refused(FAILED, "mkfs", loop, saying="needs metadata=FILE")
+        refused(FAILED, "mkfs", loop, saying="needs -o metadata=FILE")
         assert not Path(f"{loop}.meta").exists()
 
 

@@ -177,6 +177,18 @@ def test_image_and_metadata_belong_to_their_maker_alone(home: Path, umask: int):
         assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o600, OWNER), name
 
 
+def test_metadata_that_may_only_be_read_is_not_called_damaged(home: Path):
+    """SQLite, asked to write, calls it a disk I/O error."""
+    image, mnt = home / "image", home / "mnt"
+    assert tool_as(OWNER, "mkfs", image, "-o", "size=1m") == (0, "")
+    (home / "image.meta").chmod(0o400)
+    refusal = f"mount_tool.py: {image}.meta: cannot be opened for writing: Permission denied\n"
+    assert tool_as(OWNER, "mount", image, mnt) == (1, refusal)
+    assert tool_as(OWNER, "mount", image, mnt, "-o", "ro") == (1, refusal)
+    assert tool_as(OWNER, "fsck", image, "--repair") == (8, refusal)
+    assert tool_as(OWNER, "fsck", image) == (0, f"{image}: clean\n")
+
+
 # -- what root can do to it --------------------------------------------------------------
 
 

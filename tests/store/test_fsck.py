@@ -469,10 +469,10 @@ def test_clean_image_that_nobody_was_told_of_is_not_repaired(image: Path, lost: 
     ("case", "saying"),
     [
         ("mounted", "already mounted, or in use"),
-        ("not an image", "not a fusefs image"),
+        ("not an image", "not a fusefs image, or its first block is damaged"),
         ("cut", "truncated"),
         ("no image", "cannot open the image"),
-        ("no metadata", "the image's metadata is missing"),
+        ("no metadata", "disk.img.meta: no such metadata; "),
         ("another's metadata", "disk.img.meta: belongs to another image"),
         ("no SQLite", "disk.img.meta: is not fusefs metadata"),
     ],

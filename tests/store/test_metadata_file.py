@@ -66,7 +66,7 @@ def cut_short(path: Path) -> None:
 NEXT_INO_IN_USE = "UPDATE meta SET value = 1 WHERE key = 'next_ino'"
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "missing": (lambda path: None, "is missing; name it with -o metadata=PATH"),
+    "missing": (lambda path: None, "no such metadata; -o metadata=PATH says where"),
     "directory": (Path.mkdir, "is not a regular file"),
     "empty": (Path.touch, "not an SQLite file"),
     "text": (write_text, "not an SQLite file"),

@@ -184,8 +184,9 @@ async def test_refused_change_of_names_fails_nothing_else(volume: Volume):
         (sqlite3.OperationalError("disk I/O error"), "cannot use the metadata: disk I/O error"),
         (FsError(errno.EIO), "cannot use the metadata: Input/output error"),
         (OSError(errno.EIO, os.strerror(errno.EIO)), "cannot use the image: Input/output error"),
+        (OSError(errno.EPERM, os.strerror(errno.EPERM), "/a"), "/a: Operation not permitted"),
     ],
-    ids=["sqlite", "metadata", "image"],
+    ids=["sqlite", "metadata", "image", "file"],
 )
 def test_disk_that_fails_while_it_is_opened_is_one_line(raised: Exception, said: str):
     with pytest.raises(VolumeError) as refusal, _one_line_errors():
