@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fusefs.store import volume
     from fusefs.store.fsck.run import NOT_CHECKED, NotChecked, fsck
 
-    ours, metadata, passed = split_options(arguments.options)
+    ours, metadata, passed = split_options(arguments.options, ["metadata"])
     if refused := [*ours, *passed]:
         raise OptionError(f"fsck does not take '{refused[0]}'; it takes metadata")
     try:

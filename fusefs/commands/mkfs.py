@@ -8,6 +8,7 @@ from fusefs.model.options import OptionError, Options
 
 NAME = "mkfs"
 HELP = "make an image"
+TAKES = "size", "block_size", "metadata"
 EPILOG = f"""{options_help(["size", "block_size"])}
   {"metadata":17} file for names and maps, IMAGE.meta if not given; a device needs it"""
 
@@ -21,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.store.volume import VolumeError, make_image, metadata_path
 
-    ours, metadata, passed = split_options(arguments.options)
-    refused = sorted({*ours, *passed} - {"size", "block_size"})
+    ours, metadata, passed = split_options(arguments.options, TAKES)
+    refused = sorted({*ours, *passed} - {*TAKES})
     if refused:
-        raise OptionError(f"mkfs does not take '{refused[0]}'; it takes size, block_size, metadata")
+        raise OptionError(f"mkfs does not take '{refused[0]}'; it takes {', '.join(TAKES)}")
     options = Options(page_size=1 << 20).with_all(ours)
     try:
         meta = metadata_path(arguments.image, metadata)

@@ -9,6 +9,7 @@ libfuse would take.
 Errors: OptionError with one line that lists what is allowed.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -92,11 +93,12 @@ MOUNT_OPTIONS: dict[str, MountOption] = {
     **{
         name: MountOption(By.NOBODY, "for mount(8)")
         for name in (
-            *("defaults", "auto", "noauto", "nofail", "_netdev"),
+            *("defaults", "auto", "noauto", "_netdev"),
             *("nouser", "nousers", "noowner", "nogroup"),
             *("silent", "loud", "iversion", "noiversion", "mand", "nomand"),
         )
     },
+    "nofail": MountOption(By.NOBODY, "nothing is said of a missing image"),
     "remount": MountOption(By.REMOUNT, "changes the mount that is there"),
     **{
         name: MountOption(By.REMOUNT, "shown by /proc/mounts", takes_value=True)
@@ -115,6 +117,16 @@ COMMENTS = "x-", "X-"
 
 _NAMES = {*OPTIONS, *MOUNT_OPTIONS, "metadata"}
 
+OF_MOUNT = (
+    *OPTIONS,
+    "metadata",
+    *(name for name, option in MOUNT_OPTIONS.items() if option.by in PASSED),
+)
+"""Those that somebody may look for: the others change nothing."""
+
+ALIKE = 0.75
+"""How alike two words are that difflib takes for one, of which one is misspelt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -128,17 +140,22 @@ class Word:
 
 
 REMOUNT = Word("remount")
+NOFAIL = Word("nofail")
+"""An image that is missing is no failure: mount(8) leaves that to its helper."""
 
 
-def known_words(texts: Sequence[str], *, sloppy: bool = False) -> list[Word]:
+def known_words(
+    texts: Sequence[str], *, sloppy: bool = False, takes: Sequence[str] = ()
+) -> list[Word]:
     """-o arguments, cut at the commas that are not within quotation marks; OptionError.
 
-    sloppy: what is not known is left out, not refused.
+    sloppy: what is not known is left out, not refused.  takes: all that a refusal may name, if
+    the command takes fewer than a mount.
     """
     known = []
     for word in _words(texts):
         if not sloppy or word.name in _NAMES:
-            _check(word)
+            _check(word, takes)
             known.append(word)
     return [word for word in known if word.name[:2] not in COMMENTS]
 
@@ -158,7 +175,7 @@ def _words(texts: Sequence[str]) -> Iterator[Word]:
             raise OptionError(f"{text[:SHOWN_LENGTH_MAX]!r}: a quotation mark is missing")
 
 
-def _check(word: Word) -> None:
+def _check(word: Word, takes: Sequence[str]) -> None:
     """OptionError if there is no such option, or its value is missing or too much."""
     if word.name[:2] in COMMENTS:
         return
@@ -167,9 +184,9 @@ def _check(word: Word) -> None:
     if word.name in OPTIONS and word.value is None:
         raise OptionError(f"{word.name} takes a value: {OPTIONS[word.name].help}")
     if word.name not in _NAMES:
-        others = [name for name, each in MOUNT_OPTIONS.items() if each.by in PASSED]
-        known = ", ".join([*OPTIONS, "metadata", *others])
-        raise OptionError(f"unknown option {str(word)[:SHOWN_LENGTH_MAX]!r}; known: {known}")
+        near = difflib.get_close_matches(word.name, takes or _NAMES, 1, ALIKE)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(takes or OF_MOUNT)}"
+        raise OptionError(f"unknown option {str(word)[:SHOWN_LENGTH_MAX]!r}; {hint}")
     option = MOUNT_OPTIONS.get(word.name)
     if option is None:
         return
@@ -193,9 +210,11 @@ def without_contradictions(given: Sequence[Word]) -> dict[str, Word]:
     return last
 
 
-def split_options(texts: Sequence[str]) -> tuple[dict[str, str], str | None, list[str]]:
+def split_options(
+    texts: Sequence[str], takes: Sequence[str] = ()
+) -> tuple[dict[str, str], str | None, list[str]]:
     """-o arguments as (our options, metadata path, what goes to the daemon); OptionError."""
-    return split_words(known_words(texts))
+    return split_words(known_words(texts, takes=takes))
 
 
 def split_words(given: Sequence[Word]) -> tuple[dict[str, str], str | None, list[str]]:

@@ -6,6 +6,7 @@ import pytest
 
 from fusefs.commands.errors import UsageError
 from fusefs.commands.helpers import HELPERS
+from fusefs.commands.main import main
 from fusefs.commands.mount_options import split_options
 
 
@@ -27,6 +28,7 @@ def translated(line: str) -> list[str]:
         ("umount.fusefs /m -n -l -f -v -r -t fuse.fusefs", "umount -l -f -r /m"),
         ("mkfs.fusefs /i", "mkfs /i"),
         ("mkfs.fusefs -v -f /i 64m", "mkfs -o size=64m --force /i"),
+        *((f"mkfs.fusefs {flag} /i", "mkfs --force /i") for flag in ("-f", "-F", "--force")),
         ("mkfs.fusefs /i 2048", "mkfs -o size=2097152 /i"),
         ("mkfs.fusefs -b 4096 /i 1024", "mkfs -o block_size=4096 -o size=4194304 /i"),
         ("mkfs.fusefs -o block_size=512 /i 4096", "mkfs -o block_size=512 -o size=2097152 /i"),
@@ -69,9 +71,20 @@ def test_root_mounts_with_the_defaults_of_mount_8(
         ("mount.fusefs /i /m -N /proc/1/ns/mnt", "-N is not supported"),
         ("umount.fusefs", "required: mountpoint"),
         ("fsck.fusefs -n -y /i", "only one of"),
-        ("mkfs.fusefs", "required: image"),
+        ("mkfs.fusefs", "required: image; see 'mkfs.fusefs --help'"),
+        ("mkfs.fusefs /i 10", "^10 blocks of 1k are 10k, but an image has a size from 1m"),
+        ("mkfs.fusefs -b 4k /i 10", "^10 blocks of 4k are 40k, but an image has a size from 1m"),
+        ("mkfs.fusefs -o size=64m /i 128m", "given twice: -o size=64m, and 128m"),
     ],
 )
 def test_what_is_wrong_is_said(line: str, saying: str):
     with pytest.raises(UsageError, match=saying):
         translated(line)
+
+
+@pytest.mark.parametrize("name", HELPERS)
+def test_helpers_have_help(name: str, capsys: pytest.CaptureFixture[str]):
+    assert main([name, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: {name} ")
+    assert f"mount_tool.py {name.removesuffix('.fusefs')} --help" in said

@@ -83,6 +83,9 @@ def test_ours_come_with_the_last_value():
     ("text", "saying"),
     [
         ("bogus=1", "unknown option 'bogus=1'; known: invalidate, "),
+        ("noatme", "unknown option 'noatme'; did you mean 'noatime'?"),
+        ("invalidte=before", "unknown option 'invalidte=before'; did you mean 'invalidate'?"),
+        ("nofial", "unknown option 'nofial'; did you mean 'nofail'?"),
         ("size", "size takes a value"),
         ("metadata=", "metadata takes a value: a path"),
         ("metadata", "metadata takes a value: a path"),
@@ -98,6 +101,19 @@ def test_what_is_wrong_is_said(text: str, saying: str):
     with pytest.raises(OptionError, match="^" + re.escape(saying)) as raised:
         split_options([text])
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("bogus", "known: size, metadata"), ("sise=1m", "did you mean 'size'?"), ("ro", None)],
+)
+def test_command_that_takes_few_options_names_no_others(text: str, hint: str | None):
+    """noatime is no word that somebody may have meant there, nor one that is not known."""
+    if hint is None:
+        assert split_options([text], ["size", "metadata"])[2] == [text]
+        return
+    with pytest.raises(OptionError, match=re.escape(hint) + "$"):
+        split_options([text], ["size", "metadata"])
 
 
 def test_sloppy_leaves_out_what_is_not_known_and_nothing_else():
