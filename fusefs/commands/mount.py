@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import (
     MOUNT_OPTIONS,
+    NOFAIL,
     PASSED,
     REMOUNT,
     Word,
@@ -56,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _mount(arguments: argparse.Namespace, words: Sequence[Word]) -> None:
-    from fusefs.live.daemon import MountError, MountRequest, check, mount
+    from fusefs.live.checks import MountError, MountRequest, check, check_image
+    from fusefs.live.daemon import mount
 
     ours, metadata, passed = split_words(words)
     options = _checked(Options().with_all(ours))
@@ -64,9 +66,12 @@ def _mount(arguments: argparse.Namespace, words: Sequence[Word]) -> None:
     request = MountRequest(
         image, mountpoint, options, metadata and os.path.abspath(metadata), passed
     )
+    if NOFAIL in words and options.size is None and not os.path.lexists(image):
+        return
     try:
         if arguments.dry_run:
             check(request)
+            check_image(request)
         else:
             mount(request, foreground=arguments.foreground)
     except MountError as error:

@@ -1,6 +1,6 @@
 """The live daemon: real requests, a real image, a real mount.  FUSE and trio are here alone.
 
-    daemon             mounts, serves, unmounts
+    checks  daemon     what can be known before; mounts, serves, unmounts
     driver  timing     drives the coroutines of requests; who waits although he could go on
     reclaim            frees what deleted files had; waits for what is about to come free
     trace              the last events

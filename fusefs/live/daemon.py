@@ -1,6 +1,5 @@
 """The mount's life: open the image, mount, serve, flush every few seconds, unmount.
 
-    check()        what can be known before: is there an image, a mountpoint, /dev/fuse?
     mount()        what the command does; returns once the mount is live, or stays in front
     _serve()       the trio program: pyfuse3's loop, the driver, the flusher, signals
     _finish()      after the last request: write everything back, commit, close
@@ -14,17 +13,16 @@ import logging
 import logging.handlers
 import os
 import signal
-import stat
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 import pyfuse3
 import trio
 
 from fusefs.live import teller
+from fusefs.live.checks import MountError, MountRequest, check
 from fusefs.live.driver import Driver
 from fusefs.live.extension import _lowlevel
 from fusefs.live.kernel_pages import KernelPages
@@ -37,7 +35,7 @@ from fusefs.live.requests.operations import Operations
 from fusefs.live.requests.sync import sync
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
-from fusefs.model.options import ATIME_OPTIONS, Options
+from fusefs.model.options import ATIME_OPTIONS
 from fusefs.store.volume import LOCK_WAIT_S, Volume, VolumeError, make_image, metadata_path
 
 log = logging.getLogger(__name__)
@@ -53,33 +51,6 @@ COMMIT_LOOK_S = 1.0
 
 GC_THRESHOLDS = 10_000, 20, 20
 """Inodes and pages are many objects that live long, and few of ours are ever in a cycle."""
-
-
-class MountError(Exception):
-    """The mount failed; one line says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class MountRequest:
-    """What to mount, where, and how.
-
-    fuse_options go to libfuse, but for ATIME_OPTIONS; no two of them contradict each other.
-    """
-
-    image: str
-    mountpoint: str
-    options: Options
-    metadata: str | None = None
-    fuse_options: Sequence[str] = field(default_factory=tuple)
-
-
-def check(request: MountRequest) -> None:
-    """MountError if it is clear already that the mount would fail; changes nothing."""
-    _check_mountpoint(request)
-    _check_fuse()
-    _check_libfuse()
-    if request.options.size is None and not os.path.exists(request.image):
-        raise MountError(f"{request.image}: no such image; -o size=1g makes one of that size")
 
 
 def mount(request: MountRequest, *, foreground: bool) -> None:
@@ -136,38 +107,6 @@ def _daemon(request: MountRequest, answer_fd: int) -> NoReturn:
         log.exception("the daemon ends")
     finally:
         os._exit(status)
-
-
-def _check_mountpoint(request: MountRequest) -> None:
-    mountpoint = request.mountpoint
-    try:
-        mode = os.stat(mountpoint).st_mode
-    except OSError as error:
-        raise MountError(f"{mountpoint}: cannot mount there: {error.strerror}") from None
-    if not stat.S_ISDIR(mode):
-        raise MountError(f"{mountpoint}: cannot mount there: not a directory")
-    if os.path.ismount(mountpoint):
-        raise MountError(f"{mountpoint}: in use: something is mounted there already")
-    top = os.path.join(os.path.realpath(mountpoint), "")
-    for path in (request.image, metadata_path(request.image, request.metadata)):
-        if os.path.realpath(path).startswith(top):
-            raise MountError(f"{path}: is inside its own mountpoint {mountpoint}")
-
-
-def _check_fuse() -> None:
-    try:
-        os.close(os.open("/dev/fuse", os.O_RDWR))
-    except OSError as error:
-        hint = "is the fuse module loaded ('modprobe fuse')?"
-        if error.errno in (errno.EACCES, errno.EPERM):
-            hint = "you may not open it: as root, 'chmod 666 /dev/fuse', or allow the device"
-        raise MountError(f"/dev/fuse: {error.strerror}; {hint}") from None
-
-
-def _check_libfuse() -> None:
-    """It may be another than the one that the extension was built with."""
-    if lacking := _lowlevel.missing():
-        raise MountError(f"libfuse {_lowlevel.libfuse_version()} lacks {', '.join(lacking)}")
 
 
 def _open_volume(request: MountRequest) -> Volume:

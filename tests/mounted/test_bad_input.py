@@ -102,7 +102,8 @@ def test_what_is_no_metadata_is_refused(tmp_path: Path, mnt: Path, made: Path, k
 def test_link_to_nowhere_is_refused(tmp_path: Path, mnt: Path):
     (tmp_path / "image").symlink_to(tmp_path / "nowhere")
     with nothing_changes(tmp_path):
-        refused(FAILED, "mount", tmp_path / "image", mnt, saying="no such image")
+        saying = f"no such image: a link to {tmp_path}/nowhere, which leads nowhere"
+        refused(FAILED, "mount", tmp_path / "image", mnt, saying=saying)
         refused(FAILED, "mount", tmp_path / "image", mnt, "-o", "size=1m", saying="cannot create")
         refused(FAILED, "mkfs", tmp_path / "image", saying="No such file")
 

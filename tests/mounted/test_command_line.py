@@ -157,6 +157,48 @@ def test_missing_image_in_a_missing_directory_is_refused(tmp_path: Path, mnt: Pa
     image = tmp_path / "missing/new"
     with nothing_changes(tmp_path):
         refused(FAILED, image, mnt, "-o", "size=1m", saying="No such file or directory")
+        saying = f"no such image: {tmp_path}/missing: No such file or directory"
+        refused(FAILED, image, mnt, saying=saying)
+
+
+def test_missing_image_with_nofail_is_no_failure(tmp_path: Path, mnt: Path):
+    """As with mount(8), which leaves that to its helpers; all else is a failure still."""
+    with nothing_changes(tmp_path):
+        for words in ([], ["--dry-run"]):
+            result = tool("mount", *words, tmp_path / "new", mnt, "-o", "nofail")
+            assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+        (tmp_path / "other").touch()
+        refused(FAILED, "mount", tmp_path / "other", mnt, "-o", "nofail", saying="not a fusefs")
+    assert not is_mounted(mnt)
+
+
+def test_dry_run_finds_what_is_wrong_with_the_image(tmp_path: Path, mnt: Path, made: Path):
+    words = ("mount", "--dry-run", made, mnt)
+    with nothing_changes(tmp_path):
+        assert tool(*words).returncode == 0
+    Path(f"{made}.meta").rename(tmp_path / "elsewhere")
+    refused(FAILED, *words, saying=f"{made}.meta: no such metadata")
+    assert tool(*words, "-o", f"metadata={tmp_path}/elsewhere").returncode == 0
+    os.truncate(made, 4096)
+    refused(FAILED, *words, "-o", f"metadata={tmp_path}/elsewhere", saying="truncated")
+
+
+def test_dry_run_finds_an_image_that_is_mounted_elsewhere(
+    mounted: Mount, image: Path, tmp_path: Path
+):
+    (tmp_path / "other").mkdir()
+    words = ("mount", "--dry-run", image, tmp_path / "other")
+    refused(FAILED, *words, saying=f"already mounted, or in use: it is mounted on {mounted.path}")
+
+
+def test_nosymfollow_names_the_libfuse_that_it_needs(tmp_path: Path, mnt: Path):
+    from fusefs.live.extension import _lowlevel
+
+    version = _lowlevel.libfuse_version()
+    if tuple(map(int, version.split(".")[:2])) >= (3, 17):
+        pytest.skip(f"libfuse {version} has it")
+    words = ("mount", "--dry-run", tmp_path / "new", mnt, "-o", "size=1m,nosymfollow")
+    refused(FAILED, *words, saying=f"nosymfollow needs libfuse 3.17; this is {version}")
 
 
 def test_missing_image_with_metadata_left_over_is_refused(tmp_path: Path, mnt: Path, made: Path):

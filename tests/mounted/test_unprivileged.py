@@ -212,6 +212,14 @@ def test_root_takes_a_users_dead_mount_away(home: Path):
     assert not is_mounted(mnt)
 
 
+def test_root_is_told_that_a_users_mountpoint_is_in_use(home: Path):
+    """The kernel does not let root look at it."""
+    mnt = mounted_by_owner(home)
+    status, said = tool_as(0, "mount", home / "other", mnt, "-o", "size=1m")
+    line = f"mount_tool.py: {mnt}: in use: something is mounted there already\n"
+    assert (status, said) == (1, line)
+
+
 def test_root_sees_and_changes_a_users_mount(home: Path):
     mnt = mounted_by_owner(home)
     assert tool_as(0, "set", mnt, "invalidate=before") == (0, "")
