@@ -46,9 +46,9 @@ def helpers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return destination / "sbin"
 
 
-def dev(command: str, destination: Path) -> subprocess.CompletedProcess[str]:
+def dev(command: str, destination: Path | str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [ROOT / "dev", command],
+        [ROOT / "dev", command, *words],
         env=os.environ | {"DESTDIR": str(destination)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -110,6 +110,60 @@ def test_what_somebody_else_put_there_stays(tmp_path: Path, command: str):
     assert "umount.fusefs is somebody else's; nothing was changed" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_word_too_many_and_relative_destdir_are_refused(tmp_path: Path, command: str):
+    """Else helpers would come into /sbin that were meant for elsewhere, or into the clone."""
+    result = dev(command, tmp_path, f"DESTDIR={tmp_path}")
+    assert (result.returncode, os.listdir(tmp_path)) == (1, [])
+    assert result.stderr == f"dev: {command}: takes no 'DESTDIR={tmp_path}'; see ./dev --help\n"
+    relative = os.path.relpath(tmp_path, ROOT)
+    result = dev(command, relative)
+    assert (result.returncode, os.listdir(tmp_path)) == (1, [])
+    assert result.stderr.endswith(f"dev: DESTDIR={relative}: must be an absolute path\n")
+
+
+def moved(helper: Path, clone: Path) -> None:
+    """A helper as another clone has made it."""
+    helper.write_text(helper.read_text().replace(str(ROOT), str(clone)))
+
+
+def test_helpers_of_another_clone_are_not_taken_away(tmp_path: Path, helpers: Path):
+    clone = tmp_path / "it's another"
+    clone.mkdir()
+    (clone / "mount_tool.py").touch()
+    run("cp", "-a", helpers, tmp_path / "sbin")
+    for name in NAMES:
+        moved(tmp_path / "sbin" / name, Path(str(clone).replace("'", "'\\''")))
+    result = dev("uninstall", tmp_path)
+    assert (result.returncode, sorted(os.listdir(tmp_path / "sbin"))) == (1, NAMES)
+    assert "'./dev uninstall' there takes them away" in result.stderr
+    result = dev("install", tmp_path)
+    assert result.returncode == 0
+    assert f"now they call {ROOT}\n" in result.stdout
+    assert dev("uninstall", tmp_path).returncode == 0
+
+
+def test_helpers_of_a_clone_that_is_gone_are_taken_away(tmp_path: Path, helpers: Path):
+    run("cp", "-a", helpers, tmp_path / "sbin")
+    moved(tmp_path / "sbin/fsck.fusefs", tmp_path / "gone")
+    assert dev("uninstall", tmp_path).returncode == 0
+    assert os.listdir(tmp_path / "sbin") == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_helper_whose_clone_has_moved_says_so(tmp_path: Path, helpers: Path, name: str):
+    """With a status of its own: 127 means nothing to mount(8), and 1 to fsck(8) 'repaired'."""
+    helper = tmp_path / name
+    helper.write_text((helpers / name).read_text())
+    moved(helper, tmp_path / "gone")
+    result = subprocess.run(["sh", helper, "a", "b"], capture_output=True, text=True, check=False)
+    assert result.returncode == {"mkfs": 1, "fsck": 8}.get(name.partition(".")[0], 32)
+    assert result.stderr == (
+        f"{name}: cannot run {tmp_path}/gone/.venv/bin/python on {tmp_path}/gone/mount_tool.py:"
+        " moved? ./dev install mends that\n"
+    )
+
+
 # -- mount and umount ----------------------------------------------------------------
 
 
@@ -142,6 +196,14 @@ def test_fstab_line_is_mounted_by_mount_a(shell: Shell):
     assert {"rw", "noatime", "max_read=4096"} < set(said.split()[2].split(","))
     said = shell('mount -a; shown SOURCE; umount "$mnt"', fstab.replace("noauto,", ""))
     assert said == "a\n"
+
+
+def test_mount_a_says_nothing_of_a_missing_image_with_nofail(shell: Shell):
+    """As of a missing device of any other type."""
+    said = shell('mount -a 2>&1; mount "$mnt" 2>&1', "{image} {mnt} fusefs nofail 0 0\n")
+    assert said == ""
+    said = shell('fails 32 mount "$mnt"; cat "$work/said"', "{image} {mnt} fusefs defaults 0 0\n")
+    assert "no such image" in said
 
 
 @pytest.mark.parametrize(
@@ -180,6 +242,11 @@ def test_fake_mount_checks_and_does_nothing(shell: Shell, tmp_path: Path):
     said = shell(f"""
         mount -f -t fusefs -o size=8m "$image" "$mnt"
         fails 32 mount -f -t fusefs "$image" "$mnt"; cat "$work/said"
+        mkfs -t fusefs -o size=8m "$work/busy"
+        mount -t fusefs "$work/busy" "$mnt"
+        mkdir "$work/other"
+        fails 32 mount -f -t fusefs "$work/busy" "$work/other"; cut -d : -f 3- "$work/said"
+        umount "$mnt"
         fails 1 mount -f -t fusefs -o bogus "$image" "$mnt"; cut -c 1-36 "$work/said"
         fails 32 {sys.executable} {ROOT}/mount_tool.py mount.fusefs -f "$image" /missing
         {sys.executable} {ROOT}/mount_tool.py mount --dry-run "$image" "$mnt" -o size=8m
@@ -187,6 +254,7 @@ def test_fake_mount_checks_and_does_nothing(shell: Shell, tmp_path: Path):
     """)
     assert said.splitlines() == [
         f"mount.fusefs: {tmp_path}/image: no such image; -o size=1g makes one of that size",
+        f" already mounted, or in use: it is mounted on {tmp_path}/mnt",
         "mount.fusefs: unknown option 'bogus'",
         "nothing",
     ]
