@@ -74,10 +74,19 @@ def _mount(arguments: argparse.Namespace, words: Sequence[Word]) -> None:
             check_image(request)
         else:
             mount(request, foreground=arguments.foreground)
+            if not arguments.foreground:
+                _give_back(mountpoint, passed)
     except MountError as error:
         raise CommandError(str(error)) from None
     if not (arguments.dry_run or arguments.foreground or arguments.no_record):
         _record(mountpoint)
+
+
+def _give_back(mountpoint: str, passed: Sequence[str]) -> None:
+    """For auto_unmount libfuse has fusermount3 mount, which takes suid and dev from root, too."""
+    words = [Word(name) for name in passed if name in ("suid", "dev")]
+    if "auto_unmount" in passed and words and os.getuid() == 0:
+        remount(mountpoint, words, dry_run=False)
 
 
 def _checked(options: Options) -> Options:

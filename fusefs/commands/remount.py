@@ -30,6 +30,7 @@ from fusefs.commands.mount_options import (
     REMOUNT,
     By,
     Word,
+    known_words,
     max_read,
     without_contradictions,
 )
@@ -59,11 +60,13 @@ REASONS = {
 }
 
 UNSEEN = ("allow_root", "auto_unmount", "context", "fscontext", "defcontext", "rootcontext")
-"""Nothing tells whether a mount has these; that an fstab line says them changes nothing."""
+"""/proc/mounts has none of these; the daemon knows what it was started with."""
 
 
 DAEMON_FLAGS = "ro", "noatime", "strictatime", "nodiratime"
 """What .fusefs/flags may say."""
+
+DAEMON_TOPICS = {MOUNT_OPTIONS[name].topic for name in DAEMON_FLAGS} - {"ro"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,7 @@ def remount(mountpoint: str, words: Sequence[Word], *, dry_run: bool) -> None:
     change = _planned(mounted, without_contradictions(words))
     was_read_only, is_read_only = "ro" in _shown(mounted), "ro" in change.kernel_flags
     if was_read_only and is_read_only and change.settings:
-        names = ", ".join(change.settings)
-        raise CommandError(f"{mountpoint}: read-only, so {names} cannot change; remount,rw can")
+        raise _needs_writable(mountpoint, words, change)
     if dry_run:
         return
     if was_read_only:
@@ -105,6 +107,17 @@ def remount(mountpoint: str, words: Sequence[Word], *, dry_run: bool) -> None:
             sync_control(mounted.mountpoint)
         except CommandError as error:
             raise CommandError(f"{error}; it is read-only now") from None
+
+
+def _needs_writable(mountpoint: str, words: Sequence[Word], change: Change) -> CommandError:
+    """Settings are files in the mount."""
+    topics = {*change.settings} | (DAEMON_TOPICS if "flags" in change.settings else set())
+    changing = [word for topic, word in without_contradictions(words).items() if topic in topics]
+    names = ", ".join(word.name for word in changing)
+    also = ",".join(map(str, changing))
+    return CommandError(
+        f"{mountpoint}: read-only, so {names} cannot change; 'remount,rw,{also}' can"
+    )
 
 
 def _shown(mounted: Mounted) -> frozenset[str]:
@@ -180,7 +193,9 @@ def _is_so(word: Word, mounted: Mounted, status: Mapping[str, object]) -> bool:
         return word.value == mounted.source
     if word.name == "subtype":
         return mounted.type == (f"fuse.{word.value}" if word.value else "fuse")
-    if word == REMOUNT or word.name in UNSEEN:
+    if word.name in UNSEEN:
+        return word in known_words([str(status["mount_options"])])
+    if word == REMOUNT:
         return True
     if option is not None and option.by is By.NOBODY:
         return True

@@ -155,7 +155,8 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         before_space=reclaim.wait_forgotten,
     )
     atime = Atime(volume.namespace, request.fuse_options)
-    control = Control(volume, trace, timing, ring, atime, os.path.abspath(request.mountpoint))
+    mountpoint = os.path.abspath(request.mountpoint)
+    control = Control(volume, trace, timing, ring, atime, mountpoint, request.fuse_options)
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
     data = DataRequests(volume, driver, timing, control, atime, pages)
     names = NameRequests(volume, driver, data, control)

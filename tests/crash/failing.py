@@ -255,7 +255,7 @@ class Daemon:
             before_space=Reclaim(volume.deleted, volume.fs).wait_forgotten,
         )
         atime = Atime(volume.namespace, ["noatime"])
-        control = Control(volume, trace, timing, LogRing(), atime, "/mnt")
+        control = Control(volume, trace, timing, LogRing(), atime, "/mnt", ())
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
         self.data = DataRequests(volume, self.driver, timing, control, atime, pages)
         self.names = NameRequests(volume, self.driver, self.data, control)

@@ -160,7 +160,7 @@ def test_helper_whose_clone_has_moved_says_so(tmp_path: Path, helpers: Path, nam
     assert result.returncode == {"mkfs": 1, "fsck": 8}.get(name.partition(".")[0], 32)
     assert result.stderr == (
         f"{name}: cannot run {tmp_path}/gone/.venv/bin/python on {tmp_path}/gone/mount_tool.py:"
-        " moved? ./dev install mends that\n"
+        " moved, or not open to you\n"
     )
 
 
@@ -211,6 +211,8 @@ def test_mount_a_says_nothing_of_a_missing_image_with_nofail(shell: Shell):
     [
         ("dev,suid", set()),
         ("defaults", set()),
+        ("auto_unmount", set()),
+        ("auto_unmount,nodev,suid", {"nodev"}),
         ("nosuid", {"nosuid"}),
         ("user", {"nosuid", "nodev", "noexec"}),
         ("user,exec,dev", {"nosuid"}),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounted.clients import fails_with, needs_root
+from mounted.clients import fails_with, need, needs_root
 from mounted.commands import FAILED, USAGE, nothing_changes, refused, tool
 from mounted.mounting import Mount
 
@@ -106,7 +106,10 @@ def test_live_options_change_and_others_with_them(mounted: Mount):
     assert flags(mounted) == {"ro", "nosuid", "nodev", "noexec", "noatime"}
     assert mounted.get("invalidate") == "after"
     words = ("mount", mounted.image, mounted.path, "-o", "remount,invalidate=before")
-    refused(FAILED, *words, saying="read-only, so invalidate cannot change; remount,rw can")
+    refused(FAILED, *words, saying="'remount,rw,invalidate=before' can")
+    words = ("mount", mounted.image, mounted.path, "-o", "remount,ro,strictatime,jitter=2ms,noexec")
+    saying = "read-only, so strictatime, jitter cannot change; 'remount,rw,strictatime,jitter=2ms'"
+    refused(FAILED, *words, saying=saying)
     remount(mounted, "rw,invalidate=before,exec,suid,dev,atime")
     assert flags(mounted) == {"rw"}
     assert mounted.get("invalidate") == "before"
@@ -114,7 +117,9 @@ def test_live_options_change_and_others_with_them(mounted: Mount):
 
 def test_what_is_so_already_is_no_error(mount: Callable[..., Mount]):
     """An fstab line and /proc/mounts are passed on with each remount."""
-    m = mount(size="64m", block_size=512, page_size="4k", invalidate="before", max_read="64k")
+    need("fusermount3")
+    options = {"block_size": 512, "page_size": "4k", "max_read": "64k", "auto_unmount": True}
+    m = mount(size="64m", invalidate="before", **options)
     before = m.status()["options"]
     fstab = "defaults,nofail,_netdev,size=65536k,block_size=512,page_size=4096,max_read=65536"
     kernel = "rw,nosuid,nodev,user_id=0,group_id=0,default_permissions,subtype=fusefs,auto_unmount"
@@ -135,6 +140,8 @@ def test_what_is_so_already_is_no_error(mount: Callable[..., Mount]):
         ("subtype=", "subtype cannot change while mounted"),
         ("user_id=1", "user_id cannot change while mounted"),
         ("max_read=4k", "max_read cannot change while mounted"),
+        ("auto_unmount", "auto_unmount cannot change while mounted"),
+        ("allow_root", "allow_root cannot change while mounted"),
         ("dirsync", "dirsync cannot change while mounted"),
         ("invalidate=never", "bad value 'never' for invalidate"),
         ("bogus", "unknown option 'bogus'"),

@@ -18,6 +18,7 @@ import logging
 import os
 import stat
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from fusefs import compiled
@@ -67,6 +68,7 @@ class Control:
         log_ring: LogRing,
         atime: Atime,
         mountpoint: str,
+        fuse_options: Sequence[str],
     ) -> None:
         self.volume = volume
         self.trace = trace
@@ -74,6 +76,7 @@ class Control:
         self.log_ring = log_ring
         self.atime = atime
         self.mountpoint = mountpoint
+        self.fuse_options = fuse_options
         self.uid, self.gid = os.getuid(), os.getgid()
         live = [name for name, option in OPTIONS.items() if option.live]
         self.names = ["status", "trace", "log", "flags", *live]
@@ -171,7 +174,8 @@ class Control:
     def status(self) -> dict[str, object]:
         """What .fusefs/status says, as one dictionary.
 
-        options are spelled as -o takes them; all other sizes are bytes, and space is blocks.
+        options are spelled as -o takes them, and so are mount_options, those that are not fusefs's
+        own; all other sizes are bytes, and space is blocks.
         """
         volume, fs = self.volume, self.volume.fs
         block = volume.image.superblock
@@ -179,6 +183,7 @@ class Control:
             "pid": os.getpid(),
             "compiled": compiled.CURRENT,
             "mountpoint": self.mountpoint,
+            "mount_options": ",".join(self.fuse_options),
             "image": volume.image.path,
             "metadata": volume.metadata.path,
             "uuid": str(block.uuid),
