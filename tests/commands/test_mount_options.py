@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusefs.commands.mount_options import MOUNT_OPTIONS, By, known_words, split_options
-from fusefs.model.options import OptionError
+from fusefs.model.options import OPTIONS, OptionError
 
 
 def passed(*texts: str) -> set[str]:
@@ -129,3 +129,5 @@ def test_each_option_is_in_the_documents():
     named = {word.partition("=")[0] for word in re.findall("`([^`]+)`", text)}
     assert MOUNT_OPTIONS.keys() - named == set()
     assert {option.by for option in MOUNT_OPTIONS.values()} == set(By)
+    [live] = re.findall(r"^\* \*\*Live options\*\* .*: (.*)\.$", text, re.MULTILINE)
+    assert re.findall("`(.+?)`", live) == [name for name in OPTIONS if OPTIONS[name].live]

@@ -308,6 +308,33 @@ def test_lazy_umount_waits_for_nobody(shell: Shell):
     assert said.split() == ["detached", "serves"]
 
 
+def test_forced_umount_of_a_mount_in_use_leaves_it_dead_and_loses_nothing(shell: Shell):
+    """The kernel aborts the connection before it looks whether somebody uses the mount."""
+    said = shell("""
+        mount -t fusefs -o size=8m,commit=3600s "$image" "$mnt"; pid=$(pid)
+        exec 5>"$mnt/file"; echo text >&5
+        fails 32 umount -f "$mnt"; cut -d : -f 4 "$work/said"
+        fails 1 cat "$mnt/file"; cut -d : -f 3 "$work/said"
+        exec 5>&-; umount -l "$mnt"
+        while ! has_ended $pid; do sleep 0.1; done
+        mount -t fusefs "$image" "$mnt"; cat "$mnt/file"
+    """)
+    assert said.splitlines() == [
+        " target is busy.",
+        " Transport endpoint is not connected",
+        "text",
+    ]
+
+
+def test_remount_of_a_mount_with_a_subtype_goes_by_type_and_image(shell: Shell):
+    """By its mountpoint alone mount(8) finds libfuse's helper, which runs the subtype."""
+    said = shell("""
+        mount -t fusefs -o size=8m,subtype=not-a-program "$image" "$mnt"
+        mount -t fusefs -o remount,ro "$image" "$mnt"; shown FSTYPE,VFS-OPTIONS
+    """)
+    assert said.split() == ["fuse.not-a-program", "ro,relatime"]
+
+
 def test_remount_through_mount_8(shell: Shell):
     """Also where mount(8) would use the calls by which FUSE refuses every change."""
     said = shell("""
