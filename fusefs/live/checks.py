@@ -18,6 +18,8 @@ from fusefs.model.options import Options
 from fusefs.store import mount_table
 from fusefs.store.volume import LOCK_WAIT_S, VolumeError, metadata_path, try_open
 
+IN_USE = "in use: something is mounted there already"
+
 NOSYMFOLLOW, NOSYMFOLLOW_SINCE = "nosymfollow", "3.17"
 """The one option that a libfuse which is new enough for all else may not know."""
 
@@ -66,23 +68,17 @@ def _check_mountpoint(request: MountRequest) -> None:
     try:
         mode = os.stat(mountpoint).st_mode
     except OSError as error:
-        if mount_table.find(mountpoint):  # of another user, who alone may look into it
-            raise MountError(f"{mountpoint}: in use: {_mounted_there(error)}") from None
+        if mount_table.find(mountpoint):  # of another user, who alone may look at it
+            raise MountError(f"{mountpoint}: {IN_USE}") from None
         raise MountError(f"{mountpoint}: cannot mount there: {error.strerror}") from None
     if not stat.S_ISDIR(mode):
         raise MountError(f"{mountpoint}: cannot mount there: not a directory")
     if os.path.ismount(mountpoint):
-        raise MountError(f"{mountpoint}: in use: {_mounted_there(None)}")
+        raise MountError(f"{mountpoint}: {IN_USE}")
     top = os.path.join(os.path.realpath(mountpoint), "")
     for path in (request.image, metadata_path(request.image, request.metadata)):
         if os.path.realpath(path).startswith(top):
             raise MountError(f"{path}: is inside its own mountpoint {mountpoint}")
-
-
-def _mounted_there(error: OSError | None) -> str:
-    if error is not None and error.errno == errno.ENOTCONN:
-        return "the mount of a daemon that has ended is there; umount takes it away"
-    return "something is mounted there already"
 
 
 def _check_fuse() -> None:
