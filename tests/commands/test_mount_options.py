@@ -82,7 +82,7 @@ def test_ours_come_with_the_last_value():
 @pytest.mark.parametrize(
     ("text", "saying"),
     [
-        ("bogus=1", "unknown option 'bogus=1'; known: invalidate, "),
+        ("bogus=1", "unknown option 'bogus=1'; known: era, invalidate, "),
         ("noatme", "unknown option 'noatme'; did you mean 'noatime'?"),
         ("invalidte=before", "unknown option 'invalidte=before'; did you mean 'invalidate'?"),
         ("nofial", "unknown option 'nofial'; did you mean 'nofail'?"),

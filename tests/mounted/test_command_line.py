@@ -63,7 +63,7 @@ def made(tmp_path: Path, new_image: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "saying"),
     [
-        ("bogus=1", "unknown option 'bogus=1'; known: invalidate, "),
+        ("bogus=1", "unknown option 'bogus=1'; known: era, invalidate, "),
         ("bogus", "unknown option 'bogus'"),
         ("invalidate=sometimes", "bad value 'sometimes' for invalidate: it takes before or after"),
         ("invalidate", "invalidate takes a value"),
