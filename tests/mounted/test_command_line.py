@@ -163,11 +163,11 @@ def test_missing_image_in_a_missing_directory_is_refused(tmp_path: Path, mnt: Pa
 
 def test_missing_image_with_nofail_is_no_failure(tmp_path: Path, mnt: Path):
     """As with mount(8), which leaves that to its helpers; all else is a failure still."""
+    (tmp_path / "other").touch()
     with nothing_changes(tmp_path):
         for words in ([], ["--dry-run"]):
             result = tool("mount", *words, tmp_path / "new", mnt, "-o", "nofail")
             assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-        (tmp_path / "other").touch()
         refused(FAILED, "mount", tmp_path / "other", mnt, "-o", "nofail", saying="not a fusefs")
     assert not is_mounted(mnt)
 
