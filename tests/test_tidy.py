@@ -23,7 +23,7 @@ BELOW = {
     "store": ("model",),
     "engine": ("model",),
     "litmus": (),
-    "trial": ("store", "litmus"),
+    "trial": ("store", "litmus", "model"),
     "explore": ("litmus", "engine", "model"),
     "live": ("store", "engine", "model"),
     "mounts.py": ("store", "engine"),

@@ -9,6 +9,7 @@
     condition.py  the question's condition: both ways, and whether it holds of an outcome
     check.py      what the lines must fulfil together
     reach.py      what a file can do at most: sizes, letters, results
+    scale.py      the same question, with larger pages and blocks
 
 Nothing of it knows the model.  The format's reference is docs/litmus.md.
 """

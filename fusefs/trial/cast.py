@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from fusefs.litmus.operations import operation_text
+from fusefs.litmus.scale import scaled
 from fusefs.litmus.test import RESULT, Litmus, Outcome
 from fusefs.trial.board import Board
 
@@ -106,7 +107,8 @@ class Cast:
     """All processes of one trial.  timeout_s is for one run, or for what the keeper does."""
 
     def __init__(self, litmus: Litmus, directory: Path, seed: int, timeout_s: float) -> None:
-        self._litmus = litmus
+        self.litmus = litmus
+        self.factor = 1
         self._directory = directory
         self._timeout_s = timeout_s
         self._seed = seed
@@ -115,18 +117,23 @@ class Cast:
         self._keeper = _Process(str(directory), litmus=litmus, directory=directory.absolute())
 
     def reasons_to_skip(self) -> tuple[str, ...]:
-        """Why the file cannot be tried there; the first thing to ask."""
+        """Why the file cannot be tried there; the first thing to ask.
+
+        From then on litmus is the file as large as it is tried, factor times.
+        """
         self._await_start([self._keeper])
-        reasons: tuple[str, ...] = self._ask_keeper("check")
+        reasons: tuple[str, ...]
+        self.factor, reasons = self._ask_keeper("check")
+        self.litmus = scaled(self.litmus, self.factor)
         return reasons
 
     def start_tasks(self) -> None:
-        for number, task in enumerate(self._litmus.tasks):
+        for number, task in enumerate(self.litmus.tasks):
             process = _Process(
                 task.name,
                 [self._board.fd],
                 board=self._board.fd,
-                litmus=self._litmus,
+                litmus=self.litmus,
                 number=number,
                 seed=self._seed,
             )
@@ -197,7 +204,7 @@ class Cast:
         """Who waits for another task is told only if nobody else is the cause."""
         told: list[str] = []
         waiting: list[str] = []
-        for number, task in enumerate(self._litmus.tasks):
+        for number, task in enumerate(self.litmus.tasks):
             if self._tasks[number] not in processes:
                 continue
             place = self._board.doing(number)

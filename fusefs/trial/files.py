@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fusefs.litmus.condition import atoms
 from fusefs.litmus.reach import joined, letters, size_max
-from fusefs.litmus.test import CACHE, HOLE, NO_FILE, SIZE, UNWRITTEN, FileText, Litmus
+from fusefs.litmus.test import CACHE, DISK, HOLE, NO_FILE, SIZE, UNWRITTEN, FileText, Litmus
 from fusefs.trial.letters import Alphabet
 from fusefs.trial.system_calls import KEEP_SIZE, aligned_buffer, cached_read, fallocate, is_cached
 
@@ -120,7 +120,7 @@ def end_state(litmus: Litmus, directory: Path, run: int) -> dict[tuple[str, str]
     return found
 
 
-_ORDER = ("cache", "size", "disk")
+_ORDER = (CACHE, SIZE, DISK)
 
 
 def _asked_of(litmus: Litmus, directory: Path, name: str) -> _Asked:

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fusefs.litmus.condition import atoms, condition_text, holds
+from fusefs.litmus.source import format_size
 from fusefs.litmus.test import (
     ALWAYS,
     EXISTS,
@@ -43,6 +44,7 @@ KINDS = {EXISTS: "Allowed", NOT_EXISTS: "Forbidden", FORALL: "Required"}
 class Histogram:
     """One litmus file, tried in one directory.
 
+    litmus      as large as it was tried: factor times
     counts      how often each state was seen; empty if it was skipped
     skipped     why it was not tried
     foreign     runs that read bytes which nobody wrote into that file
@@ -53,6 +55,7 @@ class Histogram:
     litmus: Litmus
     directory: str
     seed: int
+    factor: int
     expected: str
     counts: Mapping[State, int] = field(default_factory=dict)
     foreign: int = 0
@@ -118,6 +121,7 @@ class Histogram:
                 f"Condition {condition} is {'' if self.is_validated else 'NOT '}validated",
                 f"Directory={self.directory}",
                 f"Seed={self.seed}",
+                *self._scale(),
                 f"Observation {name} {self.observation} {self.positive} {self.negative}",
                 f"Time {name} {self.seconds:.2f}",
                 *self._verdict(),
@@ -135,6 +139,13 @@ class Histogram:
             )
             lines.append(f"{count:<8}{mark}>{values}")
         return lines
+
+    def _scale(self) -> list[str]:
+        machine = self.litmus.machine
+        if self.factor == 1:
+            return []
+        shown = [format_size(size) for size in (machine.page // self.factor, machine.page)]
+        return [f"Scale={self.factor}: page {shown[0]} is tried as {shown[1]}"]
 
     def _verdict(self) -> list[str]:
         runs = self.positive + self.negative

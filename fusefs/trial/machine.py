@@ -2,6 +2,7 @@
 
 A file that is tried elsewhere than it asks for would answer another question: its blocks share
 pages otherwise, or its writes are refused, and no bad outcome would look like a good one.
+Where pages are larger, and as many blocks share one, it can be tried as scale.py has it.
 
 Sizes are compared with what the file system says, or, of a mount of ours, `.fusefs/status`;
 whatever else is needed is tried, on a file of its own.
@@ -46,6 +47,12 @@ _FICLONE = 0x40049409
 
 READAHEAD_UNIT = 1024
 """sysfs has it in KiB."""
+
+
+def factor_for(litmus: Litmus, directory: Path) -> int:
+    """How many times as large the file's page is in that directory; 1 if it is not."""
+    page, _ = _page_and_block(directory, fusefs_status(directory))
+    return page // litmus.machine.page if page % litmus.machine.page == 0 else 1
 
 
 def reasons_to_skip(litmus: Litmus, directory: Path) -> tuple[str, ...]:
@@ -93,11 +100,14 @@ def fusefs_status(directory: Path) -> dict[str, Any] | None:
 # -- what the file system says -----------------------------------------------------------
 
 
-def _sizes(litmus: Litmus, directory: Path, status: dict[str, Any] | None) -> Iterator[str]:
+def _page_and_block(directory: Path, status: dict[str, Any] | None) -> tuple[int, int]:
     if status:
-        page, block = status["cache"]["page_size"], status["space"]["block_size"]
-    else:
-        page, block = mmap.PAGESIZE, os.statvfs(directory).f_frsize
+        return status["cache"]["page_size"], status["space"]["block_size"]
+    return mmap.PAGESIZE, os.statvfs(directory).f_frsize
+
+
+def _sizes(litmus: Litmus, directory: Path, status: dict[str, Any] | None) -> Iterator[str]:
+    page, block = _page_and_block(directory, status)
     wanted = litmus.machine
     if wanted.page != page:
         yield f"page {format_size(wanted.page)}: a page has {format_size(page)} here"

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fusefs.litmus.test import ALWAYS, FORALL, NEVER, Litmus
+from fusefs.model.orders import TODAY
 from fusefs.trial.cast import TrialError, started
 from fusefs.trial.histogram import Histogram, State, has_foreign_bytes, state_of
 
@@ -24,9 +25,6 @@ TIMEOUT_S = 10.0
 """For one run."""
 
 SEED_MAX = 1 << 32
-
-TODAY = "today"
-"""The era of the kernel that a directory is expected to have."""
 
 
 def expected_of(litmus: Litmus, era: str = TODAY) -> str:
@@ -61,13 +59,14 @@ def on_directory(
             cast.start_tasks()
             for run in range(1, runs + 1):
                 outcome = cast.run(run)
-                counts[state_of(litmus, outcome)] += 1
+                counts[state_of(cast.litmus, outcome)] += 1
                 foreign += has_foreign_bytes(outcome)
                 told(run)
     return Histogram(
-        litmus,
+        cast.litmus,
         str(directory),
         seed,
+        cast.factor,
         expected_of(litmus, era),
         counts,
         foreign,

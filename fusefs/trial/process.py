@@ -24,12 +24,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from fusefs.litmus.scale import scaled
 from fusefs.litmus.test import Litmus
 from fusefs.trial.aio import AioContext
 from fusefs.trial.board import Board
 from fusefs.trial.calls import Calls
 from fusefs.trial.files import end_state, make_files
-from fusefs.trial.machine import reasons_to_skip
+from fusefs.trial.machine import factor_for, reasons_to_skip
 
 READY = "ready"
 
@@ -111,9 +112,11 @@ class Keeper:
         self._directory = directory
         self._top: Path | None = None
 
-    def check(self) -> tuple[str, ...]:
-        """Why the litmus file cannot be tried here; none if it can."""
-        return reasons_to_skip(self._litmus, self._own())
+    def check(self) -> tuple[int, tuple[str, ...]]:
+        """How many times as large the litmus file is tried here; and why it cannot be, if so."""
+        factor = factor_for(self._litmus, self._directory)
+        self._litmus = scaled(self._litmus, factor)
+        return factor, reasons_to_skip(self._litmus, self._own())
 
     def make(self, run: int) -> str:
         """The files of a run; where."""

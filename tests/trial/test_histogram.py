@@ -29,7 +29,7 @@ def histogram(question: str, counts: dict[tuple[str, str], int]) -> Histogram:
     """counts: how often A.r and `disk f` had these values."""
     asked = litmus(question)
     states = {(("", "A.r", r), ("disk", "f", disk)): count for (r, disk), count in counts.items()}
-    return Histogram(asked, "/mnt", 42, expected_of(asked), states, seconds=0.4172)
+    return Histogram(asked, "/mnt", 42, 1, expected_of(asked), states, seconds=0.4172)
 
 
 SEEN = {("a0", "a0"): 988, ("00", "a0"): 12}
@@ -90,8 +90,8 @@ def test_of_forall_the_states_that_break_it_are_marked():
         ("~exists A.r = 00 /\\ disk f = a0", NEVER, 12),
         ("forall A.r = a0 /\\ disk f = a0", ALWAYS, 12),
         ("exists A.r = 00 /\\ disk f = 00", NEVER, 0),
-        ("exists A.r = 00 /\\ disk f = a0\nsometimes today", SOMETIMES, 0),
-        ("exists A.r = 00 /\\ disk f = a0\nalways today", ALWAYS, 988),
+        ("exists A.r = 00 /\\ disk f = a0\nsometimes linux-6.18", SOMETIMES, 0),
+        ("exists A.r = 00 /\\ disk f = a0\nalways linux-6.18", ALWAYS, 988),
         ("exists A.r = 00 /\\ disk f = a0\nsometimes linux-4.10", NEVER, 12),
     ],
 )

@@ -10,6 +10,10 @@ import pytest
 from trial.trying import block_of, tried, values
 from trial.words import WORDS, does_what_it_says
 
+from fusefs.litmus.parse import parse
+from fusefs.litmus.source import format_size
+from fusefs.trial.on_directory import on_directory
+
 
 @pytest.mark.parametrize("name", WORDS)
 def test_word_does_what_it_says(name: str, tmp_path: Path):
@@ -48,6 +52,30 @@ exists cache f = {"a" * 2 * blocks} \\/ cache g = {"-" * 2 * blocks}
         "cache h": "-" * blocks + "0" * blocks,
         "cache i": "d" + "-" * (blocks - 1),
     }
+
+
+def test_a_file_about_smaller_pages_is_tried_in_larger_ones(tmp_path: Path):
+    """As many blocks share a page; counts and sizes are as much larger."""
+    factor = 4
+    page, block = mmap.PAGESIZE // factor, block_of(tmp_path) // factor
+    if block < 512:
+        pytest.skip(f"a block has {block_of(tmp_path)} bytes here")
+    text = f"""litmus small
+page {page}
+block {block}
+file f {2 * block} a
+A:
+    n = pwrite f {block} {block} b direct
+    r = pread f 0 {2 * block}
+exists A.n = {block} /\\ A.r = ab /\\ size f = {2 * block}"""
+    seen = on_directory(parse(text, "small"), tmp_path, 2)
+    if seen.skipped:
+        pytest.skip("; ".join(seen.skipped))
+    larger = str(block * factor)
+    assert values(seen) == {"A.n": larger, "A.r": "ab", "size f": str(2 * block * factor)}
+    assert seen.observation == "Always"
+    shown = format_size(page), format_size(page * factor)
+    assert f"\nScale={factor}: page {shown[0]} is tried as {shown[1]}\n" in seen.text()
 
 
 def test_two_processes_meet(tmp_path: Path):
