@@ -52,7 +52,7 @@ def refused(status: int, *words: object, saying: str) -> None:
     result = tool(*words)
     line = result.stderr.removeprefix("mount_tool.py: ").rstrip("\n")
     document = f"{json.dumps({'error': line, 'status': status})}\n" if "--json" in words else ""
-    assert (result.returncode, result.stdout) == (status, document), result.stderr
+    assert (result.returncode, result.stdout) == (status, document), result
     assert saying in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("mount_tool.py: ")
