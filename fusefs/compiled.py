@@ -33,6 +33,7 @@ BESIDE_MODEL = (
 
 SEARCH = (
     "explore/crash.py",
+    "explore/crash_memory.py",
     "explore/dependence.py",
     "explore/execution.py",
     "explore/kept.py",

@@ -6,12 +6,13 @@ from concurrent.futures import Executor
 
 from fusefs.commands.answers import Answered, Cell, answers
 from fusefs.commands.errors import CommandError, UsageError
-from fusefs.explore.answer import Answer, ended, expected, is_as_expected, task_name
+from fusefs.explore.aftermath import Values
+from fusefs.explore.answer import Answer, ended, expected, fulfils, is_as_expected, task_name
 from fusefs.explore.execution import Made
 from fusefs.explore.explain import fails, nearest_twin, no_return
 from fusefs.explore.explain import shrunk as shrink
 from fusefs.explore.telling import histogram, ladder, parting, table, values_text, witness_text
-from fusefs.explore.token import TokenError, made, parse_token, replay
+from fusefs.explore.token import Token, TokenError, crashed, made, parse_token, replay
 from fusefs.litmus.parse import LitmusError, parse
 from fusefs.litmus.test import Litmus
 from fusefs.litmus.text import question_text, text
@@ -118,7 +119,8 @@ def _words(answer: Answer) -> str:
     """How much was run."""
     runs = "" if answer.run_count == answer.class_count else f", {answer.run_count:,} runs"
     proof = "" if answer.exhausted else "; exhausted: no"
-    return f"{answer.class_count:,} classes{runs}, {answer.turn_count:,} turns{proof}"
+    cuts = f", {answer.cut_count:,} cuts" if answer.cut_count else ""
+    return f"{answer.class_count:,} classes{runs}, {answer.turn_count:,} turns{cuts}{proof}"
 
 
 def _with_witness(found: Sequence[Answered]) -> Answered | None:
@@ -137,6 +139,9 @@ def _with_witness(found: Sequence[Answered]) -> Answered | None:
 def _witness(litmus: Litmus, found: Answered) -> list[str]:
     witness, orders = found.answer.witness, found.cell.orders
     assert witness is not None
+    token = made(litmus, found.cell.era, witness.turns, witness.lost)
+    if witness.lost is not None:
+        return [*witness_text(litmus, witness), "", f"--replay {token}"]
     lines = witness_text(litmus, witness, no_return(litmus, orders, witness.schedule))
     twin = nearest_twin(litmus, orders, witness.schedule)
     if twin is not None:
@@ -145,7 +150,6 @@ def _witness(litmus: Litmus, found: Answered) -> list[str]:
         )
         lines += ["", f"It passes if {second}", f"comes before {first}:"]
         lines += parting(litmus, witness.turns, twin.turns)
-    token = made(litmus, found.cell.era, witness.turns)
     return [*lines, "", f"--replay {token}"]
 
 
@@ -193,10 +197,13 @@ def _witness_report(litmus: Litmus, found: Answered) -> dict[str, object] | None
     if witness is None:
         return None
     return {
-        "token": str(made(litmus, found.cell.era, witness.turns)),
+        "token": str(made(litmus, found.cell.era, witness.turns, witness.lost)),
         "preemptions": witness.cost[0],
         "switches": witness.cost[1],
-        "no_return": no_return(litmus, found.cell.orders, witness.schedule),
+        "no_return": None
+        if witness.lost is not None
+        else no_return(litmus, found.cell.orders, witness.schedule),
+        "lost": witness.lost,
         "outcome": values_text(witness.outcome),
         "broken": dict(witness.broken),
         "turns": [_turn_report(litmus, turn) for turn in witness.turns],
@@ -219,12 +226,9 @@ def replayed(litmus: Litmus, token: str, *, as_json: bool) -> int:
     """Run a token's schedule; 1 if it does what the question or a rule forbids."""
     try:
         known = parse_token(token)
-        execution, turns = replay(litmus, known, orders_of)
+        turns, values, positive, broken, failing = _found_again(litmus, known)
     except TokenError as error:
         raise CommandError(str(error), 2) from None
-    values, positive, broken = ended(litmus, execution)
-    failing = fails(litmus, execution)
-    execution.close()
     if as_json:
         print(
             json.dumps(
@@ -239,11 +243,28 @@ def replayed(litmus: Litmus, token: str, *, as_json: bool) -> int:
             )
         )
     else:
-        print("\n".join([*ladder(litmus, turns), values_text(values)]))
+        print("\n".join([*ladder(litmus, turns, lost=known.lost), values_text(values)]))
         print("\n".join(f"{rule}: {sentence}" for rule, sentence in broken), end="")
         holds = "holds" if positive else "does not hold"
         print(f"{question_text(litmus.question)}: it {holds}")
     return int(failing)
+
+
+Found = tuple[list[Made], Values, bool, Sequence[tuple[str, str]], bool]
+"""Turns, outcome, whether that is what is asked for, broken rules, whether it is a witness."""
+
+
+def _found_again(litmus: Litmus, token: Token) -> Found:
+    """What a token's schedule does; TokenError."""
+    if token.lost is not None:
+        crash, turns = crashed(litmus, token, orders_of)
+        positive = fulfils(litmus, crash)
+        return turns, crash.values, positive, crash.broken, positive or bool(crash.broken)
+    execution, turns = replay(litmus, token, orders_of)
+    values, positive, broken = ended(litmus, execution)
+    failing = fails(litmus, execution)
+    execution.close()
+    return turns, values, positive, broken, failing
 
 
 def shrunk(litmus: Litmus, era: str) -> int:

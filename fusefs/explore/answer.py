@@ -4,6 +4,9 @@
     Answer     Never, Sometimes or Always; how often; the simplest witness
     Witness    one schedule, and what it does turn by turn
 
+Of a file that says `crash`, what crashes leave is judged as well (crashes.py): by the rules, and by
+the question if that is about what is found after one.  Its outcomes then are all that may be found.
+
 Never is a proof, within the file's tasks, sizes and blocks, if the answer is exhausted.
 
 Errors: ValueError for what the model cannot run.
@@ -13,6 +16,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from fusefs.explore.aftermath import Values
+from fusefs.explore.crashes import Crash, Crashes
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Execution, Made
 from fusefs.explore.members import UNBOUNDED, Cost, count, simplest
@@ -29,32 +34,44 @@ RUNS_MAX: Final = 5_000_000
 COUNTED_MAX: Final = 20_000
 """Classes whose schedules are counted one by one; the others are taken to be alike."""
 
-Values = tuple[tuple[tuple[str, str], str], ...]
-"""An Outcome as a key: what it says, sorted."""
-
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A schedule and where it led.  broken has the rules that it broke, each with a sentence."""
+    """A schedule and where it led.  broken has the rules that it broke, each with a sentence.
+
+    lost is None unless it ends in a crash: then the places of the turns whose writes to the disk
+    are lost.
+    """
 
     schedule: tuple[int, ...]
     cost: Cost
     turns: tuple[Made, ...]
     outcome: Values
     broken: tuple[tuple[str, str], ...]
+    lost: tuple[int, ...] | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Smaller is simpler: of crashes, the shortest and that with the smallest loss."""
+        if self.lost is None:
+            return self.cost, self.schedule
+        return len(self.schedule), len(self.lost), self.cost, self.schedule
 
 
 @dataclass(slots=True)
 class Answer:
     """The answer under some orders, as far as it is known.
 
-    histogram       classes by what they ended with
+    histogram       classes by what they ended with; or, of a question about crashes, in how many
+                    classes a mount can find that
     positive        which of these fulfil the condition
     class_count     all of them, and run_count the runs that they took
     schedule_count  all schedules of all classes; is_counted is false if that is an estimate
     broken          classes that broke a rule, by the rule
     witness         the simplest schedule that fulfils an exists, does not fulfil a forall, or
-                    breaks a rule
+                    breaks a rule; one without a crash, if there is one and the question is not
+                    about crashes
+    cut_count       moments at which runs were stopped by a crash
     exhausted       false if a bound was reached
     """
 
@@ -68,11 +85,17 @@ class Answer:
     turn_count: int = 0
     broken: dict[str, int] = field(default_factory=dict)
     witness: Witness | None = None
+    cut_count: int = 0
     exhausted: bool = True
 
     @property
+    def outcome_count(self) -> int:
+        """All in the histogram: classes, unless the question is about crashes."""
+        return sum(self.histogram.values())
+
+    @property
     def positive_count(self) -> int:
-        """Classes that fulfil the condition."""
+        """What of outcome_count fulfils the condition."""
         return sum(self.histogram[values] for values in self.positive)
 
     @property
@@ -80,7 +103,7 @@ class Answer:
         """herd's word for how often the condition holds."""
         if not self.positive_count:
             return NEVER
-        return ALWAYS if self.positive_count == self.class_count else SOMETIMES
+        return ALWAYS if self.positive_count == self.outcome_count else SOMETIMES
 
 
 def expected(litmus: Litmus, names: Collection[str]) -> str:
@@ -113,6 +136,7 @@ def ask(
     """Run every class of a file.  progress is told after each run."""
     case, answer = LitmusCase(litmus, orders), Answer(frozenset(orders))
     reduction = Reduction(case.world)
+    crashes = Crashes(litmus, case.judge, case.world) if litmus.crash else None
     counted = 0
     while reduction.next_run():
         if reduction.run_count > runs_max:
@@ -122,9 +146,12 @@ def ask(
         if answer.class_count <= COUNTED_MAX and (number := count(reduction.trace)):
             answer.schedule_count += number
             counted += 1
-        _judge(litmus, answer, reduction)
+        judge(litmus, answer, reduction, crashes)
         if progress is not None:
             progress(reduction)
+    if crashes is not None:
+        answer.cut_count = crashes.cut_count
+        answer.exhausted &= crashes.exhausted
     if 0 < counted < answer.class_count:
         answer.schedule_count = answer.schedule_count * answer.class_count // counted
     answer.is_counted = counted == answer.class_count
@@ -133,35 +160,91 @@ def ask(
     return answer
 
 
-def _judge(litmus: Litmus, answer: Answer, reduction: Reduction) -> None:
-    """Enter a run that has ended."""
+def judge(litmus: Litmus, answer: Answer, reduction: Reduction, crashes: Crashes | None) -> None:
+    """Enter a run that has ended, and what crashes could have left of it."""
+    question, trace = litmus.question, reduction.trace
     values, positive, broken = ended(litmus, reduction.execution)
-    answer.histogram[values] = answer.histogram.get(values, 0) + 1
-    if positive:
-        answer.positive.add(values)
-    for rule in {rule for rule, _ in broken}:
+    rules = {rule for rule, _ in broken}
+    if not question.after_crash:
+        answer.histogram[values] = answer.histogram.get(values, 0) + 1
+        if positive:
+            answer.positive.add(values)
+    if broken or positive != (question.quantifier == FORALL):
+        bound, known = UNBOUNDED, answer.witness
+        if known is not None and known.lost is None:
+            bound = known.cost
+        found = simplest(trace, bound)
+        if found is not None:
+            turns = tuple(in_order(trace, found[1]))
+            _prefer(litmus, answer, Witness(found[1], found[0], turns, values, tuple(broken)))
+    if crashes is not None:
+        rules |= _judge_crashes(litmus, answer, trace, crashes)
+    for rule in rules:
         answer.broken[rule] = answer.broken.get(rule, 0) + 1
-    if not broken and positive == (litmus.question.quantifier == FORALL):
+
+
+def _judge_crashes(litmus: Litmus, answer: Answer, trace: Trace, crashes: Crashes) -> set[str]:
+    """Enter what crashes could leave of a class; returns the rules that are broken."""
+    question, rules = litmus.question, set[str]()
+    found: dict[Values, None] = {}
+    best: Crash | None = None
+    for crash in crashes.after(trace):
+        rules.update(rule for rule, _ in crash.broken)
+        positive = fulfils(litmus, crash)
+        if question.after_crash:
+            found[crash.values] = None
+        if positive:
+            answer.positive.add(crash.values)
+        if (positive or crash.broken) and (best is None or _size(crash) < _size(best)):
+            best = crash
+    for values in found:
+        answer.histogram[values] = answer.histogram.get(values, 0) + 1
+    known = answer.witness
+    if best is None or (known is not None and known.lost is None and not question.after_crash):
+        return rules
+    if known is None or known.lost is None or _size(best) <= (len(known.turns), len(known.lost)):
+        stop = crashes.stop(trace, best)
+        turns = tuple(in_order(trace, stop.schedule))
+        witness = Witness(stop.schedule, stop.cost, turns, best.values, best.broken, stop.lost)
+        _prefer(litmus, answer, witness)
+    return rules
+
+
+def fulfils(litmus: Litmus, crash: Crash) -> bool:
+    """Whether the question is about crashes, and what is found after this one fulfils it."""
+    question = litmus.question
+    return question.after_crash and holds(question.condition, dict(crash.values))
+
+
+def _size(crash: Crash) -> tuple[int, int]:
+    return len(crash.schedule), len(crash.lost)
+
+
+def _prefer(litmus: Litmus, answer: Answer, witness: Witness) -> None:
+    """Have a witness if it is simpler than the one that is known."""
+    known = answer.witness
+    if known is not None and (known.lost is None) != (witness.lost is None):
+        if (witness.lost is not None) != litmus.question.after_crash:
+            return
+    elif known is not None and known.key <= witness.key:
         return
-    bound = answer.witness.cost if answer.witness is not None else UNBOUNDED
-    found = simplest(reduction.trace, bound)
-    if found is None:
-        return
-    cost, schedule = found
-    if answer.witness is None or (cost, schedule) < (answer.witness.cost, answer.witness.schedule):
-        turns = tuple(in_order(reduction.trace, schedule))
-        answer.witness = Witness(schedule, cost, turns, values, tuple(broken))
+    answer.witness = witness
 
 
 def ended(litmus: Litmus, execution: Execution) -> tuple[Values, bool, list[tuple[str, str]]]:
-    """What a run ended with, whether that fulfils the condition, and the rules that it broke."""
+    """What a run ended with, whether that fulfils the condition, and the rules that it broke.
+
+    A condition that is about crashes it does not fulfil.
+    """
     if execution.is_stuck:
         return ((("", DEADLOCK), "yes"),), False, [(DEADLOCK, _stuck(litmus, execution))]
     world = execution.scenario
     assert isinstance(world, LitmusWorld)
     outcome: Outcome = world.outcome()
     values = tuple(sorted(outcome.items()))
-    return values, holds(litmus.question.condition, outcome), list(world.violations())
+    question = litmus.question
+    positive = not question.after_crash and holds(question.condition, outcome)
+    return values, positive, list(world.violations())
 
 
 def _stuck(litmus: Litmus, execution: Execution) -> str:

@@ -104,7 +104,7 @@ class CrashWorld(World):
 
     def commit(self) -> None:
         """The protocol of a commit; no step is inside, so (C1) begins when it returns."""
-        saved = {inode.ino: _stored(inode) for inode in self.inodes}
+        saved = {inode.ino: stored(inode) for inode in self.inodes}
         self.pending_image.flush()
         self.files = saved
         super().commit()
@@ -115,7 +115,8 @@ class CrashWorld(World):
             yield DiskState(step, image, self.files, self.fs.geometry.block_size)
 
 
-def _stored(inode: Inode) -> StoredFile:
+def stored(inode: Inode) -> StoredFile:
+    """What a commit now saves of a file."""
     extents = inode.extents
     encoded = {number: extents.encode(number) for number in extents.chunks}
     return StoredFile(

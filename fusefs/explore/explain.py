@@ -12,7 +12,8 @@ Units: a schedule is the tasks, by turn.
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fusefs.explore.answer import ended
+from fusefs.explore.answer import ended, fulfils
+from fusefs.explore.crashes import Crashes
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Execution, Made, Scenario
 from fusefs.explore.reduction import Reduction
@@ -120,9 +121,14 @@ def shrunk(litmus: Litmus, orders: Collection[str]) -> Litmus:
 
 
 def _has_failure(litmus: Litmus, orders: Collection[str]) -> bool:
-    reduction = Reduction(LitmusCase(litmus, orders).world)
+    case = LitmusCase(litmus, orders)
+    crashes = Crashes(litmus, case.judge, case.world)
+    reduction = Reduction(case.world)
     while reduction.next_run() and reduction.run_count <= SHRINK_RUNS_MAX:
-        if fails(litmus, reduction.execution):
+        found = crashes.after(reduction.trace) if litmus.crash else ()
+        if fails(litmus, reduction.execution) or any(
+            crash.broken or fulfils(litmus, crash) for crash in found
+        ):
             reduction.execution.close()
             return True
     return False

@@ -110,6 +110,11 @@ class Changes:
                 elif (change := _change(name, each, place)) is not None:
                     self._fixed.append(change)
 
+    @property
+    def places(self) -> list[Place]:
+        """The operations."""
+        return [*(each.place for each in self._fixed), *self.appends]
+
     def promises(self, complete: frozenset[Place], positions: Mapping[Place, int]) -> list[Promise]:
         """What must be there once these operations have changed all that they could.
 
@@ -118,26 +123,44 @@ class Changes:
         mine = tuple((place, positions[place]) for place in self.appends if place in positions)
         known = (complete, mine)
         if known not in self._promises:
-            appended = [
-                Change(place, pos, pos + each.length, ord(each.value), extends=True)
-                for place, pos in mine
-                for each in [self.appends[place]]
-            ]
-            self._promises[known] = list(self._made([*self._fixed, *appended], complete))
+            self._promises[known] = list(self._made(self.all(positions), complete))
         return self._promises[known]
 
-    def _made(self, changes: list[Change], complete: Collection[Place]) -> Iterator[Promise]:
+    def all(self, positions: Mapping[Place, int]) -> list[Change]:
+        """The operations with their places; appends only where it is known where they began."""
+        appended = [
+            Change(place, pos, pos + each.length, ord(each.value), extends=True)
+            for place, each in self.appends.items()
+            for pos in [positions.get(place, -1)]
+            if pos >= 0
+        ]
+        return [*self._fixed, *appended]
+
+    def durable(
+        self, synced: Collection[Place], begun: Collection[Place], positions: Mapping[Place, int]
+    ) -> list[Promise]:
+        """What must be there after a crash when these operations were synced once they had ended,
+        and these had begun; zeros are promised as well, as far as the file reaches."""
+        changes = [each for each in self.all(positions) if each.place in begun]
+        return list(self._made(changes, synced, zeros_count=True))
+
+    def _made(
+        self, changes: list[Change], complete: Collection[Place], *, zeros_count: bool = False
+    ) -> Iterator[Promise]:
         edges = sorted({edge for each in changes for edge in (each.start, each.end)})
         for start, end in pairwise(edges):
             here = [each for each in changes if each.start <= start and end <= each.end]
             done = [each for each in here if each.place in complete]
             last = [each for each in here if not self._is_over(done, each)]
-            written = [each for each in last if each.value and each.place in complete]
+            written = [
+                each for each in last if each.place in complete and (each.value or zeros_count)
+            ]
             if not written or any(each.value is None for each in last):
                 continue
             allowed = bytes({each.value for each in last if each.value is not None})
             longer = [each for each in done if each.extends]
             cut = any(each.cuts and not self._is_over(longer, each) for each in here)
+            cut = cut or not any(each.value for each in written)
             yield Promise(start, end, allowed, cut, tuple(each.place for each in written))
 
     def _is_over(self, others: list[Change], change: Change) -> bool:
@@ -168,9 +191,11 @@ def _change(name: str, operation: Operation, place: Place) -> Change | None:
 def gone(promise: Promise, end: FileEnd) -> list[tuple[int, int]]:
     """Where it was not kept: ranges from start to end, one for each block."""
     size, found = end.block, []
-    at = promise.start
-    while at < promise.end:
-        stop = min(at - at % size + size, promise.end)
+    at, last = promise.start, promise.end
+    if promise.may_be_cut:
+        last = min(last, -(-end.size // size) * size)
+    while at < last:
+        stop = min(at - at % size + size, last)
         below = min(stop, end.size)
         there = at < below and _is_there(promise.allowed, end, at, below)
         if not there and (at < below or not promise.may_be_cut):

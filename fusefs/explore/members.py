@@ -35,7 +35,7 @@ class Order:
         self.wakers: list[dict[int, tuple[int, int]]] = [{} for _ in range(count)]
         for place, turn in enumerate(trace.turns):
             clock = trace.clocks[place]
-            self.needs[turn.task].append(clock + [0] * (count - len(clock)))
+            self.needs[turn.task].append((clock + [0] * count)[:count])
             self.lengths[turn.task] += 1
             for other in turn.woke:
                 if other < count:

@@ -55,10 +55,6 @@ class Action:
         self.letters = letters
         self.count = result_blocks(operation, block)
 
-    def append(self) -> Append | None:
-        """For one run of a write: told where it begins, if that is where the file ends."""
-        return Append() if "append" in self.operation.flags else None
-
 
 class Submitted:
     """An asynchronous write, until it is reaped."""
@@ -116,8 +112,10 @@ class Running:
     files           of each task, the open files by name
     counts_opens    whether a file's last close matters, as it may have no name
     results         by the keys of outcomes
-    complete        the operations that have changed all that they could
-    positions       where appends began to write
+    begun, ended    the operations that have; an asynchronous write ends when it is reaped
+    complete        those that have changed all that they could, and fsyncs without an error
+    appends         those that have begun: told where they begin to write, once that is known
+    positions       where appends began that have ended
     foreign_reads   what the rule "foreign" forbids
     """
 
@@ -132,7 +130,10 @@ class Running:
     ) -> None:
         self.world = world
         self.results: dict[tuple[str, str], str] = {}
+        self.begun: list[Place] = []
+        self.ended: list[Place] = []
         self.complete: set[Place] = set()
+        self.appends: dict[Place, Append] = {}
         self.positions: dict[Place, int] = {}
         self.foreign_reads: list[ForeignRead] = []
         self._actions = actions
@@ -151,9 +152,12 @@ class Running:
             if previous is not None:
                 await reach(REPLY, previous.pos, previous.length)
             previous = action.operation
+            self.begun.append(action.place)
             value = await self._value(number, action, in_flight)
             if action.key is not None:
                 self.results[action.key] = value
+            if not previous.handle:
+                self.ended.append(action.place)
         for submitted in in_flight.values():
             await self._reap(submitted)
         if self._counts_opens:
@@ -181,7 +185,7 @@ class Running:
         """An asynchronous write: it goes on by itself."""
         operation = action.operation
         file, sync = self.file(number, operation.file), "dsync" in operation.flags
-        append = action.append()
+        append = self.append(action)
         completion = await submit(
             *(self.world.fs, file, operation.pos, action.data), sync=sync, append=append
         )
@@ -195,10 +199,18 @@ class Running:
             return str(error)
         finally:
             self.note_append(submitted.action, submitted.append)
+            self.ended.append(submitted.action.place)
         self.note_changed(submitted.action, written)
         return str(written)
 
     # -- for the functions below -----------------------------------------------------
+
+    def append(self, action: Action) -> Append | None:
+        """For a write that begins where the file ends."""
+        if "append" not in action.operation.flags:
+            return None
+        append = self.appends[action.place] = Append()
+        return append
 
     def note_append(self, action: Action, append: Append | None) -> None:
         if append is not None and append.pos >= 0:
@@ -225,7 +237,7 @@ class Running:
 
 
 async def _pwrite(run: Running, number: int, action: Action) -> int:
-    operation, append = action.operation, action.append()
+    operation, append = action.operation, run.append(action)
     direct, sync = "direct" in operation.flags, "dsync" in operation.flags
     try:
         written = await write(
@@ -283,6 +295,7 @@ async def _truncate(run: Running, number: int, action: Action) -> int:
 
 async def _fsync(run: Running, number: int, action: Action) -> int:
     await fsync(run.world.fs, run.file(number, action.operation.file))
+    run.complete.add(action.place)
     return 0
 
 

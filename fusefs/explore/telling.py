@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 from typing import Final
 
-from fusefs.explore.answer import Answer, Values, Witness, task_name
+from fusefs.explore.aftermath import Values
+from fusefs.explore.answer import Answer, Witness, task_name
 from fusefs.explore.execution import START, Made
 from fusefs.litmus.operations import operation_text
 from fusefs.litmus.test import Litmus
@@ -27,7 +28,7 @@ def table(rows: Sequence[tuple[str, Answer, float | None]]) -> list[str]:
     if any(seconds is not None for _, _, seconds in rows):
         lines[0] += "   seconds"
     for era, answer, seconds in rows:
-        classes = f"{answer.positive_count} of {answer.class_count}"
+        classes = f"{answer.positive_count} of {answer.outcome_count}"
         number = ("" if answer.is_counted else "~") + short(answer.schedule_count)
         line = f"{era:{longest}}  {answer.observation:9}  {classes:>13}  {number:>13}"
         lines.append(line + ("" if seconds is None else f"  {seconds:8.2f}"))
@@ -62,12 +63,19 @@ def values_text(values: Values, skipped: set[tuple[str, str]] | None = None) -> 
 # -- ladders -----------------------------------------------------------------------------
 
 
-def ladder(litmus: Litmus, turns: Sequence[Made], decided: int | None = None) -> list[str]:
+def ladder(
+    litmus: Litmus,
+    turns: Sequence[Made],
+    decided: int | None = None,
+    lost: Sequence[int] | None = None,
+) -> list[str]:
     """A line for each turn, in its task's column; operations where they begin.
 
-    decided is how many turns it took until nothing but failure was left.
+    decided is how many turns it took until nothing but failure was left; lost is None unless a
+    crash comes last: the places of the turns whose writes it loses.
     """
-    names = [task_name(litmus, n) for n in range(max(turn.task for turn in turns) + 1)]
+    last = max([turn.task for turn in turns], default=0)
+    names = [task_name(litmus, n) for n in range(last + 1)]
     width = max(WIDTH // len(names), 16)
     lines = ["".join(f"{name:{width}}" for name in names).rstrip()]
     operations = [iter(task.operations) for task in litmus.tasks]
@@ -81,7 +89,14 @@ def ladder(litmus: Litmus, turns: Sequence[Made], decided: int | None = None) ->
             lines.append(f"{margin}  {_step(turn)}")
         if made == decided:
             lines.append("-- from here on nothing can avoid it ".ljust(WIDTH, "-"))
-    return lines
+    return lines if lost is None else [*lines, *_crash(litmus, turns, lost)]
+
+
+def _crash(litmus: Litmus, turns: Sequence[Made], lost: Sequence[int]) -> list[str]:
+    """The last line of a ladder, longer if much is lost."""
+    writes = [f"{task_name(litmus, turns[place].task)}'s {_step(turns[place])}" for place in lost]
+    what = f"; lost: {', '.join(writes)}" if writes else ""
+    return wrap(f"-- crash{what}", WIDTH, subsequent_indent="    ")
 
 
 def _step(turn: Made) -> str:
@@ -94,7 +109,7 @@ def witness_text(litmus: Litmus, witness: Witness, decided: int | None = None) -
     lines = [
         f"Witness: {len(witness.schedule)} turns, {switches} switches,"
         f" {preemptions} of them needless",
-        *ladder(litmus, witness.turns, decided),
+        *ladder(litmus, witness.turns, decided, witness.lost),
         *wrap(values_text(witness.outcome), WIDTH),
     ]
     for rule, sentence in witness.broken:

@@ -43,13 +43,16 @@ VERDICTS_MAX = 4096
 
 
 class Judge:
-    """Of one litmus file, for all its runs.  files are by the number of their inode."""
+    """Of one litmus file, for all its runs.  files are by the number of their inode.
+
+    names are all that a file can have at the end.
+    """
 
     def __init__(self, litmus: Litmus) -> None:
         self._tasks = [task.name for task in litmus.tasks]
         renamed = [each.other for each in operations(litmus.tasks) if each.word == "rename"]
         names = [*(file.name for file in litmus.machine.files), *renamed]
-        self._names = list(dict.fromkeys(names))
+        self.names = list(dict.fromkeys(names))
         before = all_before(litmus.tasks)
         self.files = {
             ino: FileJudge(litmus, file, before) for ino, file in enumerate(litmus.machine.files, 1)
@@ -58,7 +61,7 @@ class Judge:
     def outcome(self, world: NamedWorld, results: Mapping[tuple[str, str], str]) -> Outcome:
         """The value of each result, and of the cache, disk and size of each name's file."""
         found = dict(results)
-        for name in self._names:
+        for name in self.names:
             inode = world.names.get(name)
             if inode is None:
                 found[CACHE, name] = found[DISK, name] = found[SIZE, name] = NO_FILE

@@ -12,6 +12,8 @@ Errors: ValueError for orders that there are not.
 
 from collections.abc import Collection
 
+from fusefs.explore.crash import PendingImage
+from fusefs.explore.crash_memory import CrashMemory
 from fusefs.explore.memory import MemoryImage
 from fusefs.explore.names import NamedWorld
 from fusefs.explore.tasks import Action, Coro, Running
@@ -64,7 +66,13 @@ class LitmusCase:
     def world(self) -> "LitmusWorld":
         """A new one, in its first state."""
         current.number = 0
-        memory = self.memory(MemoryImage.holding(self._image))
+        image: MemoryImage
+        if self.litmus.crash:
+            image = PendingImage(0)
+            image.data += self._image
+        else:
+            image = MemoryImage.holding(self._image)
+        memory = self.memory(image)
         files = [
             {name: OpenFile.opened(memory.names[name]) for name in names} for names in self._opened
         ]
@@ -85,6 +93,8 @@ class LitmusCase:
                 page.data[:] = data
                 page.blocks_uptodate = self._geometry.page_mask
                 page.unlock()
+        if isinstance(image, PendingImage):
+            return CrashMemory(fs, image, names, open_counts)
         return NamedWorld(fs, image, names, open_counts)
 
     def _actions(self, number: int, inos: dict[str, int]) -> list[Action]:

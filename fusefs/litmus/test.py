@@ -51,8 +51,11 @@ RULES: Final = {
     "lost": "what a write has returned for is there until somebody overwrites it",
     "deadlock": "somebody can always go on, until all have ended",
     "space": "each block of the disk has one owner, or is free, and none is promised twice",
+    "durable": "(C1) after a crash, what an fsync or a dsync write has returned for is there",
+    "exposed": "(C2) after a crash, no byte is found that nobody wrote into that file",
+    "torn": "(C3) after a crash, each block is whole, and one of the values it was given",
 }
-"""What must hold in every run, asked for or not."""
+"""What must hold in every run, asked for or not; the last three in files that say `crash`."""
 
 
 @dataclass(frozen=True, slots=True)

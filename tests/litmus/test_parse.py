@@ -320,7 +320,8 @@ BROKEN = [
     ("= ab\n", "= ab\nnever a\nalways a\n", "13: a a second time; each name once"),
     (
         *("= ab\n", "= ab\nbreaks D1\n"),
-        "12: rule D1; the rules are coherence, foreign, lost, deadlock and space",
+        "12: rule D1; the rules are coherence, foreign, lost, deadlock, space, "
+        "durable, exposed and torn",
     ),
 ]
 
