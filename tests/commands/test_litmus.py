@@ -57,6 +57,40 @@ def test_every_era_is_answered(stale, capsys):
     assert again == eras
 
 
+CRASH = """\
+litmus unsynced
+    A buffered write, and nobody syncs.
+
+page 512
+block 512
+crash
+file f 512 z
+
+A:
+    r = pwrite f 0 512 a
+
+exists after crash: A.r = 512 /\\ disk f = z
+sometimes linux-6.18
+"""
+
+
+def test_a_crash_is_told_and_replays(tmp_path, capsys):
+    path = tmp_path / "unsynced.litmus"
+    path.write_text(CRASH)
+    status, eras = reports(capsys, str(path), "--era", "linux-6.18")
+    witness = eras["linux-6.18"]["witness"]
+    assert (status, witness["lost"], witness["no_return"]) == (0, [], None)
+    assert main(["litmus", str(path), "--era", "linux-6.18"]) == 0
+    said = capsys.readouterr().out
+    assert "\n-- crash\n" in said
+    assert f"--replay {witness['token']}\n" in said
+    assert main(["litmus", str(path), "--replay", witness["token"]]) == 1
+    said = capsys.readouterr().out
+    assert "\n-- crash\nA.r=512; disk f=z; size f=512;\n" in said
+    assert said.endswith("it holds\n")
+    assert main(["litmus", str(path), "--replay", f"{witness['token']}:1"]) == 2
+
+
 def test_what_the_file_expects_is_status_0(stale, capsys):
     assert reports(capsys, str(stale))[0] == 0
     assert reports(capsys, str(stale), "--era", "linux-4.10")[0] == 0
