@@ -8,7 +8,8 @@
     torn      (C3) each block is whole: one of the values it was given.  Of a block that operations
               changed in parts, this holds for each part
 
-What is promised: a change that had ended when an fsync of its file began, once that has returned.
+What is promised: a change that had ended when an fsync of its file began, once that has returned;
+and so by a rename over another file.
 An operation that begins later, or ran beside it, may have changed the same bytes: those are allowed
 as well.
 
@@ -23,6 +24,7 @@ from fusefs.explore.kept import Change, Place, Promise, gone
 from fusefs.explore.values import FileEnd
 from fusefs.explore.verdicts import NOBODYS, FileJudge, Judge, Violation
 from fusefs.litmus.condition import atoms
+from fusefs.litmus.reach import MOVES, operations
 from fusefs.litmus.source import listed
 from fusefs.litmus.test import (
     DISK,
@@ -154,12 +156,28 @@ def _told_gone(judge: FileJudge, promise: Promise, end: FileEnd, start: int, sto
 
 
 def syncs(litmus: Litmus) -> dict[Place, str]:
-    """The operations that promise something once they have returned, each with its file."""
+    """The operations that promise something once they have returned, each with its file.
+
+    A rename over another file is one, where nothing else says what the two names mean.
+    """
+    files = [file.name for file in litmus.machine.files]
+    moved = [
+        name
+        for each in operations(litmus.tasks)
+        if each.word in MOVES
+        for name in {each.file, each.other}
+    ]
     return {
         (number, index): each.file
         for number, task in enumerate(litmus.tasks)
         for index, each in enumerate(task.operations)
-        if each.word in ("fsync", "fdatasync") or "dsync" in each.flags
+        if each.word in ("fsync", "fdatasync")
+        or "dsync" in each.flags
+        or (
+            each.word == "rename"
+            and each.other in files
+            and moved.count(each.file) == moved.count(each.other) == 1
+        )
     }
 
 

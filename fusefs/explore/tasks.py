@@ -113,7 +113,7 @@ class Running:
     counts_opens    whether a file's last close matters, as it may have no name
     results         by the keys of outcomes
     begun, ended    the operations that have; an asynchronous write ends when it is reaped
-    complete        those that have changed all that they could, and fsyncs without an error
+    complete        those that have changed all that they could; fsync and rename without an error
     appends         those that have begun: told where they begin to write, once that is known
     positions       where appends began that have ended
     foreign_reads   what the rule "foreign" forbids
@@ -323,6 +323,7 @@ async def _unlink(run: Running, number: int, action: Action) -> int:
 
 async def _rename(run: Running, number: int, action: Action) -> int:
     await run.world.rename(action.operation.file, action.operation.other)
+    run.complete.add(action.place)
     return 0
 
 

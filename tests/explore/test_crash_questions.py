@@ -13,6 +13,7 @@ import pytest
 from explore.playing import HEAD
 
 import fusefs
+from fusefs.explore import crashes
 from fusefs.explore.aftermath import Aftermath, Moment, syncs
 from fusefs.explore.answer import Answer, ask, is_as_expected
 from fusefs.explore.crash_memory import CrashMemory
@@ -178,6 +179,11 @@ def test_a_rename_over_a_file_leaves_the_old_or_the_new_whole():
         exists after crash: disk g = z
         """
     assert answer(text).broken == {}
+    without = text.replace("            fsync f\n", "")
+    assert broken_with(without, Storage) == {}
+    assert broken_with(without, NoCommit) == {
+        "durable": "(C1) a of A was synced: f, bytes 0 to 512: z (at first)"
+    }
     assert found(text, "disk g") == {"y", "a"}
     assert found(text, "disk f") == {"z", "a", "ENOENT"}
 
@@ -311,6 +317,27 @@ BOTH = {
         """,
         (),
     ),
+    "aio that nobody reaps": (
+        """
+        file f 1k unwritten
+        A:
+            aio w = pwrite f 0 512 a direct dsync
+            r = pwrite f 512 512 b direct
+        exists after crash: A.r = 512 /\\ disk f = a0
+        """,
+        (),
+    ),
+    "append": (
+        """
+        file f 512 z
+        A:
+            pwrite f end 512 a append direct
+        B:
+            pwrite f end 512 b append direct dsync
+        exists after crash: disk f = z0.
+        """,
+        (),
+    ),
     "unlink": (
         """
         file f 512 z
@@ -399,10 +426,10 @@ def broken_with(text: str, storage: Callable[[CrashMemory], Any]) -> dict[str, s
     def make() -> Any:
         return Tampered(made.world(), storage)
 
-    crashes, reduction = Crashes(asked, made.judge, make), Reduction(make)
+    some, reduction = Crashes(asked, made.judge, make), Reduction(make)
     rules: dict[str, str] = {}
     while reduction.next_run():
-        for crash in crashes.after(reduction.trace):
+        for crash in some.after(reduction.trace):
             for rule, sentence in crash.broken:
                 rules.setdefault(rule, sentence)
     return rules
@@ -496,6 +523,16 @@ def test_a_bound_that_was_reached_is_said():
     assert "exhausted: no, in today" in table([("today", found, None)])
     fewer = text.replace("    pwrite f 5120 512 a direct\n", "")
     assert answer(fewer).exhausted
+
+
+def test_a_bound_of_cuts_is_said_as_well(monkeypatch: pytest.MonkeyPatch):
+    complete = answer(DSYNC)
+    assert (complete.cut_count, complete.exhausted) == (3, True)
+    monkeypatch.setattr(crashes, "CUTS_MAX", 3)
+    assert answer(DSYNC).exhausted
+    monkeypatch.setattr(crashes, "CUTS_MAX", 2)
+    bounded = answer(DSYNC)
+    assert (bounded.cut_count, bounded.exhausted) == (2, False)
 
 
 # -- what is told, and tokens --------------------------------------------------------------
