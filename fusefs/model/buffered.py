@@ -158,7 +158,7 @@ async def buffered_write(
         if (drains or pos > inode.size) and inode.dio_under_way:
             await inode.dio_wait()
         if pos > inode.size:
-            await zero_to_block_end(fs, inode, inode.size, pos)
+            await zero_from_end(fs, inode, pos)
         view = memoryview(data)
         written = 0
         while written < len(view):
@@ -301,6 +301,24 @@ async def fill_block(
 def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:
     fs.cache.set_dirty(page, blocks)
     fs.inodes_dirty.setdefault(inode.ino, inode)
+
+
+async def zero_from_end(fs: Filesystem, inode: Inode, end: int) -> None:
+    """The file is about to grow to end: what is behind its end now has to read as zeros.
+
+    Of that only the rest of its block is on the image; but a store through a mapping may have come
+    to the rest of its page.
+    """
+    size, geometry = inode.size, fs.geometry
+    await zero_to_block_end(fs, inode, size, end)
+    index, offset = divmod(size, geometry.page_size)
+    page = inode.mapping.find(index) if offset else None
+    if page is None or fs.orders.zero_range_ignores_dirty:
+        return
+    await page.lock()
+    start = -(-offset // geometry.block_size) * geometry.block_size
+    page.data[start:] = bytes(geometry.page_size - start)
+    page.unlock()
 
 
 async def zero_to_block_end(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:

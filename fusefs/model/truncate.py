@@ -21,7 +21,7 @@ import errno
 from enum import IntFlag
 from itertools import islice
 
-from fusefs.model.buffered import zero_in_block, zero_to_block_end
+from fusefs.model.buffered import zero_from_end, zero_in_block, zero_to_block_end
 from fusefs.model.chunk import DELALLOC, HOLE, MAPPED
 from fusefs.model.errors import FsError
 from fusefs.model.extents import CHUNK_BLOCKS
@@ -86,7 +86,7 @@ async def _set_size(fs: Filesystem, inode: Inode, size: int) -> None:
 
 
 async def _extend(fs: Filesystem, inode: Inode, size: int) -> None:
-    await zero_to_block_end(fs, inode, inode.size, size)
+    await zero_from_end(fs, inode, size)
     inode.grow_to(size)
     await _flush_up_to(fs, inode, size)
     inode.written_to(size)

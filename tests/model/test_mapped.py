@@ -16,6 +16,7 @@ from model.driving import (
 )
 
 from fusefs.explore.memory import World
+from fusefs.model.buffered import buffered_write
 from fusefs.model.dio import ThroughCache, direct_write
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import writeback_inode
@@ -76,6 +77,27 @@ def test_bytes_behind_the_end_are_there_within_the_last_page_alone(world):
         assert refusal.value.errno == errno.EFAULT
     fsync(world, file)
     run(world, truncate(world.fs, file.inode, PAGE))
+    assert read(world, file, 0, PAGE) == b"A" * 100 + bytes(PAGE - 100)
+    check_world(world, [file.inode])
+
+
+GROWTHS = {
+    "truncate": lambda world, file: truncate(world.fs, file.inode, PAGE),
+    "allocate": lambda world, file: fallocate(world.fs, file.inode, 0, 0, PAGE),
+    "store": lambda world, file: buffered_write(world.fs, file.inode, 2 * PAGE, b"N"),
+    "write": lambda world, file: direct_write(world.fs, file.inode, 2 * PAGE, b"N" * BLOCK),
+    "half a block": lambda world, file: direct_write(world.fs, file.inode, 2560, b"N" * BLOCK),
+}
+
+
+@pytest.mark.parametrize("name", GROWTHS)
+@pytest.mark.parametrize("block", [BLOCK, PAGE], ids=["block behind the end", "same block"])
+def test_stored_bytes_behind_the_end_do_not_come_into_a_file_that_grows(block: int, name: str):
+    """(T2) Also those of blocks of its own, which are not dirty.  Guards kernel c5c810b94cfd."""
+    world = World(block_size=block, page_size=PAGE)
+    file = file_with(world, b"A" * 100)
+    store(world, file, 100, b"S" * (PAGE - 100))
+    run(world, GROWTHS[name](world, file))
     assert read(world, file, 0, PAGE) == b"A" * 100 + bytes(PAGE - 100)
     check_world(world, [file.inode])
 
