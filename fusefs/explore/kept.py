@@ -7,7 +7,8 @@
 An operation is over another one if that had come to its end before it began in every run: as the
 earlier of one task, or by a wait for a task, or by a reap.  Each byte that some write has changed
 then must have what one of the last changes gave it: those that no complete one is over.  Where two
-ran beside each other both are allowed; where a copy may be the last, everything is.
+ran beside each other both are allowed; where a copy may be the last, everything is, and so it is
+after a store through a mapping, which counts only where the file had not ended by then.
 
 The order of two operations is so one of the file, not of a run, and no verdict depends on which of
 two that do not meet came first.
@@ -32,7 +33,7 @@ Place = tuple[int, int]
 class Change:
     """A range that an operation changes.
 
-    value     the byte that it gives; None for a copy, which may give any
+    value     the byte that it gives; None for what may give any
     cuts      it is a truncate: what is behind its start may be gone altogether
     extends   the file is as long as its end, afterwards
     """
@@ -178,9 +179,11 @@ def _change(name: str, operation: Operation, place: Place) -> Change | None:
         return None
     if word == "truncate":
         return Change(place, start, FILE_SIZE_MAX, 0, cuts=True)
-    if word in ("pwrite", "mwrite", "fpunch", "fzero"):
+    if word == "mwrite":
+        return Change(place, start, start + operation.length, None)
+    if word in ("pwrite", "fpunch", "fzero"):
         value = ord(operation.value) if operation.value else 0
-        extends = word in ("pwrite", "fzero") and "keep_size" not in operation.flags
+        extends = word != "fpunch" and "keep_size" not in operation.flags
         return Change(place, start, start + operation.length, value, extends=extends)
     return None
 

@@ -46,7 +46,7 @@ NO_FILE: Final = "ENOENT"
 """The cache, disk and size of a name that no file has at the end."""
 
 RULES: Final = {
-    "coherence": "(D1) no clean cached block disagrees with the disk",
+    "coherence": "(D1) no clean cached block disagrees with the disk, unless fsync fails for it",
     "foreign": "no byte is read, cached or on the disk that nobody wrote into that file",
     "lost": "what a write has returned for is there until somebody overwrites it",
     "deadlock": "somebody can always go on, until all have ended",
@@ -171,7 +171,7 @@ class Question:
 class Litmus:
     """A file.  expected has NEVER, SOMETIMES or ALWAYS by the name of an era or an order; whoever
     is not in it is expected to answer NEVER, of forall ALWAYS.  breaks are rules that may be
-    broken where the answer is not that."""
+    broken in other orders than today's."""
 
     name: str
     prose: tuple[str, ...]
