@@ -19,6 +19,7 @@ Units: as everywhere; values are text, as fusefs/litmus/test.py has it.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from fusefs.explore.kept import Change, Place, Promise, gone
 from fusefs.explore.values import FileEnd
@@ -40,6 +41,10 @@ from fusefs.litmus.test import (
 
 Values = tuple[tuple[tuple[str, str], str], ...]
 """An Outcome as a key: what it says, sorted."""
+
+
+KNOWN_MAX: Final = 65_536
+"""Findings whose judgement is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ class Aftermath:
         """
         known = tuple(names.items()), tuple(contents.items()), moment
         if known not in self._known:
+            if len(self._known) == KNOWN_MAX:
+                self._known.clear()
             values = tuple(sorted(self._outcome(names, contents, moment).items()))
             self._known[known] = values, list(self._violations(contents, moment))
         return self._known[known]
