@@ -1,13 +1,21 @@
 """What the litmus command prints: tables, histograms, ladders; or JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 
 from fusefs.commands.answers import Answered, Cell, answers
 from fusefs.commands.errors import CommandError, UsageError
 from fusefs.explore.aftermath import Values
-from fusefs.explore.answer import Answer, ended, expected, fulfils, is_as_expected, task_name
+from fusefs.explore.answer import (
+    Answer,
+    Witness,
+    ended,
+    expected,
+    fulfils,
+    is_as_expected,
+    task_name,
+)
 from fusefs.explore.execution import Made
 from fusefs.explore.explain import fails, nearest_twin, no_return
 from fusefs.explore.explain import shrunk as shrink
@@ -137,11 +145,16 @@ def _with_witness(found: Sequence[Answered]) -> Answered | None:
 
 
 def _witness(litmus: Litmus, found: Answered) -> list[str]:
-    witness, orders = found.answer.witness, found.cell.orders
+    witness = found.answer.witness
     assert witness is not None
     token = made(litmus, found.cell.era, witness.turns, witness.lost)
+    return [*witness_lines(litmus, found.cell.orders, witness), "", f"--replay {token}"]
+
+
+def witness_lines(litmus: Litmus, orders: Collection[str], witness: Witness) -> list[str]:
+    """The ladder of a witness, and beside it the nearest schedule that passes."""
     if witness.lost is not None:
-        return [*witness_text(litmus, witness), "", f"--replay {token}"]
+        return witness_text(litmus, witness)
     lines = witness_text(litmus, witness, no_return(litmus, orders, witness.schedule))
     twin = nearest_twin(litmus, orders, witness.schedule)
     if twin is not None:
@@ -150,7 +163,7 @@ def _witness(litmus: Litmus, found: Answered) -> list[str]:
         )
         lines += ["", f"It passes if {second}", f"comes before {first}:"]
         lines += parting(litmus, witness.turns, twin.turns)
-    return [*lines, "", f"--replay {token}"]
+    return lines
 
 
 def report(litmus: Litmus, found: Sequence[Answered]) -> dict[str, object]:
@@ -243,10 +256,10 @@ def replayed(litmus: Litmus, token: str, *, as_json: bool) -> int:
             )
         )
     else:
-        print("\n".join([*ladder(litmus, turns, lost=known.lost), values_text(values)]))
-        print("\n".join(f"{rule}: {sentence}" for rule, sentence in broken), end="")
+        lines = [*ladder(litmus, turns, lost=known.lost), values_text(values)]
+        lines += [f"{rule}: {sentence}" for rule, sentence in broken]
         holds = "holds" if positive else "does not hold"
-        print(f"{question_text(litmus.question)}: it {holds}")
+        print("\n".join([*lines, f"{question_text(litmus.question)}: it {holds}"]))
     return int(failing)
 
 

@@ -34,9 +34,13 @@ def table(rows: Sequence[tuple[str, Answer, float | None]]) -> list[str]:
         lines.append(line + ("" if seconds is None else f"  {seconds:8.2f}"))
     for rule in sorted({rule for _, answer, _ in rows for rule in answer.broken}):
         eras = [era for era, answer, _ in rows if rule in answer.broken]
-        lines += ["", f"breaks {rule}: {', '.join(eras)}"]
+        lines += ["", *_wrapped(f"breaks {rule}: {', '.join(eras)}")]
     bounded = [era for era, answer, _ in rows if not answer.exhausted]
     return [*lines, *([f"exhausted: no, in {', '.join(bounded)}"] if bounded else [])]
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return wrap(sentence, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def short(number: int) -> str:
@@ -113,7 +117,7 @@ def witness_text(litmus: Litmus, witness: Witness, decided: int | None = None) -
         *wrap(values_text(witness.outcome), WIDTH),
     ]
     for rule, sentence in witness.broken:
-        lines += wrap(f"{rule}: {sentence}", WIDTH, subsequent_indent="    ")
+        lines += _wrapped(f"{rule}: {sentence}")
     return lines
 
 
@@ -125,7 +129,10 @@ def parting(litmus: Litmus, failing: Sequence[Made], passing: Sequence[Made]) ->
             break
         common += 1
     half = WIDTH // 2
-    lines = [f"{'fails':{half}}passes", f"({common} turns are the same)"]
+    lines = [
+        f"{'fails':{half}}passes",
+        f"({common} turn{' is' if common == 1 else 's are'} the same)",
+    ]
     for place in range(common, max(len(failing), len(passing))):
         left = _cell(litmus, failing[place]) if place < len(failing) else ""
         right = _cell(litmus, passing[place]) if place < len(passing) else ""

@@ -131,7 +131,10 @@ def token(capsys, *words: str) -> str:
 def test_token_replays(stale, capsys):
     made = token(capsys, str(stale), "--era", "linux-4.10")
     assert main(["litmus", str(stale), "--replay", made]) == 1
-    assert "A.r=0;" in capsys.readouterr().out
+    *_, ended, broken, question = capsys.readouterr().out.splitlines()
+    assert ended.startswith("A.r=0;")
+    assert broken.startswith("coherence: (D1) f, bytes 0 to 512")
+    assert question == "exists A.r = 0: it holds"
     stale.write_text(STALE.replace("A direct write", "Another word of prose"))
     assert main(["litmus", str(stale), "--replay", made]) == 1
 
