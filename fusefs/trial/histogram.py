@@ -164,6 +164,7 @@ class Histogram:
             "name": self.litmus.name,
             "directory": self.directory,
             "seed": self.seed,
+            "scale": self.factor,
             "runs": self.positive + self.negative,
             "skipped": list(self.skipped),
             "observation": None if self.skipped else self.observation,

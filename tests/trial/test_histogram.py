@@ -56,6 +56,16 @@ Unexpected: 12 of 1000 runs; expected: Never"""
     )
 
 
+def test_report_has_the_same_figures():
+    report = histogram("exists A.r = 00 /\\ disk f = a0", SEEN).report()
+    assert (report["runs"], report["positive"], report["negative"]) == (1000, 12, 988)
+    assert (report["seed"], report["scale"], report["expected"]) == (42, 1, NEVER)
+    assert report["histogram"] == [
+        {"outcome": {"A.r": "00", "disk f": "a0"}, "runs": 12, "positive": True},
+        {"outcome": {"A.r": "a0", "disk f": "a0"}, "runs": 988, "positive": False},
+    ]
+
+
 def test_what_was_not_seen_is_not_called_impossible():
     text = histogram("exists A.r = 00 /\\ disk f = 00", {("a0", "a0"): 5}).text()
     assert "Histogram (1 state)\n5       :>A.r=a0; disk f=a0;\nNo\n" in text

@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +13,8 @@ import pytest
 from trial.trying import SEED, litmus_in, our_processes
 
 from fusefs.litmus.test import Litmus, Operation, TaskText
+from fusefs.litmus.text import text
+from fusefs.trial.cast import ROOT
 from fusefs.trial.on_directory import TrialError, on_directory
 from fusefs.trial.process import random_pauses
 
@@ -70,6 +76,48 @@ def test_an_interrupt_ends_all(litmus: Litmus, tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         on_directory(litmus, tmp_path, 10, SEED, told=interrupt)
     nothing_is_left(tmp_path)
+
+
+RUN_FOR_EVER = """
+import sys
+from pathlib import Path
+from fusefs.litmus.parse import parse
+from fusefs.trial.on_directory import on_directory
+on_directory(parse(sys.argv[1], "test"), Path(sys.argv[2]), 1 << 40)
+"""
+
+TIMEOUT_S = 120.0
+"""Against hanging alone: a busy machine takes a minute for what takes a second."""
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not holds():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        time.sleep(0.01)
+
+
+def test_whoever_is_killed_leaves_nothing(litmus: Litmus, tmp_path: Path):
+    """Not even time to say so: the keeper removes its files all the same."""
+    trial = subprocess.Popen(
+        [sys.executable, "-c", RUN_FOR_EVER, text(litmus), str(tmp_path)], cwd=ROOT
+    )
+    try:
+        eventually(lambda: any(tmp_path.glob("litmus-*/[1-9]*")), "a run has begun")
+        eventually(lambda: len(our_processes(trial.pid)) == 3, "all processes are there")
+        processes = our_processes(trial.pid)
+    finally:
+        trial.kill()
+        trial.wait()
+    eventually(lambda: not list(tmp_path.iterdir()), "its files are gone")
+    eventually(lambda: not any(map(is_running, processes)), "its processes have ended")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return b"fusefs.trial.process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def test_a_directory_that_is_not_there_is_one_line(litmus: Litmus, tmp_path: Path):

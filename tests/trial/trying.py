@@ -43,8 +43,9 @@ def values(histogram: Histogram) -> dict[str, str]:
     return {f"{kind} {subject}".strip(): value for kind, subject, value in state}
 
 
-def our_processes() -> set[int]:
+def our_processes(parent: int | None = None) -> set[int]:
     """The processes of trials that this one has started, without those that have ended."""
+    parent = os.getpid() if parent is None else parent
     found = set()
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -52,6 +53,6 @@ def our_processes() -> set[int]:
             command = path.joinpath("cmdline").read_bytes()  # of a zombie: nothing
         except OSError:
             continue
-        if int(words[1]) == os.getpid() and b"fusefs.trial.process" in command:
+        if int(words[1]) == parent and b"fusefs.trial.process" in command:
             found.add(int(path.name))
     return found
