@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 900.0
 
-SOURCES = {".py", ".pyx", ".pxd", ".pyi", ".typed"}
+SOURCES = {".litmus", ".py", ".pyx", ".pxd", ".pyi", ".typed"}
 
 
 def build(*words: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
