@@ -21,16 +21,14 @@ HEAD = """\
 # The gallery
 
 The places where kernels of the past differed from today's, and what each lets programs see.
-`./dev gallery` writes this page out of `fusefs/model/order_rows.py`, `fusefs/model/orders.py` and
-`fusefs/litmus/gallery/`; `./dev gallery --check`, which the tests run, says whether it is up to
-date.
+`./dev gallery` writes this page out of `fusefs/model/order_rows.py`, `fusefs/model/orders.py` and \
+`fusefs/litmus/gallery/`; `./dev gallery --check` says whether it is up to date, as does a test.
 
-An *order* is one such place, a switch of the model; an *era* is the set of them that iomap and XFS
-of one kernel had.
-Every file of the gallery was asked under every order alone, and under every era, and each of these
-searches went to its end: so where a matrix has a dot, no schedule of that file's tasks shows
-anything.
-That is said of the model, and of files of this size; `docs/litmus.md` tells what that means, and
+An *order* is one such place, a switch of the model; an *era* is the set of them that iomap and \
+XFS of one kernel had.
+Every file of the gallery was asked under every order alone, and under every era, and each of \
+these searches went to its end: where a matrix has a dot, no schedule of the file shows anything.
+That is said of the model, and of files of this size: `docs/litmus.md` tells what it means, and \
 `docs/limits.md` what the model leaves out."""
 
 MARKS = """\
@@ -71,7 +69,7 @@ def page(found: Sequence[Found]) -> str:
     """The text of docs/gallery.md; a file for each order must be among what was found."""
     parts = [HEAD, *_orders_and_files(found), *_eras_and_files(found), "## Order by order"]
     for name, row in ROWS.items():
-        parts += _section(name, row, [each for each in found if each.order == name])
+        parts += _section(name, row, _about(name, found))
     if others := [each for each in found if not each.order]:
         parts.append("## Files that are about no single order")
         for each in others:
@@ -123,6 +121,12 @@ def _matrix(found: Sequence[Found], columns: Sequence[tuple[str, str]]) -> list[
 
 
 # -- an order ----------------------------------------------------------------------------
+
+
+def _about(name: str, found: Sequence[Found]) -> list[Found]:
+    """The files of an order, the one that is called after it first."""
+    files = [each for each in found if each.order == name]
+    return sorted(files, key=lambda each: each.litmus.name != name.replace("_", "-"))
 
 
 def _section(name: str, row: Row, files: Sequence[Found]) -> list[str]:
