@@ -91,6 +91,22 @@ exists cache f = z
 """
 
 
+def test_command_writes_what_it_then_finds_to_be_so(tmp_path, monkeypatch, capsys):
+    """The same text in one process and in two."""
+    monkeypatch.setattr(gallery, "PAGE", tmp_path / "docs" / "gallery.md")
+    monkeypatch.setattr(gallery, "FUSEFS", tmp_path / "fusefs")
+    monkeypatch.setattr(gallery, "sources", lambda: {"small": SMALL})
+    (tmp_path / "docs").mkdir()
+    assert gallery.main(["--check", "--jobs", "1"]) == 1
+    assert gallery.main(["--jobs", "2"]) == 0
+    assert gallery.main(["--check", "--jobs", "1"]) == 0
+    gallery.PAGE.write_text(gallery.PAGE.read_text().replace("Sometimes", "Never", 1))
+    assert gallery.main(["--check", "--jobs", "1"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert all(line.startswith("gallery: docs/gallery.md:") for line in errors)
+
+
 def small(question: str = "exists cache f = z") -> Found:
     litmus = read(SMALL.replace("exists cache f = z", question), "small.litmus")
     answers = {name: ask(litmus, [name]) for name in ("no_post", "post_before_end", "lockout")}
