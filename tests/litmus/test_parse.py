@@ -1,7 +1,13 @@
 """A litmus file becomes data, or one line that says what is wrong where."""
 
+import ast
+import sys
+import traceback
+from pathlib import Path
+
 import pytest
 
+from fusefs.litmus import check, condition, machine, operations
 from fusefs.litmus.parse import LitmusError, parse
 from fusefs.litmus.test import (
     ALWAYS,
@@ -190,6 +196,16 @@ MACHINE = "page, block, readahead, cache, crash or file, or a task such as A:, b
 NAME = "a name is lower case letters, digits and _, and begins with a letter"
 WRITE = "pwrite FILE POS LEN LETTER [direct] [dsync] [append] is allowed"
 
+CRASHED = """\
+crash
+file f 2k a
+A:
+    fsync f
+B:
+    fsync f
+exists after crash: disk f = aaaa
+"""
+
 BROKEN = [
     # the head and the machine
     ("litmus small\n", "", "1: 'page 4k'; litmus NAME is the first line"),
@@ -207,6 +223,11 @@ BROKEN = [
     ("page 4k", "cache 1k\npage 4k", "7: a cache of 1k; at least 4k for this file"),
     ("page 4k", "crash now\npage 4k", "2: crash now; crash stands alone"),
     ("file g 1k hole", "pages 2", f"5: 'pages 2'; {MACHINE}"),
+    (
+        *("file f 2k a\nfile g 1k hole\n", ""),
+        "4: no file; file NAME SIZE STATE… [cached] is allowed",
+    ),
+    ("file g 1k hole", "file g", "5: file g; file NAME SIZE STATE… [cached] is allowed"),
     ("file g", "file f", "5: file f a second time; one line for each file"),
     ("file g", "file G", f"5: file G; {NAME}"),
     ("1k hole", "1g hole", "5: size 1g; bytes, at most 16m"),
@@ -228,6 +249,7 @@ BROKEN = [
     ("fsync g", "n =", f"10: n =; an operation comes after =: {WORDS}"),
     ("fsync g", "N = fsync g", f"10: result N; {NAME}"),
     ("fsync g", "fsync", "10: fsync; fsync FILE is allowed"),
+    ("fsync g", "fsync G", f"10: FILE G; {NAME}"),
     ("fsync g", "fsync h", "10: file h; the files are f and g"),
     ("fsync g", "copy_range g 0 1 h 0", "10: file h; the files are f and g"),
     ("fsync g", "unlink h", "10: file h; the files are f and g"),
@@ -267,6 +289,10 @@ BROKEN = [
     (
         *("fsync g", "aio x = pwrite g 0 512 z direct\n    reap x\n    reap x"),
         "12: reap of x; the task has none in flight here",
+    ),
+    (
+        *("fsync g", "aio x = pwrite g 0 512 z direct\n    aio x = pwrite g 0 512 y direct"),
+        "11: handle x a second time; one line for each",
     ),
     (
         *("fsync g", "aio x = pwrite g 0 512 z"),
@@ -310,6 +336,14 @@ BROKEN = [
         *("exists", "exists after crash:"),
         "11: 'after crash:'; with a line 'crash' before the tasks",
     ),
+    (
+        *(f"file f{SMALL.partition('file f')[2]}", CRASHED.replace("exists", "forall")),
+        "10: 'forall after crash:'; 'exists after crash:' is allowed",
+    ),
+    (
+        *(f"file f{SMALL.partition('file f')[2]}", CRASHED.replace("disk", "cache")),
+        "10: the cache after a crash; disk, size and results are allowed",
+    ),
     # what is expected
     (
         *("= ab\n", "= ab\nmaybe a\n"),
@@ -332,3 +366,27 @@ def test_broken_file_is_told_in_one_line(old: str, new: str, error: str):
     with pytest.raises(LitmusError) as caught:
         parse(SMALL.replace(old, new, 1), "small.litmus")
     assert str(caught.value) == f"small.litmus:{error}"
+
+
+def places_of_errors() -> set[tuple[str, int]]:
+    """The file and first line of each call of Line.error()."""
+    files = [Path(module.__file__) for module in (check, condition, machine, operations)]
+    files.append(Path(sys.modules["fusefs.litmus.parse"].__file__))
+    return {
+        (str(file), node.lineno)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "error"
+    }
+
+
+def test_every_error_has_a_broken_file():
+    """docs/litmus.md says so: no rule is there that no file above breaks."""
+    told = set()
+    for old, new, _ in BROKEN:
+        with pytest.raises(LitmusError) as caught:
+            parse(SMALL.replace(old, new, 1), "small.litmus")
+        raised = traceback.extract_tb(caught.value.__traceback__)[-1]
+        told.add((raised.filename, raised.lineno))
+    assert len(told) > 50
+    assert told == places_of_errors()
