@@ -20,6 +20,9 @@ WIDTH: Final = 72
 
 REPLY: Final = "reply"
 
+NOBODY: Final = -1
+"""Instead of a task, of a line across all columns."""
+
 
 def table(rows: Sequence[tuple[str, Answer, float | None]]) -> list[str]:
     """Era, answer and seconds, if they were measured, as lines."""
@@ -78,22 +81,34 @@ def ladder(
     decided is how many turns it took until nothing but failure was left; lost is None unless a
     crash comes last: the places of the turns whose writes it loses.
     """
-    last = max([turn.task for turn in turns], default=0)
-    names = [task_name(litmus, n) for n in range(last + 1)]
-    width = max(WIDTH // len(names), 16)
-    lines = ["".join(f"{name:{width}}" for name in names).rstrip()]
     operations = [iter(task.operations) for task in litmus.tasks]
+    said: list[tuple[int, str]] = []
     for made, turn in enumerate(turns, 1):
-        margin = " " * (width * turn.task)
-        if turn.name in (START, REPLY) and turn.task < len(operations):
-            operation = next(operations[turn.task], None)
-            if operation is not None:
-                lines.append(f"{margin}{operation_text(operation)}")
         if turn.name not in (START, REPLY):
-            lines.append(f"{margin}  {_step(turn)}")
+            said.append((turn.task, f"  {_step(turn)}"))
+        elif turn.task < len(operations):
+            operation = next(operations[turn.task], None)
+            said += [] if operation is None else [(turn.task, operation_text(operation))]
         if made == decided:
-            lines.append("-- from here on nothing can avoid it ".ljust(WIDTH, "-"))
+            said.append((NOBODY, "-- from here on nothing can avoid it ".ljust(WIDTH, "-")))
+    names = {n: task_name(litmus, n) for n in {*range(len(operations)), *(t.task for t in turns)}}
+    margins = _margins(names, said)
+    head = ""
+    for task, name in sorted(names.items()):
+        head = head.ljust(margins[task]) + name
+    lines = [head, *(" " * margins[task] + text for task, text in said)]
     return lines if lost is None else [*lines, *_crash(litmus, turns, lost)]
+
+
+def _margins(names: dict[int, str], said: Sequence[tuple[int, str]]) -> dict[int, int]:
+    """Where each task's column begins: evenly, unless the lines of the last ones are too long."""
+    width, following = max(WIDTH // len(names), 16), WIDTH
+    margins = {NOBODY: 0}
+    for column, (task, name) in reversed(list(enumerate(sorted(names.items())))):
+        longest = max(len(text) for text in [name, *(each for at, each in said if at == task)])
+        margins[task] = max(min(column * width, WIDTH - longest, following - len(name) - 1), 0)
+        following = margins[task]
+    return margins
 
 
 def _crash(litmus: Litmus, turns: Sequence[Made], lost: Sequence[int]) -> list[str]:
