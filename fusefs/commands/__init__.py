@@ -5,7 +5,10 @@
     fsck                  check an image that is not mounted, and repair it
     set_, status, trace   a live mount, through its control directory alone
     demo                  both orders, side by side
+    litmus                whether a file's outcome is possible, in every era of the kernel
     explore               every order of a few model tasks
+
+    gallery.py            no command: ./dev gallery, which writes docs/gallery.md
 
     mount_options.py      what -o may say
     control_files.py      MOUNTPOINT/.fusefs from outside
