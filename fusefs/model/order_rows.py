@@ -12,6 +12,7 @@ NOT_TOLD = "a FUSE daemon is not told which writes are asynchronous"
 NOT_MAPPED = "a mount's mapped pages are the kernel's own, not the model's"
 NOT_PLACED = "the kernel says where an append begins, and a FUSE daemon only hears of that"
 NOT_BESIDE = "the kernel lets nobody else write while a write makes a FUSE file longer"
+NOT_OLD = "the blocks that an image has free are holes of it, and hold zeros"
 NOT_ENDED = "programs would hang in the mount for good"
 
 NONE_KNOWN = "none known"
@@ -66,7 +67,7 @@ DIRECT_ROWS = {
         seen_by="xfstests generic/209",
         seen_not=NO_CHECK,
         evidence=MESSAGE,
-        window="dio.write.convert",
+        window="dio.write.submit",
     ),
     "aio_no_post": Row(
         title="an asynchronous direct write never drops pages again",
@@ -223,6 +224,7 @@ DIRECT_ROWS = {
         seen_by="LTP dio_sparse and aiodio_sparse, which look for anything but zeros",
         seen_not="xfstests generic/418: each of its processes reads what it has written itself",
         evidence=f"{RECALLED}, {MESSAGE}",
+        on_mount=NOT_OLD,
         window="dio.write.submit",
     ),
     "lockout": Row(
