@@ -122,7 +122,7 @@ setup(
         Extension(
             LOWLEVEL,
             ["fusefs/live/extension/_lowlevel.pyx"],
-            depends=["fusefs/live/extension/_libfuse.pxd", "fusefs/live/extension/_replies.pxi"],
+            depends=sorted(map(str, Path("fusefs/live/extension").glob("_*.px?"))),
             extra_compile_args=[
                 "-O2",
                 "-Wall",

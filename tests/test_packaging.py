@@ -12,7 +12,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 900.0
 
+<<<<<<< HEAD
 SOURCES = {".litmus", ".py", ".pyx", ".pxd", ".pyi", ".typed"}
+=======
+SOURCES = {".py", ".pyx", ".pxd", ".pxi", ".pyi", ".typed"}
+>>>>>>> 5bef56e (The extension in sources that say what they are)
 
 
 def build(*words: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -56,7 +60,7 @@ def test_sdist_has_all_that_is_built_from(tree: Path):
     sources = {
         str(path.relative_to(tree)) for path in tree.rglob("*") if path.suffix in SOURCES
     } | {"LICENSE", "README.md", "setup.cfg", "pyproject.toml"}
-    assert "fusefs/live/extension/_libfuse.pxd" in sources
+    assert {"fusefs/live/extension/_libfuse.pxd", "fusefs/live/extension/_drain.pxi"} <= sources
     assert sources - found == set()
     assert not {name for name in found if name.endswith((".so", ".pyc"))}
 

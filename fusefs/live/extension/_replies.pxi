@@ -1,13 +1,160 @@
-"""Replies in the kernel's own form, of <linux/fuse.h>, and those that leave together.
+"""Replies to what comes to the handlers, in the kernel's own form, of <linux/fuse.h>.
 
 libfuse could send them, but a reply must say FOPEN_PARALLEL_DIRECT_WRITES, which some versions
 cannot express, and some are held for a moment, which none can: through a libfuse that lets
 nobody see its writes.  What libfuse keeps of a request it frees when told that there is no reply.
 
-    show_attr, show_statx, ...           the parts of a reply
-    send, send_iov                       a reply, at once or held
-    hold, send_held                      replies that wait for others
+    Request, Listing                     one request, and the replies as methods
+    fill, show_attr, show_statx, ...     the parts of a reply
+    send, send_iov                       a reply, at once or held: see _drain.pxi
 """
+
+cdef enum: PIECES_MAX = 1000  # of one reply; writev(2) takes 1024, and one is the header
+
+
+@cython.freelist(64)
+cdef class Request:
+    """One request of the kernel, to be answered once by one of its methods."""
+
+    cdef fuse_req_t req
+    cdef uint64_t unique
+    cdef readonly int pid
+    cdef readonly unsigned uid, gid, umask
+
+    def reply_err(self, int error):
+        send(self, -error, NULL, 0)
+
+    def reply_buf(self, data):
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_CONTIG_RO)
+        try:
+            send(self, 0, view.buf, <size_t> view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    def reply_pieces(self, list pieces):
+        cdef Py_buffer views[PIECES_MAX]
+        cdef iovec iov[PIECES_MAX + 1]
+        cdef int count = 0
+        if len(pieces) == 1:
+            self.reply_buf(pieces[0])
+            return
+        if len(pieces) > PIECES_MAX:
+            pieces = [b"".join(pieces)]
+        try:
+            for piece in pieces:
+                PyObject_GetBuffer(piece, &views[count], PyBUF_CONTIG_RO)
+                iov[count + 1] = iovec(views[count].buf, <size_t> views[count].len)
+                count += 1
+            send_iov(self, 0, iov, count + 1)
+        finally:
+            for i in range(count):
+                PyBuffer_Release(&views[i])
+
+    def reply_write(self, size_t count):
+        cdef fuse_write_out out
+        memset(&out, 0, sizeof(out))
+        out.size = <uint32_t> count
+        send(self, 0, &out, sizeof(out))
+
+    def reply_lseek(self, off_t pos):
+        cdef fuse_lseek_out out
+        out.offset = <uint64_t> pos
+        send(self, 0, &out, sizeof(out))
+
+    def reply_attr(self, tuple shown):
+        cdef fuse_entry_param entry
+        cdef fuse_attr_out out
+        fill(&entry, shown)
+        memset(&out, 0, sizeof(out))
+        out.attr_valid, out.attr_valid_nsec = whole(entry.attr_timeout), rest_ns(entry.attr_timeout)
+        show_attr(&out.attr, &entry.attr)
+        send(self, 0, &out, sizeof(out))
+
+    def reply_statx(self, tuple shown, int64_t birth_ns):
+        cdef fuse_entry_param entry
+        cdef sx_out out
+        fill(&entry, shown)
+        show_statx(&out, &entry, birth_ns)
+        send(self, 0, &out, sizeof(out))
+
+    def reply_entry(self, tuple shown):
+        cdef fuse_entry_param entry
+        cdef fuse_entry_out out
+        fill(&entry, shown)
+        show_entry(&out, &entry)
+        send(self, 0, &out, sizeof(out))
+
+    def reply_open(self, uint64_t fh, bint direct_io):
+        cdef fuse_open_out out
+        show_open(&out, fh, OPEN_DIRECT if direct_io else 0)
+        send(self, 0, &out, sizeof(out))
+
+    def reply_opendir(self, uint64_t fh, bint cached):
+        cdef fuse_open_out out
+        show_open(&out, fh, OPEN_CACHED_DIR if cached else 0)
+        send(self, 0, &out, sizeof(out))
+
+    def reply_create(self, tuple shown, uint64_t fh):
+        cdef fuse_entry_param entry
+        cdef fuse_entry_out entry_out
+        cdef fuse_open_out open_out
+        cdef iovec iov[3]
+        fill(&entry, shown)
+        show_entry(&entry_out, &entry)
+        show_open(&open_out, fh, OPEN_DIRECT)
+        iov[1] = iovec(&entry_out, sizeof(entry_out))
+        iov[2] = iovec(&open_out, sizeof(open_out))
+        send_iov(self, 0, iov, 3)
+
+    cdef fuse_req_t taken(self) except NULL:
+        req = self.req
+        if req is NULL:
+            raise AssertionError("a request was answered twice")
+        self.req = NULL
+        return req
+
+    def __dealloc__(self):
+        if self.req is not NULL:
+            send(self, -EIO, NULL, 0)
+
+
+cdef class Listing(Request):
+    """A request for a directory's entries: they are added while there is room, then sent."""
+
+    cdef char *buf
+    cdef size_t size, used
+
+    def add(self, bytes name, tuple shown, off_t cookie):
+        cdef fuse_entry_param entry
+        fill(&entry, shown)
+        left = self.size - self.used
+        length = fuse_add_direntry_plus(self.req, self.buf + self.used, left, name, &entry, cookie)
+        if length > left:
+            return False
+        self.used += length
+        return True
+
+    def reply_entries(self):
+        send(self, 0, self.buf, self.used)
+
+    def __dealloc__(self):
+        PyMem_Free(self.buf)
+
+
+cdef int fill(fuse_entry_param *entry, tuple shown) except -1:
+    """What stat(2) shows, and how long the kernel may keep it and the name."""
+    cdef int64_t atime_ns, mtime_ns, ctime_ns
+    memset(entry, 0, sizeof(entry[0]))
+    attr = &entry.attr
+    (attr.st_ino, attr.st_mode, attr.st_nlink, attr.st_uid, attr.st_gid, attr.st_rdev, attr.st_size,
+     attr.st_blocks, attr.st_blksize, atime_ns, mtime_ns, ctime_ns,
+     entry.attr_timeout, entry.entry_timeout) = shown
+    entry.ino = attr.st_ino
+    attr.st_atim.tv_sec, attr.st_atim.tv_nsec = atime_ns // SECOND_NS, atime_ns % SECOND_NS
+    attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec = mtime_ns // SECOND_NS, mtime_ns % SECOND_NS
+    attr.st_ctim.tv_sec, attr.st_ctim.tv_nsec = ctime_ns // SECOND_NS, ctime_ns % SECOND_NS
+    return 0
 
 
 cdef uint64_t whole(double seconds) noexcept:
@@ -88,39 +235,3 @@ cdef int send_iov(Request request, int error, iovec *iov, int count) except -1:
         writev(device, iov, count)
     fuse_reply_none(req)
     return 0
-
-
-cdef ssize_t hold(const iovec *iov, int count) noexcept:
-    """Keep a copy of a reply until others go with it; 0 if it is too long to be copied.
-
-    The first of them wakes the client, and the others find it awake: a wakeup for each costs
-    more than the copies.
-    """
-    global held_count
-    cdef size_t start = held_ends[held_count - 1] if held_count else 0
-    cdef size_t end = start
-    if held_count == HELD_MAX:
-        return 0
-    for i in range(count):
-        if iov[i].iov_len > <size_t> (HELD_BYTES_MAX // HELD_MAX):
-            return 0
-        end += iov[i].iov_len
-    if end > HELD_BYTES_MAX:
-        return 0
-    end = start
-    for i in range(count):
-        memcpy(held_bytes + end, iov[i].iov_base, iov[i].iov_len)
-        end += iov[i].iov_len
-    held_ends[held_count] = end
-    held_count += 1
-    return <ssize_t> (end - start)
-
-
-cdef void send_held() noexcept:
-    """An error is of a request that is gone, or of a mount that is."""
-    global held_count
-    cdef size_t start = 0
-    for i in range(held_count):
-        write(device, held_bytes + start, held_ends[i] - start)
-        start = held_ends[i]
-    held_count = 0
