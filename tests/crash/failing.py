@@ -24,10 +24,10 @@ import pyfuse3
 import trio
 
 from fusefs.live.driver import Driver
+from fusefs.live.extension._lowlevel import Shown
 from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.reclaim import Reclaim
 from fusefs.live.requests.atime import Atime
-from fusefs.live.requests.attributes import Shown
 from fusefs.live.requests.control import Control, LogRing
 from fusefs.live.requests.data import DataRequests
 from fusefs.live.requests.names import NameRequests
@@ -306,7 +306,7 @@ class Daemon:
     async def create(self, name: bytes) -> tuple[int, int]:
         """A new file in the root, open: its inode number and handle."""
         shown, fh = await self.ask_here(self.names.create, ROOT_INO, name, 0o600, os.O_RDWR)
-        return shown[0], fh
+        return shown.ino, fh
 
     async def open(self, ino: int, flags: int = os.O_RDWR) -> int:
         fh: int = await self.ask_here(self.names.open, ino, flags)
@@ -337,8 +337,8 @@ class Daemon:
         await self.ask_here(self.names.unlink, ROOT_INO, name)
 
     async def lookup(self, name: bytes) -> int:
-        shown = await self.ask_here(self.names.lookup, ROOT_INO, name)
-        return int(shown[0])
+        shown: Shown = await self.ask_here(self.names.lookup, ROOT_INO, name)
+        return shown.ino
 
     async def list(self, cookie: int, room: int) -> list[tuple[bytes, Shown, int]]:
         """Entries of the root behind a cookie, as far as there is room."""

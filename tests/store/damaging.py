@@ -194,7 +194,7 @@ def _walk(daemon: Daemon) -> None:
 
 
 def _look_at(daemon: Daemon, node: Node) -> None:
-    node_attributes(node, daemon.volume.fs.geometry)
+    node_attributes(node, daemon.volume.fs.geometry.page_size)
     for name in daemon.names.list_xattrs(node.ino):
         assert isinstance(daemon.names.get_xattr(node.ino, name), bytes)
 

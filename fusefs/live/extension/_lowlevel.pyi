@@ -2,8 +2,47 @@
 
 from typing import Protocol
 
-from fusefs.live.requests.attributes import Shown
 from fusefs.model.steps import Buffer
+
+class Shown:
+    """What stat(2) shows of an inode, and for how long the kernel may keep that, and its name.
+
+    Made by position: every request for a name makes one, and keywords would take twice as long.
+    OverflowError for a number that struct stat has no room for.
+    """
+
+    ino: int
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    rdev: int
+    size: int
+    blocks_512: int
+    preferred_size: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+    attributes_timeout_s: float
+    name_timeout_s: float
+
+    def __init__(
+        self,
+        ino: int,
+        mode: int,
+        nlink: int,
+        uid: int,
+        gid: int,
+        rdev: int,
+        size: int,
+        blocks_512: int,
+        preferred_size: int,
+        atime_ns: int,
+        mtime_ns: int,
+        ctime_ns: int,
+        attributes_timeout_s: float,
+        name_timeout_s: float,
+    ) -> None: ...
 
 class Request:
     """One request of the kernel; exactly one of its methods is called, once.
@@ -39,7 +78,7 @@ class Request:
         """Answer a seek with a position in bytes."""
 
     def reply_attr(self, shown: Shown) -> None:
-        """Answer with attributes, as fusefs/live/requests/attributes.py has them."""
+        """Answer with attributes."""
 
     def reply_statx(self, shown: Shown, birth_ns: int) -> None:
         """Answer with attributes and the birth time, 0 if it is not known."""

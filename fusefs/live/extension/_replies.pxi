@@ -4,12 +4,33 @@ libfuse could send them, but a reply must say FOPEN_PARALLEL_DIRECT_WRITES, whic
 cannot express, and some are held for a moment, which none can: through a libfuse that lets
 nobody see its writes.  What libfuse keeps of a request it frees when told that there is no reply.
 
+    Shown                                what is told of an inode
     Request, Listing                     one request, and the replies as methods
-    fill, show_attr, show_statx, ...     the parts of a reply
+    show_attr, show_statx, ...           the parts of a reply
     send, send_iov                       a reply, at once or held: see _drain.pxi
 """
 
 cdef enum: PIECES_MAX = 1000  # of one reply; writev(2) takes 1024, and one is the header
+
+
+@cython.freelist(64)
+cdef class Shown:
+    """What stat(2) shows of an inode, and for how long the kernel may keep that, and its name."""
+
+    cdef readonly uint64_t ino
+    cdef readonly unsigned mode, nlink, uid, gid, rdev
+    cdef readonly int64_t size, blocks_512, preferred_size, atime_ns, mtime_ns, ctime_ns
+    cdef readonly double attributes_timeout_s, name_timeout_s
+
+    def __cinit__(self, uint64_t ino, unsigned mode, unsigned nlink, unsigned uid, unsigned gid,
+                  unsigned rdev, int64_t size, int64_t blocks_512, int64_t preferred_size,
+                  int64_t atime_ns, int64_t mtime_ns, int64_t ctime_ns,
+                  double attributes_timeout_s, double name_timeout_s):
+        self.ino, self.mode, self.nlink, self.uid, self.gid = ino, mode, nlink, uid, gid
+        self.rdev, self.size, self.blocks_512 = rdev, size, blocks_512
+        self.preferred_size = preferred_size
+        self.atime_ns, self.mtime_ns, self.ctime_ns = atime_ns, mtime_ns, ctime_ns
+        self.attributes_timeout_s, self.name_timeout_s = attributes_timeout_s, name_timeout_s
 
 
 @cython.freelist(64)
@@ -62,27 +83,22 @@ cdef class Request:
         out.offset = <uint64_t> pos
         send(self, 0, &out, sizeof(out))
 
-    def reply_attr(self, tuple shown):
-        cdef fuse_entry_param entry
+    def reply_attr(self, Shown shown not None):
         cdef fuse_attr_out out
-        fill(&entry, shown)
         memset(&out, 0, sizeof(out))
-        out.attr_valid, out.attr_valid_nsec = whole(entry.attr_timeout), rest_ns(entry.attr_timeout)
-        show_attr(&out.attr, &entry.attr)
+        valid = shown.attributes_timeout_s
+        out.attr_valid, out.attr_valid_nsec = whole(valid), rest_ns(valid)
+        show_attr(&out.attr, shown)
         send(self, 0, &out, sizeof(out))
 
-    def reply_statx(self, tuple shown, int64_t birth_ns):
-        cdef fuse_entry_param entry
+    def reply_statx(self, Shown shown not None, int64_t birth_ns):
         cdef sx_out out
-        fill(&entry, shown)
-        show_statx(&out, &entry, birth_ns)
+        show_statx(&out, shown, birth_ns)
         send(self, 0, &out, sizeof(out))
 
-    def reply_entry(self, tuple shown):
-        cdef fuse_entry_param entry
+    def reply_entry(self, Shown shown not None):
         cdef fuse_entry_out out
-        fill(&entry, shown)
-        show_entry(&out, &entry)
+        show_entry(&out, shown)
         send(self, 0, &out, sizeof(out))
 
     def reply_open(self, uint64_t fh, bint direct_io):
@@ -95,13 +111,11 @@ cdef class Request:
         show_open(&out, fh, OPEN_CACHED_DIR if cached else 0)
         send(self, 0, &out, sizeof(out))
 
-    def reply_create(self, tuple shown, uint64_t fh):
-        cdef fuse_entry_param entry
+    def reply_create(self, Shown shown not None, uint64_t fh):
         cdef fuse_entry_out entry_out
         cdef fuse_open_out open_out
         cdef iovec iov[3]
-        fill(&entry, shown)
-        show_entry(&entry_out, &entry)
+        show_entry(&entry_out, shown)
         show_open(&open_out, fh, OPEN_DIRECT)
         iov[1] = iovec(&entry_out, sizeof(entry_out))
         iov[2] = iovec(&open_out, sizeof(open_out))
@@ -125,7 +139,7 @@ cdef class Listing(Request):
     cdef char *buf
     cdef size_t size, used
 
-    def add(self, bytes name, tuple shown, off_t cookie):
+    def add(self, bytes name, Shown shown not None, off_t cookie):
         cdef fuse_entry_param entry
         fill(&entry, shown)
         left = self.size - self.used
@@ -142,19 +156,26 @@ cdef class Listing(Request):
         PyMem_Free(self.buf)
 
 
-cdef int fill(fuse_entry_param *entry, tuple shown) except -1:
-    """What stat(2) shows, and how long the kernel may keep it and the name."""
-    cdef int64_t atime_ns, mtime_ns, ctime_ns
+cdef void fill(fuse_entry_param *entry, Shown shown) noexcept:
+    """For libfuse, which makes a listing."""
     memset(entry, 0, sizeof(entry[0]))
     attr = &entry.attr
-    (attr.st_ino, attr.st_mode, attr.st_nlink, attr.st_uid, attr.st_gid, attr.st_rdev, attr.st_size,
-     attr.st_blocks, attr.st_blksize, atime_ns, mtime_ns, ctime_ns,
-     entry.attr_timeout, entry.entry_timeout) = shown
-    entry.ino = attr.st_ino
-    attr.st_atim.tv_sec, attr.st_atim.tv_nsec = atime_ns // SECOND_NS, atime_ns % SECOND_NS
-    attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec = mtime_ns // SECOND_NS, mtime_ns % SECOND_NS
-    attr.st_ctim.tv_sec, attr.st_ctim.tv_nsec = ctime_ns // SECOND_NS, ctime_ns % SECOND_NS
-    return 0
+    entry.ino = attr.st_ino = shown.ino
+    attr.st_mode, attr.st_nlink, attr.st_rdev = shown.mode, shown.nlink, shown.rdev
+    attr.st_uid, attr.st_gid = shown.uid, shown.gid
+    attr.st_size, attr.st_blocks, attr.st_blksize = shown.size, shown.blocks_512, shown.preferred_size
+    attr.st_atim.tv_sec, attr.st_atim.tv_nsec = sec(shown.atime_ns), nsec(shown.atime_ns)
+    attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec = sec(shown.mtime_ns), nsec(shown.mtime_ns)
+    attr.st_ctim.tv_sec, attr.st_ctim.tv_nsec = sec(shown.ctime_ns), nsec(shown.ctime_ns)
+    entry.attr_timeout, entry.entry_timeout = shown.attributes_timeout_s, shown.name_timeout_s
+
+
+cdef int64_t sec(int64_t time_ns) noexcept:
+    return time_ns // SECOND_NS
+
+
+cdef uint32_t nsec(int64_t time_ns) noexcept:
+    return <uint32_t> (time_ns % SECOND_NS)
 
 
 cdef uint64_t whole(double seconds) noexcept:
@@ -165,47 +186,45 @@ cdef uint32_t rest_ns(double seconds) noexcept:
     return <uint32_t> ((seconds - <double> whole(seconds)) * SECOND_NS)
 
 
-cdef void show_attr(fuse_attr *out, const stat_t *attr) noexcept:
+cdef void show_attr(fuse_attr *out, Shown shown) noexcept:
     """out is zeroed."""
-    out.ino, out.size, out.blocks = attr.st_ino, <uint64_t> attr.st_size, <uint64_t> attr.st_blocks
-    out.atime, out.atimensec = <uint64_t> attr.st_atim.tv_sec, <uint32_t> attr.st_atim.tv_nsec
-    out.mtime, out.mtimensec = <uint64_t> attr.st_mtim.tv_sec, <uint32_t> attr.st_mtim.tv_nsec
-    out.ctime, out.ctimensec = <uint64_t> attr.st_ctim.tv_sec, <uint32_t> attr.st_ctim.tv_nsec
-    out.mode, out.nlink = attr.st_mode, <uint32_t> attr.st_nlink
-    out.uid, out.gid = attr.st_uid, attr.st_gid
-    out.rdev, out.blksize = <uint32_t> attr.st_rdev, <uint32_t> attr.st_blksize
+    out.ino, out.size, out.blocks = shown.ino, <uint64_t> shown.size, <uint64_t> shown.blocks_512
+    out.atime, out.atimensec = <uint64_t> sec(shown.atime_ns), nsec(shown.atime_ns)
+    out.mtime, out.mtimensec = <uint64_t> sec(shown.mtime_ns), nsec(shown.mtime_ns)
+    out.ctime, out.ctimensec = <uint64_t> sec(shown.ctime_ns), nsec(shown.ctime_ns)
+    out.mode, out.nlink, out.uid, out.gid = shown.mode, shown.nlink, shown.uid, shown.gid
+    out.rdev, out.blksize = shown.rdev, <uint32_t> shown.preferred_size
 
 
-cdef sx_time show_time(int64_t sec, int64_t nsec) noexcept:
+cdef sx_time show_time(int64_t time_ns) noexcept:
     cdef sx_time out
     memset(&out, 0, sizeof(out))
-    out.sec, out.nsec = sec, <uint32_t> nsec
+    out.sec, out.nsec = sec(time_ns), nsec(time_ns)
     return out
 
 
-cdef void show_statx(sx_out *out, const fuse_entry_param *entry, int64_t birth_ns) noexcept:
+cdef void show_statx(sx_out *out, Shown shown, int64_t birth_ns) noexcept:
     """birth_ns 0 is unknown."""
-    attr = &entry.attr
     memset(out, 0, sizeof(out[0]))
-    out.valid, out.valid_nsec = whole(entry.attr_timeout), rest_ns(entry.attr_timeout)
+    valid = shown.attributes_timeout_s
+    out.valid, out.valid_nsec = whole(valid), rest_ns(valid)
     out.mask = SX_BASIC | SX_BTIME if birth_ns else SX_BASIC
-    out.ino, out.size, out.blocks = attr.st_ino, <uint64_t> attr.st_size, <uint64_t> attr.st_blocks
-    out.atime = show_time(attr.st_atim.tv_sec, attr.st_atim.tv_nsec)
-    out.mtime = show_time(attr.st_mtim.tv_sec, attr.st_mtim.tv_nsec)
-    out.ctime = show_time(attr.st_ctim.tv_sec, attr.st_ctim.tv_nsec)
-    out.btime = show_time(birth_ns // SECOND_NS, birth_ns % SECOND_NS)
-    out.mode, out.nlink = <uint16_t> attr.st_mode, <uint32_t> attr.st_nlink
-    out.uid, out.gid, out.blksize = attr.st_uid, attr.st_gid, <uint32_t> attr.st_blksize
-    out.rdev_major, out.rdev_minor = major(attr.st_rdev), minor(attr.st_rdev)
+    out.ino, out.size, out.blocks = shown.ino, <uint64_t> shown.size, <uint64_t> shown.blocks_512
+    out.atime, out.mtime = show_time(shown.atime_ns), show_time(shown.mtime_ns)
+    out.ctime, out.btime = show_time(shown.ctime_ns), show_time(birth_ns)
+    out.mode, out.nlink = <uint16_t> shown.mode, shown.nlink
+    out.uid, out.gid, out.blksize = shown.uid, shown.gid, <uint32_t> shown.preferred_size
+    out.rdev_major, out.rdev_minor = major(shown.rdev), minor(shown.rdev)
 
 
-cdef void show_entry(fuse_entry_out *out, const fuse_entry_param *entry) noexcept:
+cdef void show_entry(fuse_entry_out *out, Shown shown) noexcept:
     memset(out, 0, sizeof(out[0]))
-    out.nodeid = entry.ino
-    out.entry_valid = whole(entry.entry_timeout)
-    out.entry_valid_nsec = rest_ns(entry.entry_timeout)
-    out.attr_valid, out.attr_valid_nsec = whole(entry.attr_timeout), rest_ns(entry.attr_timeout)
-    show_attr(&out.attr, &entry.attr)
+    out.nodeid = shown.ino
+    valid = shown.name_timeout_s
+    out.entry_valid, out.entry_valid_nsec = whole(valid), rest_ns(valid)
+    valid = shown.attributes_timeout_s
+    out.attr_valid, out.attr_valid_nsec = whole(valid), rest_ns(valid)
+    show_attr(&out.attr, shown)
 
 
 cdef void show_open(fuse_open_out *out, uint64_t fh, uint32_t flags) noexcept:

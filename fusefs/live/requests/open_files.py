@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from fusefs.live.driver import Driver
-from fusefs.live.extension._lowlevel import Listing, Request
-from fusefs.live.requests.attributes import Shown, control_attributes, node_attributes
+from fusefs.live.extension._lowlevel import Listing, Request, Shown
+from fusefs.live.requests.attributes import control_attributes, node_attributes
 from fusefs.live.requests.control import Control
 from fusefs.live.requests.data import DataRequests, Handle
 from fusefs.model.errors import FsError
