@@ -12,11 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 900.0
 
-<<<<<<< HEAD
-SOURCES = {".litmus", ".py", ".pyx", ".pxd", ".pyi", ".typed"}
-=======
-SOURCES = {".py", ".pyx", ".pxd", ".pxi", ".pyi", ".typed"}
->>>>>>> 5bef56e (The extension in sources that say what they are)
+SOURCES = {".litmus", ".py", ".pyx", ".pxd", ".pxi", ".pyi", ".typed"}
 
 
 def build(*words: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
