@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Collection
+from typing import ClassVar
 
 from fusefs.model.extents import State
 from fusefs.model.filesystem import Filesystem
@@ -19,7 +20,7 @@ class MemoryImage:
     New bytes are GARBAGE, not zeros, so that whoever reads what was never written is seen.
     """
 
-    GARBAGE = 0xDB
+    GARBAGE: ClassVar[int] = 0xDB
 
     def __init__(self, size: int) -> None:
         self.data = bytearray([self.GARBAGE]) * size
