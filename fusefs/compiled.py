@@ -31,26 +31,6 @@ BESIDE_MODEL = (
 )
 """What a data request runs through at each step, and is not the model."""
 
-SEARCH = (
-    "explore/crash.py",
-    "explore/crash_memory.py",
-    "explore/dependence.py",
-    "explore/execution.py",
-    "explore/kept.py",
-    "explore/memory.py",
-    "explore/names.py",
-    "explore/reduction.py",
-    "explore/schedule.py",
-    "explore/tasks.py",
-    "explore/values.py",
-    "explore/verdicts.py",
-    "explore/worlds.py",
-    "litmus/reach.py",
-    "litmus/source.py",
-    "litmus/test.py",
-)
-"""What a search runs through at each turn, or in each run."""
-
 SOURCES = os.path.dirname(__file__)
 COMPILED = os.path.join(SOURCES, "_compiled")
 
@@ -68,7 +48,7 @@ def modules() -> list[str]:
 
     No such module may import another of fusefs that is not among them.
     """
-    return [*model(), *BESIDE_MODEL, *SEARCH]
+    return [*model(), *BESIDE_MODEL]
 
 
 def stamp(sources: Iterable[str]) -> str:
