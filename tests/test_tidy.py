@@ -252,6 +252,35 @@ def test_name_with_two_types_would_be_found():
     assert errors_by_name(ast.parse(text)) == {"e": {"A", "(B, C)"}}
 
 
+def waits_while_it_handles(tree: ast.AST) -> list[int]:
+    """The lines of an await within an except or a finally clause."""
+    clauses: list[ast.stmt] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try):
+            clauses += node.finalbody
+            for handler in node.handlers:
+                clauses += handler.body
+    return [
+        node.lineno
+        for clause in clauses
+        for node in ast.walk(clause)
+        if isinstance(node, ast.Await | ast.AsyncWith | ast.AsyncFor)
+    ]
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=name)
+def test_nobody_waits_while_an_error_is_handled(path):
+    """mypyc keeps the error that is handled for the thread, not for the coroutine: whoever runs
+    meanwhile and handles one, too, would leave it in disorder, and the interpreter ends."""
+    assert waits_while_it_handles(ast.parse(path.read_text())) == []
+
+
+def test_waiting_while_an_error_is_handled_would_be_found():
+    """The rule above would hold if waits_while_it_handles() found nothing."""
+    text = "async def f():\n try:\n  await g()\n except E:\n  await h()\n finally:\n  await i()"
+    assert waits_while_it_handles(ast.parse(text)) == [7, 5]
+
+
 # -- rules and their labels --------------------------------------------------------------
 
 

@@ -66,9 +66,12 @@ async def write(
     if not data:
         return 0
     if direct:
+        written = 0
         try:
             written = await direct_write(fs, inode, pos, data, append)
         except ThroughCache:  # kernel commit 60263d5889e6
+            direct = False
+        if not direct:
             written = await buffered_write(fs, inode, pos, data, append, instead_of_direct=True)
     else:
         written = await buffered_write(fs, inode, pos, data, append)
@@ -97,17 +100,18 @@ async def submit(
     try:
         if pos + len(data) > FILE_SIZE_MAX:
             raise FsError(errno.EFBIG)
-        try:
+        write: DirectWrite | None = None
+        with contextlib.suppress(ThroughCache):
             write = await submit_write(fs, inode, pos, data, append)
-        except ThroughCache:
+        if write is None:
             completion.result = await buffered_write(
                 fs, inode, pos, data, append, instead_of_direct=True
             )
-        else:
-            if not write.waits:
-                fs.work.append(_end_queued(fs, file, completion, write, sync=sync))
-                return completion
+        elif write.waits:
             completion.result = write.length
+        else:
+            fs.work.append(_end_queued(fs, file, completion, write, sync=sync))
+            return completion
         if sync:
             await fsync(fs, file)
     except FsError as error:
