@@ -42,7 +42,7 @@ def delays(m: Mount) -> dict[str, int]:
     return {name: count for name, count in counters.items() if name.endswith("_delayed")}
 
 
-NONE = {"conversions_delayed": 0, "fills_delayed": 0}
+NONE = {"conversions_delayed": 0, "fills_delayed": 0, "windows_delayed": 0}
 
 
 def test_lone_cold_reader_waits_for_nothing(mount: Callable[..., Mount]):
