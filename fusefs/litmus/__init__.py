@@ -13,7 +13,3 @@
 
 Nothing of it knows the model.  The format's reference is docs/litmus.md.
 """
-
-from fusefs import compiled
-
-__path__ = compiled.path(__path__, "litmus")
