@@ -144,7 +144,7 @@ class Inode:
         footprint = current.footprint
         if footprint is not None:
             footprint.read(key(DIO, self.ino))
-        return False
+        return self.dio_count > 0
 
     async def dio_wait(self) -> None:
         """Until no asynchronous direct I/O is under way: inode_dio_wait().
