@@ -154,7 +154,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         timing,
         before_space=reclaim.wait_forgotten,
     )
-    atime = Atime(volume.namespace, request.fuse_options)
+    atime = Atime(volume.nodes, request.fuse_options)
     mountpoint = os.path.abspath(request.mountpoint)
     control = Control(volume, trace, timing, ring, atime, mountpoint, request.fuse_options)
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))

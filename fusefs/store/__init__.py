@@ -5,8 +5,10 @@ Neither trio nor pyfuse3 is needed here: mkfs and fsck work where neither is.
     image_file  new_image               the image: bytes at addresses; a new one
     metadata_file  metadata             the SQLite file; the transaction that is open
     stored  stored_blocks               what rows look like: attributes; maps and free blocks
-    dentries  xattrs  acl  callers      names; extended attributes; who may
-    nodes  namespace                    inodes in memory; what system calls on names do
+    nodes                               inodes in memory
+    dentries  namespace                 names as they are stored; what system calls on names do
+    xattr_table  xattrs                 the same for extended attributes
+    permissions  acl  callers           who may do what; modes, ACLs, what is known of a caller
     health                              whether anything may be committed still
     deleted                             the life of a file without a name
     volume                              all of it, opened; commit

@@ -21,8 +21,7 @@ from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.inode import Inode
 from fusefs.model.iomap import FREE_COST_MAX, free_blocks
-from fusefs.store.metadata import Metadata
-from fusefs.store.namespace import Namespace, Node
+from fusefs.store.nodes import Node, NodeTable
 from fusefs.store.stored_blocks import save_map
 
 INACTIVE_FILES_MAX = 256
@@ -32,14 +31,14 @@ INACTIVE_FILES_MAX = 256
 class DeletedFiles:
     """Those of one volume.  changed() is called when one has gone from one state to the next."""
 
-    def __init__(self, fs: Filesystem, namespace: Namespace, metadata: Metadata) -> None:
+    def __init__(self, fs: Filesystem, nodes: NodeTable) -> None:
         self.changed: Callable[[], None] = lambda: None
         self._fs = fs
-        self._namespace = namespace
-        self._metadata = metadata
+        self._nodes = nodes
+        self._metadata = nodes.metadata
         self._evicting: list[Node] = []
         self._inos_evicted: list[int] = []
-        orphans = metadata.orphans()
+        orphans = nodes.metadata.orphans()
         self._inactive: deque[Inode | tuple[int, int]] = deque(orphans)
         self._fs.space.inactive_count = sum(blocks for _, blocks in orphans)
 
@@ -50,7 +49,7 @@ class DeletedFiles:
 
     def blocks_unlinked(self) -> int:
         """Blocks that come free once the kernel has forgotten whose they are."""
-        inodes = [self._namespace.nodes[ino].inode for ino in self._fs.inodes_unlinked]
+        inodes = [self._nodes.in_memory[ino].inode for ino in self._fs.inodes_unlinked]
         extents = [inode.extents for inode in inodes if inode is not None]
         return sum(each.blocks_allocated + each.blocks_delalloc for each in extents)
 
@@ -69,7 +68,7 @@ class DeletedFiles:
             for page in pages:
                 self._fs.cache.remove(page)
             self._fs.inodes_dirty.pop(node.ino, None)
-        self._namespace.evict(node)
+        self._nodes.evict(node)
         self._fs.inodes_unlinked.discard(node.ino)
         if node.inode is None or self._free_piece(node.inode):
             self._inos_evicted.append(node.ino)
@@ -96,7 +95,7 @@ class DeletedFiles:
             if len(space.freed) >= FREE_COST_MAX:
                 break
             head = self._inactive.popleft()
-            inode = head if isinstance(head, Inode) else self._namespace.orphan(*head)
+            inode = head if isinstance(head, Inode) else self._nodes.orphan(*head)
             count = inode.extents.blocks_allocated
             if self._free_piece(inode):
                 self._inos_evicted.append(inode.ino)

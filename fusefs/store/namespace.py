@@ -22,15 +22,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fusefs.model.errors import FsError
-from fusefs.model.geometry import SECTOR_SIZE, Geometry
+from fusefs.model.geometry import SECTOR_SIZE
 from fusefs.store.dentries import Dentries
-from fusefs.store.metadata import Attributes, Metadata
+from fusefs.store.metadata import Attributes
 from fusefs.store.metadata_file import DOT_COOKIES, ROOT_INO
-from fusefs.store.nodes import Node
+from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.permissions import Permissions
 from fusefs.store.stored import NAME_LENGTH_MAX, Entry
-from fusefs.store.xattrs import XattrTable
-
-__all__ = ["NAME_LENGTH_MAX", "Entry", "Namespace", "Node"]
 
 LINK_COUNT_MAX = 65000
 
@@ -56,12 +54,14 @@ class Place(NamedTuple):
     name: bytes
 
 
-class Namespace(XattrTable):
+class Namespace:
     """The tree of names of one mount."""
 
-    def __init__(self, metadata: Metadata, geometry: Geometry) -> None:
-        super().__init__(metadata, geometry)
+    def __init__(self, nodes: NodeTable, permissions: Permissions) -> None:
+        self.nodes = nodes
+        self.metadata = metadata = nodes.metadata
         self.dentries = Dentries(metadata)
+        self._permissions = permissions
         self.inodes_max = metadata.block_count * metadata.block_size // SECTOR_SIZE
         """One for each sector of the image: no small file is without one for want of it."""
 
@@ -70,13 +70,13 @@ class Namespace(XattrTable):
     def lookup(self, parent: int, name: bytes) -> Node:
         """The node that a name leads to; FsError(ENOENT) if there is no such name."""
         if name == b".":  # of a file, too: open_by_handle_at(2) and NFS ask so
-            node = self.node(parent)
+            node = self.nodes.get(parent)
             if not node.nlink and not node.opens:
                 raise FsError(errno.ESTALE)  # deleted, but not yet gone
             return node
         self._directory(parent)
         if name == b"..":
-            return self.node(self.dentries.parent(parent))
+            return self.nodes.get(self.dentries.parent(parent))
         return self._named(parent, name)
 
     def entries(self, ino: int, after_cookie: int, limit: int) -> list[Entry]:
@@ -95,15 +95,15 @@ class Namespace(XattrTable):
 
     def load(self, parent: int, entries: list[Entry]) -> None:
         """Take into memory what all these names lead to, with one query; FsError(EIO)."""
-        if {entry.ino for entry in entries} <= self.nodes.keys():
+        if {entry.ino for entry in entries} <= self.nodes.in_memory.keys():
             return
         for attributes in self.metadata.load_named(parent, entries[0].cookie, entries[-1].cookie):
-            if attributes.nlink and attributes.ino not in self.nodes:
-                self.add(attributes)
+            if attributes.nlink and attributes.ino not in self.nodes.in_memory:
+                self.nodes.add(attributes)
 
     def _directory(self, ino: int) -> Node:
         """The node of a directory that still has a name."""
-        node = self.node(ino)
+        node = self.nodes.get(ino)
         if not node.is_directory:
             raise FsError(errno.ENOTDIR)
         if not node.nlink:
@@ -129,7 +129,7 @@ class Namespace(XattrTable):
     def _linked(self, ino: int) -> Node:
         """The node that a stored name leads to; if it is not there, the disk is at fault."""
         try:
-            return self.node(ino)
+            return self.nodes.get(ino)
         except FsError as error:
             raise self.metadata.damaged(f"a name of inode {ino}") from error
 
@@ -176,7 +176,7 @@ class Namespace(XattrTable):
         self._check_inodes()
         ino = self.metadata.new_ino()
         if target is None:
-            mode = self._inherit_acl(directory, ino, mode, umask)
+            mode = self._permissions.inherit(directory, ino, mode, umask)
         nlink = 0 if name is None else 2 if is_directory else 1
         attributes = Attributes(
             ino, mode, nlink, uid, gid, rdev, 0, 0, now_ns, now_ns, now_ns, target
@@ -185,7 +185,7 @@ class Namespace(XattrTable):
         if name is not None:
             self.dentries.insert(parent, name, ino)
             self._touch_directory(directory, now_ns, links=int(is_directory))
-        node = self.add(attributes)
+        node = self.nodes.add(attributes)
         node.linkable = name is None
         return node
 
@@ -193,7 +193,7 @@ class Namespace(XattrTable):
         """Give a file one more name; return its node."""
         place = Place(self._directory(parent), name)
         self._check_free(place)
-        node = self.node(ino)
+        node = self.nodes.get(ino)
         if node.is_directory:
             raise FsError(errno.EPERM)
         if not node.nlink and not node.linkable:
@@ -202,7 +202,7 @@ class Namespace(XattrTable):
             raise FsError(errno.EMLINK)
         self.dentries.insert(parent, name, ino)
         self._touch_directory(place.directory, now_ns)
-        self._touch(node, now_ns, links=1)
+        self.nodes.touch(node, now_ns, links=1)
         node.linkable = False
         return node
 
@@ -216,7 +216,7 @@ class Namespace(XattrTable):
             raise FsError(errno.EISDIR)
         self.dentries.delete(parent, name)
         self._touch_directory(place.directory, now_ns)
-        self._touch(node, now_ns, links=-1)
+        self.nodes.touch(node, now_ns, links=-1)
         return node
 
     def rmdir(self, parent: int, name: bytes, now_ns: int) -> Node:
@@ -232,7 +232,7 @@ class Namespace(XattrTable):
         self._check_empty(node)
         self.dentries.delete(parent, name)
         self._touch_directory(place.directory, now_ns, links=-1)
-        self._touch(node, now_ns, links=-node.nlink)
+        self.nodes.touch(node, now_ns, links=-node.nlink)
         return node
 
     # -- renaming ----------------------------------------------------------------------
@@ -292,8 +292,8 @@ class Namespace(XattrTable):
         self.dentries.repoint(new.directory.ino, new.name, source.ino)
         self._touch_directory(old.directory, now_ns, links=-gained)
         self._touch_directory(new.directory, now_ns, links=gained)
-        self._touch(source, now_ns)
-        self._touch(target, now_ns)
+        self.nodes.touch(source, now_ns)
+        self.nodes.touch(target, now_ns)
 
     def _check_move(self, old: Place, source: Node, new: Place, target: Node | None) -> None:
         """FsError if a name cannot take the new place, or what is there cannot go."""
@@ -322,7 +322,7 @@ class Namespace(XattrTable):
         gained = int(source.is_directory)
         if target is not None:
             self.dentries.repoint(new.directory.ino, new.name, source.ino)
-            self._touch(target, now_ns, links=-target.nlink if target.is_directory else -1)
+            self.nodes.touch(target, now_ns, links=-target.nlink if target.is_directory else -1)
             gained = 0
         if whiteout is not None:
             if target is None:
@@ -335,13 +335,13 @@ class Namespace(XattrTable):
             self.dentries.delete(old.directory.ino, old.name)
         self._touch_directory(old.directory, now_ns, links=-int(source.is_directory))
         self._touch_directory(new.directory, now_ns, links=gained)
-        self._touch(source, now_ns)
+        self.nodes.touch(source, now_ns)
 
     def _name_whiteout(self, whiteout: Node, now_ns: int) -> None:
         """It has its first name, and the kernel does not know of it."""
         whiteout.linkable = False
-        self._touch(whiteout, now_ns, links=1)
-        self.drop(whiteout.ino)
+        self.nodes.touch(whiteout, now_ns, links=1)
+        self.nodes.drop(whiteout.ino)
 
     # -- what the above share ----------------------------------------------------------
 
@@ -372,4 +372,4 @@ class Namespace(XattrTable):
     def _touch_directory(self, directory: Node, now_ns: int, links: int = 0) -> None:
         """A name in the directory came or went."""
         directory.mtime_ns = now_ns
-        self._touch(directory, now_ns, links)
+        self.nodes.touch(directory, now_ns, links)

@@ -2,8 +2,8 @@
 
 A Node is in memory from its first use until drop() or evict():
 
-    node(), add() ──> nodes ──forget(): it is idle──> drop()      it still has a name
-                                                      evict()     nlink is 0
+    get(), add() ──> in_memory ──forget(): it is idle──> drop()      it still has a name
+                                                         evict()     nlink is 0
 
 The caller counts: lookups for each reply that gives the kernel an entry, opens for each
 open file.  Attributes, size and map change in memory.  Whoever changes an attribute calls
@@ -13,7 +13,7 @@ it.  save_changed() writes all of that before a commit.
 Units: sizes are bytes; times are nanoseconds since 1970.
 Errors: FsError(ESTALE) for an inode that does not exist, FsError(EIO) from the metadata.
 Invariants:
-    (N1) nodes has at most one Node for an inode;
+    (N1) in_memory has at most one Node for an inode;
     (N2) size and map of a file are written together, by save_changed(); the size is
          disk_size, so that no commit promises bytes that are not on the image;
     (N3) a node is not dropped while its memory is ahead of what is stored.
@@ -112,14 +112,14 @@ class NodeTable:
     def __init__(self, metadata: Metadata, geometry: Geometry) -> None:
         self.metadata = metadata
         self.geometry = geometry
-        self.nodes: dict[int, Node] = {}
+        self.in_memory: dict[int, Node] = {}
         self.chunk_cache = ChunkCache()
         self._nodes_changed: dict[int, Node] = {}
         self._inodes_changed: dict[int, Inode] = {}
 
-    def node(self, ino: int) -> Node:
+    def get(self, ino: int) -> Node:
         """The node of an inode, loaded if need be; FsError(ESTALE) if there is none."""
-        node = self.nodes.get(ino)
+        node = self.in_memory.get(ino)
         if node is None:
             attributes = self.metadata.load_attributes(ino) if 0 < ino < INO_END else None
             if attributes is None or not attributes.nlink:  # evicted, and not yet deleted
@@ -138,7 +138,7 @@ class NodeTable:
         if stat.S_ISREG(a.mode):
             extents = ExtentMap(InodeMap(self.metadata, a.ino, self.chunk_cache), a.blocks)
             inode = Inode(a.ino, a.size, extents, self._inodes_changed)
-        node = self.nodes[a.ino] = Node(
+        node = self.in_memory[a.ino] = Node(
             a.ino,
             a.mode,
             a.nlink,
@@ -156,25 +156,25 @@ class NodeTable:
 
     def forget(self, ino: int, count: int) -> bool:
         """The kernel gives count lookups back; True if the node is idle now."""
-        node = self.nodes[ino]
+        node = self.in_memory[ino]
         assert node.lookups >= count, f"inode {ino} forgotten more often than looked up"
         node.lookups -= count
         return node.is_idle
 
     def drop(self, ino: int) -> bool:
         """Let an idle node go from memory; False if it must stay until it is saved (N3)."""
-        node = self.nodes[ino]
+        node = self.in_memory[ino]
         assert node.is_idle, f"inode {ino} dropped while in use"
         if not node.is_stored:
             return False
-        del self.nodes[ino]
+        del self.in_memory[ino]
         return True
 
     def evict(self, node: Node) -> None:
         """Let a node go that has no name and no user; what is stored goes with a commit."""
         assert node.nlink == 0, f"inode {node.ino} evicted while it has a name"
         assert node.is_idle, f"inode {node.ino} evicted while in use"
-        del self.nodes[node.ino]
+        del self.in_memory[node.ino]
         self._nodes_changed.pop(node.ino, None)
         self._inodes_changed.pop(node.ino, None)
 
@@ -183,14 +183,20 @@ class NodeTable:
         node.changed = True
         self._nodes_changed[node.ino] = node
 
+    def touch(self, node: Node, now_ns: int, links: int = 0) -> None:
+        """Change ctime and nlink, also for the next commit; size and blocks wait (N2)."""
+        node.nlink = max(node.nlink + links, 0)  # fewer than its names, if the disk says so
+        node.ctime_ns = now_ns
+        self.metadata.save_links(node.ino, node.nlink, node.mtime_ns, node.ctime_ns)
+
     def save_changed(self) -> list[Node]:
         """Write attributes and map of all that changed (N2); return them.
 
         Those among them that are idle can be dropped now.
         """
         for ino in self._inodes_changed:
-            if ino in self.nodes:  # else deleted while a request still ran
-                self.mark_changed(self.nodes[ino])
+            if ino in self.in_memory:  # else deleted while a request still ran
+                self.mark_changed(self.in_memory[ino])
         self._inodes_changed.clear()
         saved = list(self._nodes_changed.values())
         for node in saved:

@@ -38,9 +38,13 @@ from fusefs.store.holders import explained
 from fusefs.store.image_file import ImageError, ImageFile, ImageInUse
 from fusefs.store.metadata import Changing, Metadata, MetadataError
 from fusefs.store.metadata_file import check_header, remove_file
-from fusefs.store.namespace import Namespace, Node
+from fusefs.store.namespace import Namespace
 from fusefs.store.new_image import check_metadata_place, take_image, write_new
+from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.permissions import Permissions
 from fusefs.store.stored_blocks import load_space, save_space
+from fusefs.store.xattr_table import XattrTable
+from fusefs.store.xattrs import Xattrs
 
 log = logging.getLogger(__name__)
 
@@ -150,12 +154,16 @@ class Volume:
         self.metadata = metadata
         space = load_space(metadata)
         self.fs = Filesystem(Geometry(block.block_size, options.page_size), options, space)
-        self.namespace = Namespace(metadata, self.fs.geometry)
+        self.nodes = NodeTable(metadata, self.fs.geometry)
+        xattr_table = XattrTable(metadata)
+        self.permissions = Permissions(self.nodes, xattr_table)
+        self.xattrs = Xattrs(self.nodes, xattr_table, self.permissions)
+        self.namespace = Namespace(self.nodes, self.permissions)
+        self.deleted = DeletedFiles(self.fs, self.nodes)
         self.commit_count = 0
         self.health = metadata.health
         self.health.watch(_log_failure)
         self._in_thread = in_thread
-        self.deleted = DeletedFiles(self.fs, self.namespace, metadata)
 
     @classmethod
     def open(
@@ -253,7 +261,7 @@ class Volume:
         pages = list(node.inode.mapping.pages.values()) if node.inode is not None else []
         if any(page.locked or page.writeback for page in pages):
             return  # the commit after its writeback comes here again
-        if self.namespace.drop(node.ino):
+        if self.nodes.drop(node.ino):
             for page in pages:
                 self.fs.cache.remove(page)
 
@@ -276,7 +284,7 @@ class Volume:
         self.deleted.release_evicting()
         self.deleted.free_inactive()
         evicted = self.deleted.take_evicted()
-        saved = self.namespace.save_changed()
+        saved = self.nodes.save_changed()
         for ino in evicted:
             self.metadata.delete_inode(ino)
         changed = bool(saved or evicted or space.freed or space.groups_dirty)
@@ -293,7 +301,7 @@ class Volume:
             await self._in_thread(self.image.punch, list(space.committing))
         space.end_commit()
         for node in saved:
-            if self.namespace.nodes.get(node.ino) is node and node.is_idle and node.nlink:
+            if self.nodes.in_memory.get(node.ino) is node and node.is_idle and node.nlink:
                 self._drop(node)
 
     async def _flush(self) -> None:

@@ -32,7 +32,7 @@ from fusefs.model.file_io import commit_names, fsync, make_durable, read, write,
 from fusefs.model.inode import OpenFile
 from fusefs.model.steps import Buffer
 from fusefs.model.truncate import fallocate, truncate
-from fusefs.store.namespace import Node
+from fusefs.store.nodes import Node
 from fusefs.store.volume import Volume
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class Client:
 
     async def _with(self, file: File, operation: Callable[[OpenFile], Awaitable[T]]) -> T:
         """Run operation(open file) with the file open."""
-        node = self.volume.namespace.node(file.ino)
+        node = self.volume.nodes.get(file.ino)
         node.opens += 1
         try:
             return await operation(OpenFile(node.inode))
@@ -149,7 +149,7 @@ class Client:
         try:
             await self._with(file, operation)
         except FsError:
-            size = self.volume.namespace.node(file.ino).inode.size
+            size = self.volume.nodes.get(file.ino).inode.size
             file.contents.append(bytes(await self._with(file, partial(self._read, size))))
             raise
         return len(file.contents) - 1
@@ -327,7 +327,7 @@ def released(volume: Volume, node: Node) -> None:
 
 def content_of(volume: Volume, ino: int) -> bytes:
     """All of a file, read through the model."""
-    inode = volume.namespace.node(ino).inode
+    inode = volume.nodes.get(ino).inode
     return bytes(run_alone(volume, read(volume.fs, OpenFile(inode), 0, inode.size, direct=False)))
 
 

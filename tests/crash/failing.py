@@ -254,7 +254,7 @@ class Daemon:
             timing,
             before_space=Reclaim(volume.deleted, volume.fs).wait_forgotten,
         )
-        atime = Atime(volume.namespace, ["noatime"])
+        atime = Atime(volume.nodes, ["noatime"])
         control = Control(volume, trace, timing, LogRing(), atime, "/mnt", ())
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
         self.data = DataRequests(volume, self.driver, timing, control, atime, pages)
@@ -350,7 +350,7 @@ class Daemon:
 
     async def forget(self, ino: int) -> None:
         """The kernel gives all its references to an inode back."""
-        node = self.volume.namespace.nodes.get(ino)
+        node = self.volume.nodes.in_memory.get(ino)
         if node is not None and node.lookups:
             self.names.forget(ino, node.lookups)
 

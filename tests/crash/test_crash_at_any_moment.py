@@ -127,7 +127,7 @@ class Forgetful(Volume):
 
     async def commit(self) -> None:
         await super().commit()
-        self.namespace._inodes_changed.clear()
+        self.nodes._inodes_changed.clear()
 
 
 class Unflushed(Volume):

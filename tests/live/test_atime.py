@@ -22,8 +22,8 @@ def moves(names: Namespace, options: str, times: tuple[int, int, int], mode: int
     """Whether a read at NOW moves the atime of an inode with these times: a, m and c."""
     node = make(names, "x", mode)
     node.atime_ns, node.mtime_ns, node.ctime_ns = times
-    names.save_changed()
-    Atime(names, options.split()).touch(node, NOW)
+    names.nodes.save_changed()
+    Atime(names.nodes, options.split()).touch(node, NOW)
     assert node.changed == (node.atime_ns != times[0])
     return node.atime_ns == NOW
 

@@ -38,7 +38,7 @@ async def made(daemon: Daemon, *names: bytes) -> list[int]:
 
 def lookups(daemon: Daemon) -> dict[int, int]:
     """What the kernel is thought to refer to, besides the root."""
-    nodes = daemon.volume.namespace.nodes
+    nodes = daemon.volume.nodes.in_memory
     return {ino: node.lookups for ino, node in nodes.items() if ino != ROOT_INO}
 
 
@@ -85,13 +85,13 @@ async def test_truncate_at_open_answers_what_it_fails_with(tmp_path: Path):
         await daemon.fsync(fh)
         await daemon.close(fh)
         opened = await daemon.open(ino, os.O_WRONLY | os.O_TRUNC)
-        assert daemon.volume.namespace.node(ino).size == 0
+        assert daemon.volume.nodes.get(ino).size == 0
         await daemon.close(opened)
         await daemon.ask_here(daemon.names.setattr, ino, None, None, None, 5000, None, None, False)
         daemon.volume.health.fail("the disk is gone")
         with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
             await daemon.open(ino, os.O_WRONLY | os.O_TRUNC)
-        assert daemon.volume.namespace.node(ino).opens == 0
+        assert daemon.volume.nodes.get(ino).opens == 0
 
 
 async def test_attributes_that_are_none_stay(tmp_path: Path):
@@ -115,14 +115,14 @@ async def test_attributes_that_are_none_stay(tmp_path: Path):
 async def test_kernel_keeps_a_listing_unless_reading_it_moves_atime(tmp_path: Path):
     """Nobody sees who reads a listing that is kept, so relatime decides when it is opened."""
     async with daemon_on(tmp_path) as daemon:
-        daemon.data.atime = Atime(daemon.volume.namespace, [])
+        daemon.data.atime = Atime(daemon.volume.nodes, [])
         kept = []
         for _ in range(2):
             await made(daemon, b"%d" % len(kept))
             for _ in range(3):
                 kept.append(await daemon.ask_here(daemon.names.opendir, ROOT_INO))
                 await daemon.list(0, 100)
-                root = daemon.volume.namespace.node(ROOT_INO)
+                root = daemon.volume.nodes.get(ROOT_INO)
                 assert root.atime_ns > root.mtime_ns
                 await daemon.ask_here(daemon.names.releasedir, ROOT_INO)
         assert kept == [False, True, True] * 2

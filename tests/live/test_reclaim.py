@@ -58,6 +58,6 @@ async def test_waiting_for_a_forget_ends_when_it_comes(volume: Volume, autojump_
         nursery.start_soon(reclaim.wait_forgotten)
         await wait_all_tasks_blocked()
         began = trio.current_time()
-        volume.namespace.forget(node.ino, 1)
+        volume.nodes.forget(node.ino, 1)
         volume.release(node)
     assert trio.current_time() == began

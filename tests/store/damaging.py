@@ -28,7 +28,7 @@ from fusefs.model.steps import Step
 from fusefs.model.truncate import SEEK_DATA, SEEK_HOLE, seek, truncate
 from fusefs.store.callers import Caller, drop_privileges
 from fusefs.store.metadata_file import ROOT_INO
-from fusefs.store.namespace import Node
+from fusefs.store.nodes import Node
 from fusefs.store.volume import Volume, VolumeError, make_image
 
 BLOCK_SIZE = 1024
@@ -116,13 +116,13 @@ def make_image_in_use(path: Path) -> None:
                 daemon.run(file_io.write(fs, file, 0, b"y" * 3000, direct=False, sync=False))
                 daemon.run(file_io.writeback_inode(fs, node.inode))
             if i % 10 == 0:
-                names.set_xattr(node.ino, b"user.name", b"v" * i * 100, i)
+                daemon.volume.xattrs.set(node.ino, b"user.name", b"v" * i * 100, i)
                 names.link(node.ino, parents[2], b"link %d" % i, i)
         acl = [(1, 6, ID), (2, 6, 7), (4, 6, ID), (16, 6, ID), (32, 4, ID)]
         entries = struct.pack(
             "<I" + "HHI" * len(acl), 2, *(number for row in acl for number in row)
         )
-        names.set_xattr(parents[3], b"system.posix_acl_default", entries, 5)
+        daemon.volume.xattrs.set(parents[3], b"system.posix_acl_default", entries, 5)
         names.make(ROOT_INO, b"symlink", stat.S_IFLNK | 0o777, 0, 0, 0, 5, b"file 0")
         names.make(ROOT_INO, b"fifo", stat.S_IFIFO | 0o600, 0, 0, 0, 5)
         names.make(ROOT_INO, b"device", stat.S_IFBLK | 0o600, 0, 0, 0x801, 5)
@@ -179,7 +179,7 @@ def _walk(daemon: Daemon) -> None:
         ino = todo.pop()
         for act in (_look_at, _read):
             with suppress(FsError):
-                act(daemon, names.node(ino))
+                act(daemon, names.nodes.get(ino))
         with suppress(FsError):
             cookie = 0
             while entries := names.entries(ino, cookie, 16):
@@ -195,8 +195,8 @@ def _walk(daemon: Daemon) -> None:
 
 def _look_at(daemon: Daemon, node: Node) -> None:
     node_attributes(node, daemon.volume.fs.geometry.page_size)
-    for name in daemon.names.list_xattrs(node.ino):
-        assert isinstance(daemon.names.get_xattr(node.ino, name), bytes)
+    for name in daemon.volume.xattrs.names(node.ino):
+        assert isinstance(daemon.volume.xattrs.get(node.ino, name), bytes)
 
 
 def _read(daemon: Daemon, node: Node) -> None:
@@ -227,10 +227,10 @@ def _change(daemon: Daemon) -> None:
                 daemon.run(file_io.writeback_inode(fs, node.inode))
                 daemon.run(truncate(fs, node.inode, 2000))
                 drop_privileges(ANYONE, node)
-                names.mark_changed(node)
+                names.nodes.mark_changed(node)
         with suppress(FsError):
             names.rename(ROOT_INO, entry.name, ROOT_INO, b"moved", 0, 9)
-            names.set_xattr(names.lookup(ROOT_INO, b"moved").ino, b"user.new", b"v", 9)
+            daemon.volume.xattrs.set(names.lookup(ROOT_INO, b"moved").ino, b"user.new", b"v", 9)
             daemon.volume.release(names.unlink(ROOT_INO, b"moved", 9))
     with suppress(FsError):
         node = names.make(ROOT_INO, b"new", FILE, 0, 0, 0, 9)

@@ -8,7 +8,11 @@ from uuid import UUID
 from fusefs.model.geometry import Geometry
 from fusefs.store.metadata import Metadata
 from fusefs.store.metadata_file import DOT_COOKIES, ROOT_INO
-from fusefs.store.namespace import Namespace, Node
+from fusefs.store.namespace import Namespace
+from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.permissions import Permissions
+from fusefs.store.xattr_table import XattrTable
+from fusefs.store.xattrs import Xattrs
 
 UUID_OURS = UUID("6f756f75-0000-4000-8000-000000000001")
 FILE = stat.S_IFREG | 0o644
@@ -30,13 +34,27 @@ SHELF = {
 
 def create(path: Path | str = ":memory:", block_count: int = 100_000) -> Namespace:
     metadata = Metadata.create(path, UUID_OURS, 1024, block_count, 0, 0, 1)
-    return Namespace(metadata, Geometry())
+    return over(metadata)
 
 
 def reopen(names: Namespace) -> Namespace:
     names.metadata.commit()
     names.metadata.close()
-    return Namespace(Metadata.open(names.metadata.path, UUID_OURS), names.geometry)
+    return over(Metadata.open(names.metadata.path, UUID_OURS))
+
+
+def over(metadata: Metadata, geometry: Geometry | None = None) -> Namespace:
+    """The namespace over metadata, as a volume has it."""
+    nodes = NodeTable(metadata, geometry or Geometry())
+    return Namespace(nodes, Permissions(nodes, XattrTable(metadata)))
+
+
+def permissions(names: Namespace) -> Permissions:
+    return Permissions(names.nodes, XattrTable(names.metadata))
+
+
+def xattrs(names: Namespace) -> Xattrs:
+    return Xattrs(names.nodes, XattrTable(names.metadata), permissions(names))
 
 
 def make(names: Namespace, path: str, mode: int = FILE, now_ns: int = 10) -> Node:
@@ -47,7 +65,7 @@ def make(names: Namespace, path: str, mode: int = FILE, now_ns: int = 10) -> Nod
 
 
 def at(names: Namespace, path: str) -> Node:
-    node = names.node(ROOT_INO)
+    node = names.nodes.get(ROOT_INO)
     for name in filter(None, path.split("/")):
         node = names.lookup(node.ino, name.encode())
     return node
@@ -87,7 +105,7 @@ def tree_of(names: Namespace, path: str = "") -> dict[str, Seen]:
     """Every path below a directory, without a leading '/'."""
     found = {}
     for entry in names.entries(at(names, path).ino, DOT_COOKIES, 1000):
-        node = names.node(entry.ino)
+        node = names.nodes.get(entry.ino)
         inner = f"{path}/{entry.name.decode()}".lstrip("/")
         found[inner] = Seen(node.ino, node.mode, node.nlink, node.size)
         if node.is_directory:
@@ -98,7 +116,7 @@ def tree_of(names: Namespace, path: str = "") -> dict[str, Seen]:
 def check_link_counts(names: Namespace) -> None:
     """(T1)"""
     tree = tree_of(names)
-    for path, seen in {"": Seen(ROOT_INO, 0, names.node(ROOT_INO).nlink, 0), **tree}.items():
+    for path, seen in {"": Seen(ROOT_INO, 0, names.nodes.get(ROOT_INO).nlink, 0), **tree}.items():
         inner = [s for p, s in tree.items() if p.rpartition("/")[0] == path]
         if path == "" or stat.S_ISDIR(seen.mode):
             assert seen.nlink == 2 + sum(stat.S_ISDIR(s.mode) for s in inner), path

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store.name_trees import DIRECTORY, FILE, SYMLINK, at, create, make
+from store.name_trees import DIRECTORY, FILE, SYMLINK, at, create, make, permissions, xattrs
 
 from fusefs.model.errors import FsError
 from fusefs.store.acl import (
@@ -52,7 +52,7 @@ def names() -> Iterator[Namespace]:
 
 def acl_of(names: Namespace, path: str, name: bytes = ACCESS) -> Acl | None:
     ino = at(names, path).ino
-    return decode(names.get_xattr(ino, name)) if name in names.list_xattrs(ino) else None
+    return decode(xattrs(names).get(ino, name)) if name in xattrs(names).names(ino) else None
 
 
 # -- bytes -----------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_inherited_acl_and_mode_agree(mode: int, user: int, mask: int) -> None:
 def test_setting_an_access_acl_sets_the_mode(names: Namespace) -> None:
     """(A1)"""
     node = make(names, "f", FILE | stat.S_ISUID)
-    names.set_xattr(node.ino, ACCESS, NAMED.encode(), 20)
+    xattrs(names).set(node.ino, ACCESS, NAMED.encode(), 20)
     assert (node.mode, node.ctime_ns) == (stat.S_IFREG | stat.S_ISUID | 0o774, 20)
     assert acl_of(names, "f") == NAMED
 
@@ -135,43 +135,43 @@ def test_setting_an_access_acl_sets_the_mode(names: Namespace) -> None:
 def test_minimal_access_acl_is_only_a_mode(names: Namespace) -> None:
     """(A2)"""
     node = make(names, "f")
-    names.set_xattr(node.ino, ACCESS, NAMED.encode(), 20)
-    names.set_xattr(node.ino, ACCESS, MINIMAL.encode(), 21)
+    xattrs(names).set(node.ino, ACCESS, NAMED.encode(), 20)
+    xattrs(names).set(node.ino, ACCESS, MINIMAL.encode(), 21)
     assert node.mode == stat.S_IFREG | 0o640
-    assert names.list_xattrs(node.ino) == []
+    assert xattrs(names).names(node.ino) == []
 
 
 def test_setgid_goes_if_its_setter_may_not_keep_it(names: Namespace) -> None:
     """posix_acl_update_mode()."""
     node = make(names, "f", FILE | stat.S_ISGID)
-    names.set_xattr(node.ino, ACCESS, NAMED.encode(), 20, keeps_setgid=True)
+    xattrs(names).set(node.ino, ACCESS, NAMED.encode(), 20, keeps_setgid=True)
     assert node.mode & stat.S_ISGID
-    names.set_xattr(node.ino, ACCESS, NAMED.encode(), 20, keeps_setgid=False)
+    xattrs(names).set(node.ino, ACCESS, NAMED.encode(), 20, keeps_setgid=False)
     assert not node.mode & stat.S_ISGID
 
 
 def test_chmod_takes_the_acl_along(names: Namespace) -> None:
     """(A1)"""
     node = make(names, "f")
-    names.set_xattr(node.ino, ACCESS, NAMED.encode(), 20)
-    names.set_mode(node, 0o4600)
+    xattrs(names).set(node.ino, ACCESS, NAMED.encode(), 20)
+    permissions(names).set_mode(node, 0o4600)
     assert node.mode == stat.S_IFREG | 0o4600
     assert acl_of(names, "f") == NAMED.with_mode(0o600)
 
 
 def test_removing_an_acl_leaves_the_mode(names: Namespace) -> None:
     node = make(names, "d", DIRECTORY)
-    names.set_xattr(node.ino, ACCESS, NAMED.encode(), 20)
-    names.set_xattr(node.ino, DEFAULT, NAMED.encode(), 21)
+    xattrs(names).set(node.ino, ACCESS, NAMED.encode(), 20)
+    xattrs(names).set(node.ino, DEFAULT, NAMED.encode(), 21)
     for name in (ACCESS, DEFAULT, ACCESS, DEFAULT):  # gone already: no error
-        names.remove_xattr(node.ino, name, 22)
+        xattrs(names).remove(node.ino, name, 22)
     assert node.mode == stat.S_IFDIR | 0o774
-    assert names.list_xattrs(node.ino) == []
+    assert xattrs(names).names(node.ino) == []
 
 
 def test_new_files_inherit_the_default_acl_instead_of_the_umask(names: Namespace) -> None:
     parent = make(names, "d", DIRECTORY)
-    names.set_xattr(parent.ino, DEFAULT, NAMED.encode(), 20)
+    xattrs(names).set(parent.ino, DEFAULT, NAMED.encode(), 20)
     assert parent.mode == DIRECTORY  # a default ACL is not for the directory itself
     file = names.make(parent.ino, b"f", stat.S_IFREG | 0o666, 0, 0, 0, 30, umask=0o077)
     inner = names.make(parent.ino, b"s", stat.S_IFDIR | 0o777, 0, 0, 0, 30, umask=0o077)
@@ -186,10 +186,10 @@ def test_new_files_inherit_the_default_acl_instead_of_the_umask(names: Namespace
 def test_minimal_default_acl_leaves_only_a_mode(names: Namespace) -> None:
     """(A2)"""
     parent = make(names, "d", DIRECTORY)
-    names.set_xattr(parent.ino, DEFAULT, MINIMAL.encode(), 20)
+    xattrs(names).set(parent.ino, DEFAULT, MINIMAL.encode(), 20)
     file = names.make(parent.ino, b"f", stat.S_IFREG | 0o666, 0, 0, 0, 30, umask=0o777)
     assert file.mode & 0o777 == 0o640
-    assert names.list_xattrs(file.ino) == []
+    assert xattrs(names).names(file.ino) == []
 
 
 def test_umask_counts_where_there_is_no_default_acl(names: Namespace) -> None:
@@ -199,18 +199,18 @@ def test_umask_counts_where_there_is_no_default_acl(names: Namespace) -> None:
 
 def test_symlinks_have_neither_acl_nor_umask(names: Namespace) -> None:
     parent = make(names, "d", DIRECTORY)
-    names.set_xattr(parent.ino, DEFAULT, NAMED.encode(), 20)
+    xattrs(names).set(parent.ino, DEFAULT, NAMED.encode(), 20)
     link = names.make(parent.ino, b"l", SYMLINK, 0, 0, 0, 30, target=b"x", umask=0o777)
     assert link.mode == SYMLINK
-    assert names.list_xattrs(link.ino) == []
+    assert xattrs(names).names(link.ino) == []
     with pytest.raises(FsError, match="ENOTSUP"):
-        names.set_xattr(link.ino, ACCESS, NAMED.encode(), 1)
+        xattrs(names).set(link.ino, ACCESS, NAMED.encode(), 1)
 
 
 def test_default_acl_of_a_file_is_refused(names: Namespace) -> None:
     node = make(names, "f")
     with pytest.raises(FsError, match="EACCES"):
-        names.set_xattr(node.ino, DEFAULT, NAMED.encode(), 1)
+        xattrs(names).set(node.ino, DEFAULT, NAMED.encode(), 1)
 
 
 def test_stored_bytes_that_are_no_acl_are_the_disk_s_fault(names: Namespace) -> None:

@@ -10,7 +10,7 @@ from fusefs.model.iomap import FREE_COST_MAX, freed_space_committed
 from fusefs.model.options import Options
 from fusefs.store import deleted as deleted_module
 from fusefs.store.fsck.run import CLEAN, fsck
-from fusefs.store.namespace import Node
+from fusefs.store.nodes import Node
 from fusefs.store.volume import Volume, make_image
 
 

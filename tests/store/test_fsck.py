@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store.name_trees import over, xattrs
 
 from fusefs.commands.main import main
 from fusefs.model.extents import CHUNK_BLOCKS, ExtentMap
@@ -23,8 +24,8 @@ from fusefs.store.fsck.run import CLEAN, LEFT, NOT_CHECKED, REPAIRED
 from fusefs.store.image_file import ImageFile
 from fusefs.store.metadata import Metadata
 from fusefs.store.metadata_file import ROOT_INO
-from fusefs.store.namespace import Namespace, Node
 from fusefs.store.new_image import take_image, write_new
+from fusefs.store.nodes import Node
 from fusefs.store.stored_blocks import save_map, save_space
 from fusefs.store.volume import Volume
 
@@ -68,17 +69,17 @@ def image(tmp_path: Path) -> Path:
     uuid = made.superblock.uuid
     made.close()
     metadata = Metadata.create(meta(path), uuid, BLOCK_SIZE, BLOCK_COUNT, 0, 0, 1)
-    names, space = Namespace(metadata, Geometry(BLOCK_SIZE)), Space(BLOCK_COUNT)
+    names, space = over(metadata, Geometry(BLOCK_SIZE)), Space(BLOCK_COUNT)
     for name in (b"f", b"g"):
         node = names.make(ROOT_INO, name, FILE, 0, 0, 0, 5)
         give_blocks(metadata, space, node)
-        names.mark_changed(node)
+        names.nodes.mark_changed(node)
     names.make(ROOT_INO, b"d", DIRECTORY, 0, 0, 0, 5)
     names.make(D, b"e", DIRECTORY, 0, 0, 0, 5)
     names.make(ROOT_INO, b"s", stat.S_IFLNK | 0o777, 0, 0, 0, 5, b"f")
     names.link(F, D, b"hard", 6)
-    names.set_xattr(F, b"user.a", b"b", 7)
-    names.save_changed()
+    xattrs(names).set(F, b"user.a", b"b", 7)
+    names.nodes.save_changed()
     space.begin_commit()
     save_space(metadata, space)
     metadata.commit()

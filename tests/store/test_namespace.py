@@ -18,6 +18,7 @@ from store.name_trees import (
     reopen,
     times,
     tree_of,
+    xattrs,
 )
 
 from fusefs.model.errors import FsError
@@ -55,7 +56,7 @@ def test_new_directory_counts_in_its_parent(names: Namespace) -> None:
     """(T1)"""
     node = make(names, "d", DIRECTORY)
     assert (node.nlink, node.size, node.inode) == (2, 1024, None)
-    root = names.node(ROOT_INO)
+    root = names.nodes.get(ROOT_INO)
     assert (root.nlink, times(root)) == (3, (1, 10, 10))
 
 
@@ -68,7 +69,7 @@ def test_symlink_and_device_keep_what_they_point_at(names: Namespace) -> None:
 
 def test_file_without_a_name_gets_one_or_is_an_orphan(names: Namespace) -> None:
     kept, lost = (names.make(ROOT_INO, None, FILE, 0, 0, 0, 10) for _ in range(2))
-    assert names.node(ROOT_INO).mtime_ns < 10
+    assert names.nodes.get(ROOT_INO).mtime_ns < 10
     names.link(kept.ino, ROOT_INO, b"f", 20)
     assert (kept.nlink, names.lookup(ROOT_INO, b"f")) == (1, kept)
     assert names.metadata.orphans() == [(lost.ino, 0)]
@@ -106,8 +107,8 @@ ERRORS: dict[str, tuple[str, Callable[[Namespace], object]]] = {
     "make in a file": ("ENOTDIR", lambda n: make(n, "f/x")),
     "lookup in a file": ("ENOTDIR", lambda n: n.lookup(at(n, "f").ino, b"x")),
     "lookup of no name": ("ENOENT", lambda n: n.lookup(ROOT_INO, b"none")),
-    "node of no inode": ("ESTALE", lambda n: n.node(99)),
-    "node of what can be no inode": ("ESTALE", lambda n: n.node((1 << 64) - 1)),
+    "node of no inode": ("ESTALE", lambda n: n.nodes.get(99)),
+    "node of what can be no inode": ("ESTALE", lambda n: n.nodes.get((1 << 64) - 1)),
     "unlink of no name": ("ENOENT", lambda n: n.unlink(ROOT_INO, b"none", 1)),
     "unlink of a directory": ("EISDIR", lambda n: n.unlink(ROOT_INO, b"d", 1)),
     "unlink of ..": ("EISDIR", lambda n: n.unlink(ROOT_INO, b"..", 1)),
@@ -122,20 +123,20 @@ ERRORS: dict[str, tuple[str, Callable[[Namespace], object]]] = {
     "rename, exchange and whiteout": ("EINVAL", lambda n: rename(n, "f", "x", 6)),
     "rename, no such flag": ("EINVAL", lambda n: rename(n, "f", "x", 8)),
     "entries of a file": ("ENOTDIR", lambda n: n.entries(at(n, "f").ino, 0, 9)),
-    "xattr that is not there": ("ENODATA", lambda n: n.get_xattr(ROOT_INO, b"user.a")),
-    "remove no xattr": ("ENODATA", lambda n: n.remove_xattr(ROOT_INO, b"user.a", 1)),
-    "xattr with a long name": ("ERANGE", lambda n: n.set_xattr(ROOT_INO, b"x" * 256, b"", 1)),
-    "xattr without a name": ("ERANGE", lambda n: n.set_xattr(ROOT_INO, b"", b"", 1)),
+    "xattr that is not there": ("ENODATA", lambda n: xattrs(n).get(ROOT_INO, b"user.a")),
+    "remove no xattr": ("ENODATA", lambda n: xattrs(n).remove(ROOT_INO, b"user.a", 1)),
+    "xattr with a long name": ("ERANGE", lambda n: xattrs(n).set(ROOT_INO, b"x" * 256, b"", 1)),
+    "xattr without a name": ("ERANGE", lambda n: xattrs(n).set(ROOT_INO, b"", b"", 1)),
     "xattr too large": (
         "E2BIG",
-        lambda n: n.set_xattr(ROOT_INO, b"x", b"v" * (XATTR_SIZE_MAX + 1), 1),
+        lambda n: xattrs(n).set(ROOT_INO, b"x", b"v" * (XATTR_SIZE_MAX + 1), 1),
     ),
-    "xattr of no namespace": ("ENOTSUP", lambda n: n.set_xattr(ROOT_INO, b"x.a", b"", 1)),
-    "xattr of the system's": ("ENOTSUP", lambda n: n.set_xattr(ROOT_INO, b"system.a", b"", 1)),
-    "xattr that is a namespace": ("EINVAL", lambda n: n.set_xattr(ROOT_INO, b"user.", b"", 1)),
-    "get xattr of no namespace": ("ENOTSUP", lambda n: n.get_xattr(ROOT_INO, b"x.a")),
-    "remove xattr of no namespace": ("ENOTSUP", lambda n: n.remove_xattr(ROOT_INO, b"x.a", 1)),
-    "xattr of no inode": ("ESTALE", lambda n: n.set_xattr(99, b"x", b"v", 1)),
+    "xattr of no namespace": ("ENOTSUP", lambda n: xattrs(n).set(ROOT_INO, b"x.a", b"", 1)),
+    "xattr of the system's": ("ENOTSUP", lambda n: xattrs(n).set(ROOT_INO, b"system.a", b"", 1)),
+    "xattr that is a namespace": ("EINVAL", lambda n: xattrs(n).set(ROOT_INO, b"user.", b"", 1)),
+    "get xattr of no namespace": ("ENOTSUP", lambda n: xattrs(n).get(ROOT_INO, b"x.a")),
+    "remove xattr of no namespace": ("ENOTSUP", lambda n: xattrs(n).remove(ROOT_INO, b"x.a", 1)),
+    "xattr of no inode": ("ESTALE", lambda n: xattrs(n).set(99, b"x", b"v", 1)),
 }
 
 
@@ -154,7 +155,7 @@ def test_errno_is_linux_s_and_nothing_changes(names: Namespace, case: str) -> No
 def test_link_counts_have_a_limit(names: Namespace) -> None:
     file, directory = make(names, "f"), make(names, "d", DIRECTORY)
     make(names, "d/s", DIRECTORY)
-    file.nlink = names.node(ROOT_INO).nlink = LINK_COUNT_MAX
+    file.nlink = names.nodes.get(ROOT_INO).nlink = LINK_COUNT_MAX
     calls: list[Callable[[], object]] = [
         lambda: names.link(file.ino, ROOT_INO, b"g", 1),
         lambda: make(names, "e", DIRECTORY),
@@ -181,18 +182,18 @@ def test_file_without_a_name_stays_until_deleted(names: Namespace) -> None:
     with pytest.raises(FsError, match="ENOENT"):
         names.link(node.ino, ROOT_INO, b"b", 30)
     node.opens = 0
-    names.mark_changed(node)
-    names.evict(node)
+    names.nodes.mark_changed(node)
+    names.nodes.evict(node)
     names.metadata.delete_inode(node.ino)
-    names.save_changed()
+    names.nodes.save_changed()
     with pytest.raises(FsError, match="ESTALE"):
-        names.node(node.ino)
+        names.nodes.get(node.ino)
 
 
 def test_removed_directory_holds_no_names_and_takes_none(names: Namespace) -> None:
     node = make(names, "d", DIRECTORY)
     assert names.rmdir(ROOT_INO, b"d", 20) is node
-    assert (node.nlink, names.node(ROOT_INO).nlink) == (0, 2)
+    assert (node.nlink, names.nodes.get(ROOT_INO).nlink) == (0, 2)
     calls: list[Callable[[], object]] = [
         lambda: names.make(node.ino, b"x", FILE, 0, 0, 0, 1),
         lambda: names.lookup(node.ino, b".."),
@@ -272,26 +273,26 @@ def test_reopen_brings_names_attributes_and_maps_back(tmp_path: Path) -> None:
     names = create(tmp_path / "disk.meta")
     fill(names)
     names.make(ROOT_INO, b"l", SYMLINK, 0, 0, 0, 10, target=b"to")
-    names.set_xattr(at(names, "f").ino, b"user.b", b"\0v", 20)
-    names.set_xattr(at(names, "f").ino, b"user.a", b"", 20)
+    xattrs(names).set(at(names, "f").ino, b"user.b", b"\0v", 20)
+    xattrs(names).set(at(names, "f").ino, b"user.a", b"", 20)
     node = at(names, "full/f")
     assert node.inode is not None
     node.inode.size = node.inode.disk_size = 2500
     node.inode.extents.allocate(1, 2, 50)
     node.mode, node.uid, node.atime_ns, node.mtime_ns = FILE | 0o4000, 7, 1 << 90, 98
-    names.mark_changed(node)
-    assert names.save_changed() == [node]
-    assert names.save_changed() == []
+    names.nodes.mark_changed(node)
+    assert names.nodes.save_changed() == [node]
+    assert names.nodes.save_changed() == []
     before = tree_of(names)
 
     names = reopen(names)
     assert tree_of(names) == before
     assert at(names, "l").target == b"to"
     ino = at(names, "f").ino
-    assert names.list_xattrs(ino) == [b"user.a", b"user.b"]
-    assert names.get_xattr(ino, b"user.b") == b"\0v"
-    names.remove_xattr(ino, b"user.b", 30)
-    assert (names.list_xattrs(ino), names.node(ino).ctime_ns) == ([b"user.a"], 30)
+    assert xattrs(names).names(ino) == [b"user.a", b"user.b"]
+    assert xattrs(names).get(ino, b"user.b") == b"\0v"
+    xattrs(names).remove(ino, b"user.b", 30)
+    assert (xattrs(names).names(ino), names.nodes.get(ino).ctime_ns) == ([b"user.a"], 30)
     node = at(names, "full/f")
     assert (node.mode, node.uid, times(node)) == (FILE | 0o4000, 7, (TIME_NS_MAX, 98, 10))
     assert node.inode is not None
@@ -309,8 +310,8 @@ def test_name_change_does_not_store_a_size_without_its_map(names: Namespace) -> 
     stored = names.metadata.load_attributes(node.ino)
     assert stored is not None
     assert (stored.size, stored.nlink, stored.ctime_ns) == (0, 2, 20)
-    names.mark_changed(node)
-    names.save_changed()
+    names.nodes.mark_changed(node)
+    names.nodes.save_changed()
     stored = names.metadata.load_attributes(node.ino)
     assert stored is not None
     assert stored.size == 4096
@@ -328,32 +329,32 @@ def test_forgotten_node_can_be_dropped_once_it_is_stored(names: Namespace) -> No
     """(N3)"""
     node = make(names, "a")
     node.lookups, node.opens = 3, 1
-    assert not names.forget(node.ino, 2)
-    assert not names.forget(node.ino, 1)
+    assert not names.nodes.forget(node.ino, 2)
+    assert not names.nodes.forget(node.ino, 1)
     node.opens = 0
-    assert names.forget(node.ino, 0)
+    assert names.nodes.forget(node.ino, 0)
     node.mode = FILE | 0o4000
-    names.mark_changed(node)
-    assert not names.drop(node.ino)
-    names.save_changed()
+    names.nodes.mark_changed(node)
+    assert not names.nodes.drop(node.ino)
+    names.nodes.save_changed()
     assert node.inode is not None
     node.inode.changed = True
-    assert not names.drop(node.ino)
+    assert not names.nodes.drop(node.ino)
     node.inode.changed = False
     node.inode.mapping.pages_dirty.add(0)
-    assert not names.drop(node.ino)
+    assert not names.nodes.drop(node.ino)
     node.inode.mapping.pages_dirty.clear()
     node.inode.size = 1
-    assert not names.drop(node.ino)
+    assert not names.nodes.drop(node.ino)
     node.inode.size = 0
-    assert names.drop(node.ino)
-    assert node.ino not in names.nodes
-    assert names.node(node.ino).mode == FILE | 0o4000
+    assert names.nodes.drop(node.ino)
+    assert node.ino not in names.nodes.in_memory
+    assert names.nodes.get(node.ino).mode == FILE | 0o4000
 
 
 def test_name_without_an_inode_is_an_io_error(names: Namespace) -> None:
     node = make(names, "a")
-    names.drop(node.ino)
+    names.nodes.drop(node.ino)
     names.metadata.delete_inode(node.ino)
     with pytest.raises(FsError, match="EIO"):
         names.lookup(ROOT_INO, b"a")
@@ -367,18 +368,18 @@ def test_xattrs_of_an_inode_have_a_limit_together(names: Namespace) -> None:
     ino = make(names, "f").ino
     value = bytes(XATTR_SIZE_MAX)
     for i in range(15):
-        names.set_xattr(ino, b"user.%d" % i, value, 1)
+        xattrs(names).set(ino, b"user.%d" % i, value, 1)
     with pytest.raises(FsError, match="ENOSPC"):
-        names.set_xattr(ino, b"user.15", value, 1)
-    names.set_xattr(ino, b"user.0", value, 1)
-    names.remove_xattr(ino, b"user.1", 1)
-    names.set_xattr(ino, b"user.x", value, 1)
+        xattrs(names).set(ino, b"user.15", value, 1)
+    xattrs(names).set(ino, b"user.0", value, 1)
+    xattrs(names).remove(ino, b"user.1", 1)
+    xattrs(names).set(ino, b"user.x", value, 1)
     other = make(names, "g").ino
     fit = XATTR_LIST_MAX // 246
     for i in range(fit):
-        names.set_xattr(other, b"user.%0240d" % i, b"", 1)
+        xattrs(names).set(other, b"user.%0240d" % i, b"", 1)
     with pytest.raises(FsError, match="ENOSPC"):
-        names.set_xattr(other, b"user.%0240d" % fit, b"", 1)
+        xattrs(names).set(other, b"user.%0240d" % fit, b"", 1)
 
 
 def test_inodes_are_as_many_as_sectors() -> None:

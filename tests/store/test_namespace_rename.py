@@ -133,7 +133,8 @@ def test_rename_leaves_a_whiteout(names: Namespace, new: str) -> None:
     assert at(names, new) is source
     [entry] = [each for each in names.entries(ROOT_INO, 0, 99) if each.name == b"f"]
     assert entry.cookie == cookie
-    assert entry.ino not in names.nodes  # the kernel, which does not know of it, forgets it never
+    # The kernel, which does not know of it, would never forget it.
+    assert entry.ino not in names.nodes.in_memory
     whiteout = at(names, "f")
     assert (whiteout.mode, whiteout.rdev, whiteout.nlink) == (stat.S_IFCHR, 0, 1)
     assert (whiteout.uid, whiteout.gid) == (1000, 100)
@@ -164,7 +165,7 @@ def test_rename_returns_what_it_replaced_and_sets_times(names: Namespace) -> Non
     assert rename(names, "g", "full/f") is target
     assert (target.nlink, target.ctime_ns) == (0, 20)
     assert (times(source), times(full)) == ((10, 10, 20), (10, 20, 20))
-    assert times(names.node(ROOT_INO)) == (1, 20, 20)
+    assert times(names.nodes.get(ROOT_INO)) == (1, 20, 20)
     emptied = at(names, "full/sub/empty")
     assert rename(names, "empty", "full/sub/empty") is emptied
     assert emptied.nlink == 0

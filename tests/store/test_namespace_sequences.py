@@ -27,8 +27,8 @@ from fusefs.store.namespace import (
     RENAME_FLAGS,
     RENAME_NOREPLACE,
     RENAME_WHITEOUT,
-    Node,
 )
+from fusefs.store.nodes import Node
 
 
 class File:
@@ -82,7 +82,7 @@ class NamespaceMachine(RuleBasedStateMachine):
             return
         node = call()
         if node is not None and not node.nlink:
-            self.names.evict(node)
+            self.names.nodes.evict(node)
             self.names.metadata.delete_inode(node.ino)
 
     def directory(self, path: str) -> Directory:
@@ -173,8 +173,8 @@ class NamespaceMachine(RuleBasedStateMachine):
     @rule()
     def drop_all(self) -> None:
         """What is stored is all there is: nothing depends on a node being in memory."""
-        for ino in list(self.names.nodes):
-            assert self.names.drop(ino)
+        for ino in list(self.names.nodes.in_memory):
+            assert self.names.nodes.drop(ino)
 
     @invariant()
     def same_paths(self) -> None:

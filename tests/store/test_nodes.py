@@ -3,9 +3,9 @@
 import stat
 from uuid import uuid4
 
-from fusefs.model.geometry import Geometry
+from store.name_trees import over
+
 from fusefs.store.metadata import Metadata
-from fusefs.store.namespace import Namespace
 
 
 def test_a_map_that_changes_after_it_was_saved_is_saved_again():
@@ -15,17 +15,17 @@ def test_a_map_that_changes_after_it_was_saved_is_saved_again():
     follows must still store the map.
     """
     metadata = Metadata.create(":memory:", uuid4(), 1024, 4096, 0, 0, 1)
-    names = Namespace(metadata, Geometry())
+    names = over(metadata)
     node = names.make(1, b"file", stat.S_IFREG | 0o600, 0, 0, 0, 2)
     assert node.inode is not None
-    names.mark_changed(node)
-    names.save_changed()
+    names.nodes.mark_changed(node)
+    names.nodes.save_changed()
     node.inode.extents.allocate(0, 1, 7)
     node.inode.size = node.inode.disk_size = 1024
     node.inode.changed = True
-    assert names.save_changed() == [node]
+    assert names.nodes.save_changed() == [node]
     stored = metadata.load_attributes(node.ino)
     assert stored is not None
     assert (stored.size, stored.blocks) == (1024, 1)
-    assert names.save_changed() == []
+    assert names.nodes.save_changed() == []
     metadata.close()

@@ -59,7 +59,7 @@ async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(volume: Vo
     make(volume, b"name")
     names = volume.namespace
     before = names.lookup(1, b"name")
-    names.mark_changed(before)
+    names.nodes.mark_changed(before)
 
     async def forgotten_and_found(function: Callable[..., None], *arguments: Any) -> None:
         if names.nodes.get(before.ino) is before:
@@ -69,7 +69,7 @@ async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(volume: Vo
 
     volume._in_thread = forgotten_and_found
     await volume.commit()
-    again = names.nodes[before.ino]
+    again = names.nodes.in_memory[before.ino]
     assert again is not before
     assert again.lookups == 1
     volume.close()
@@ -88,7 +88,7 @@ async def test_a_deleted_file_is_evicted_only_when_its_writeback_is_over(volume:
     page.unlock()
     await volume.commit()
     assert page.mapping is None
-    assert node.ino not in volume.namespace.nodes
+    assert node.ino not in volume.nodes.in_memory
     volume.close()
 
 
@@ -145,7 +145,7 @@ async def test_exception_of_ours_in_a_commit_is_the_last_commit(volume: Volume):
     make(volume, b"after")
     node = volume.namespace.lookup(1, b"after")
     node.uid = 1 << 70  # what SQLite cannot store
-    volume.namespace.mark_changed(node)
+    volume.nodes.mark_changed(node)
     with pytest.raises(OverflowError):
         await volume.commit()
     with pytest.raises(FsError, match="EIO"):
@@ -160,12 +160,12 @@ async def test_half_a_change_of_names_is_never_committed(volume: Volume):
     node = volume.namespace.lookup(1, b"name")
     no_time: Any = None  # the attribute is stored, and the ctime that goes with it is not
     with pytest.raises(TypeError), volume.changing():
-        volume.namespace.set_xattr(node.ino, b"user.half", b"done", no_time)
+        volume.xattrs.set(node.ino, b"user.half", b"done", no_time)
     with pytest.raises(FsError, match="EIO"):
         await volume.commit()
     volume.close()
     again = Volume.open(volume.image.path, volume.metadata.path, Options())
-    assert again.namespace.list_xattrs(node.ino) == []
+    assert again.xattrs.names(node.ino) == []
     again.close()
 
 

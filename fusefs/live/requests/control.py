@@ -210,6 +210,6 @@ class Control:
             },
             "inodes": {
                 "total": volume.metadata.count_inodes(),
-                "in_memory": len(volume.namespace.nodes),
+                "in_memory": len(volume.nodes.in_memory),
             },
         }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # not compiled: see setup.py
     from fusefs.live.extension._lowlevel import Request
     from fusefs.live.kernel_pages import KernelPages
     from fusefs.live.requests.control import Control
-    from fusefs.store.namespace import Node
+    from fusefs.store.nodes import Node
     from fusefs.store.volume import Volume
 
 O_DIRECT: Final = os.O_DIRECT
@@ -74,7 +74,8 @@ class DataRequests:
         kernel_pages: "KernelPages",
     ) -> None:
         self.fs = volume.fs
-        self.names = volume.namespace
+        self.nodes = volume.nodes
+        self.permissions = volume.permissions
         self.health = volume.health
         self.driver = driver
         self.timing = timing
@@ -142,7 +143,7 @@ class DataRequests:
             request.reply_write(len(data))
             return
         self.health.check_writable()
-        self.names.modified(node, request, time.time_ns())
+        self.permissions.modified(node, request, time.time_ns())
         direct, sync = bool(flags & O_DIRECT), bool(flags & O_DSYNC)
         if handle.opened is not None:
             self.timing.arrives(handle.opened, request.pid, direct, True)
@@ -158,14 +159,14 @@ class DataRequests:
         node, inode = self._regular(ino)
         self.health.check_writable()
         node.mtime_ns = node.ctime_ns = time.time_ns()
-        self.names.mark_changed(node)
+        self.nodes.mark_changed(node)
         coroutine = write_mapped(self.fs, inode, pos, data)
         self._start(request, ino, "write", coroutine, request.reply_write, pos, len(data), "mapped")
 
     def fallocate(self, request: "Request", ino: int, mode: int, pos: int, length: int) -> None:
         node, inode = self._regular(ino)
         self.health.check_writable()
-        self.names.modified(node, request, time.time_ns())
+        self.permissions.modified(node, request, time.time_ns())
         coroutine = fallocate(self.fs, inode, mode, pos, length)
 
         def reply(_: None) -> None:
@@ -199,14 +200,14 @@ class DataRequests:
         now = time.time_ns()
         if source.node is not None:
             self.atime.touch(source.node, now)
-        self.names.modified(target.node, request, now)
+        self.permissions.modified(target.node, request, now)
         coroutine = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
         ino, reply, inode = target.node.ino, request.reply_write, target.file.inode
         self._start(request, ino, "copy_file_range", coroutine, reply, pos_out, length, "", inode)
 
     def _regular(self, ino: int) -> "tuple[Node, Inode]":
         """The node of a regular file; FsError(EINVAL) for anything else."""
-        node = None if self.control.owns(ino) else self.names.node(ino)
+        node = None if self.control.owns(ino) else self.nodes.get(ino)
         if node is None or node.inode is None:
             raise FsError(errno.EINVAL)
         return node, node.inode

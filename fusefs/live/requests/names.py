@@ -22,7 +22,7 @@ from fusefs.model.errors import FsError
 from fusefs.store.callers import drop_privileges
 from fusefs.store.metadata import clamp_time
 from fusefs.store.metadata_file import ROOT_INO
-from fusefs.store.namespace import Node
+from fusefs.store.nodes import Node
 
 TMPFILE_NAME = b"/"
 """The kernel's name of a file without one: O_TMPFILE arrives as a create() of it."""
@@ -41,8 +41,8 @@ class NameRequests(OpenFiles):
 
     def forget(self, ino: int, count: int) -> None:
         """Nobody waits for an answer."""
-        if ino in self.names.nodes and self.names.forget(ino, count):
-            self.released(self.names.nodes[ino])
+        if ino in self.nodes.in_memory and self.nodes.forget(ino, count):
+            self.released(self.nodes.in_memory[ino])
 
     # -- attributes ------------------------------------------------------------------
 
@@ -50,13 +50,13 @@ class NameRequests(OpenFiles):
         if self.control.owns(ino):
             request.reply_attr(control_attributes(self.control, ino))
         else:
-            request.reply_attr(self.attributes(self.names.node(ino)))
+            request.reply_attr(self.attributes(self.nodes.get(ino)))
 
     def statx(self, request: Request, ino: int) -> None:
         if self.control.owns(ino):
             request.reply_statx(control_attributes(self.control, ino), 0)
         else:
-            shown = self.attributes(self.names.node(ino))
+            shown = self.attributes(self.nodes.get(ino))
             request.reply_statx(shown, self.volume.metadata.birth_ns(ino))
 
     def setattr(
@@ -80,7 +80,7 @@ class NameRequests(OpenFiles):
             self._set_control_attributes(request, ino, mode, uid, gid)
             return
         self.volume.health.check_writable()
-        node = self.names.node(ino)
+        node = self.nodes.get(ino)
         now = time.time_ns()
         resized = size is not None and (by_handle or size != node.size)
         others = (mode, uid, gid, atime_ns, mtime_ns)
@@ -88,13 +88,13 @@ class NameRequests(OpenFiles):
         mode_before = node.mode
         if mode is not None:
             with self.volume.changing():
-                self.names.set_mode(node, mode)
+                self.permissions.set_mode(node, mode)
 
         def set_rest() -> None:
             if resized:
-                self.names.modified(node, request, now)
+                self.permissions.modified(node, request, now)
             elif size is not None:
-                self.names.remove_privileges(node, request)
+                self.permissions.remove_privileges(node, request)
             if (uid is not None or gid is not None) and not node.is_directory:
                 drop_privileges(request, node)  # as a member of the old group
             if uid is not None:
@@ -107,7 +107,7 @@ class NameRequests(OpenFiles):
                 node.mtime_ns = clamp_time(mtime_ns)
             if changes or node.mode != mode_before:
                 node.ctime_ns = now
-            self.names.mark_changed(node)
+            self.nodes.mark_changed(node)
             request.reply_attr(self.attributes(node))
 
         inode = node.inode

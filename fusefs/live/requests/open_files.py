@@ -20,7 +20,7 @@ from fusefs.model.errors import FsError
 from fusefs.model.geometry import FILE_SIZE_MAX
 from fusefs.model.truncate import truncate
 from fusefs.store.metadata_file import DOT_COOKIES
-from fusefs.store.namespace import Node
+from fusefs.store.nodes import Node
 from fusefs.store.volume import Volume
 
 ENTRY_BYTES = 160
@@ -38,6 +38,8 @@ class OpenFiles:
     ) -> None:
         self.volume = volume
         self.names = volume.namespace
+        self.nodes = volume.nodes
+        self.permissions = volume.permissions
         self.driver = driver
         self.data = data
         self.control = control
@@ -75,7 +77,7 @@ class OpenFiles:
             try:
                 if error is not None:
                     raise error
-                self.names.mark_changed(node)
+                self.nodes.mark_changed(node)
                 sized()
             except FsError as failure:
                 request.reply_err(failure.errno)
@@ -93,13 +95,13 @@ class OpenFiles:
             return
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self.volume.health.check_writable()
-        node = self.names.node(ino)
+        node = self.nodes.get(ino)
         if not flags & os.O_TRUNC:
             self._reply_opened(request, node, flags)
             return
 
         def truncated() -> None:  # O_TRUNC comes with no setattr: not for times and setuid
-            self.names.modified(node, request, time.time_ns())
+            self.permissions.modified(node, request, time.time_ns())
             self._reply_opened(request, node, flags)
 
         if node.size or node.blocks_512:
@@ -136,7 +138,7 @@ class OpenFiles:
         if self.control.owns(ino):
             request.reply_opendir(self.control.open_directory(), False)
             return
-        node = self.names.node(ino)
+        node = self.nodes.get(ino)
         if not node.is_directory:
             raise FsError(errno.ENOTDIR)
         node.opens += 1
@@ -147,7 +149,7 @@ class OpenFiles:
         if self.control.owns(fh):
             self._list_control(request, cookie)
             return
-        self.data.atime.touch(self.names.node(fh), time.time_ns())
+        self.data.atime.touch(self.nodes.get(fh), time.time_ns())
         given: list[Node] = []
         try:
             self._fill(request, fh, cookie, min(size // ENTRY_BYTES + 1, ENTRIES_MAX), given)
@@ -160,15 +162,15 @@ class OpenFiles:
 
     def _fill(self, request: Listing, ino: int, cookie: int, limit: int, given: list[Node]) -> None:
         """Add entries, limit at a time, until there is no more room or no more entry."""
-        nodes, there_is_more = self.names.nodes, True
+        nodes, there_is_more = self.nodes.in_memory, True
         while there_is_more:
             entries = self.names.entries(ino, cookie, limit)
             self.names.load(ino, entries)
             for position, (cookie, name, entry_ino) in enumerate(entries):
-                node = nodes.get(entry_ino) or self.names.node(entry_ino)
+                node = nodes.get(entry_ino) or self.nodes.get(entry_ino)
                 if not request.add(name, node_attributes(node, self._page_size), cookie):
                     for entry in entries[position:]:
-                        self.released(self.names.node(entry.ino))
+                        self.released(self.nodes.get(entry.ino))
                     return
                 if cookie > DOT_COOKIES:
                     node.lookups += 1  # at once: another of its names may find no room
@@ -186,7 +188,7 @@ class OpenFiles:
         if self.control.owns(fh):
             self.control.release_directory(fh)
         else:
-            node = self.names.node(fh)
+            node = self.nodes.get(fh)
             node.opens -= 1
             self.released(node)
         request.reply_err(0)

@@ -38,6 +38,8 @@ class Operations(pyfuse3.Operations):
         self.requests = requests
         self.volume = requests.volume
         self.names = requests.names
+        self.nodes = requests.nodes
+        self.xattrs = requests.volume.xattrs
         self.driver = requests.driver
         self.data = requests.data
         self.control = requests.control
@@ -69,7 +71,7 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def readlink(self, ino: int, ctx: RequestContext) -> bytes:
-        node = self.names.node(ino)
+        node = self.nodes.get(ino)
         if node.target is None:
             raise FsError(errno.EINVAL)
         self.data.atime.touch(node, time.time_ns())
@@ -127,21 +129,21 @@ class Operations(pyfuse3.Operations):
     async def getxattr(self, ino: int, name: bytes, ctx: RequestContext) -> bytes:
         if self.control.owns(ino):
             raise FsError(errno.ENODATA)
-        return self.names.get_xattr(ino, name)
+        return self.xattrs.get(ino, name)
 
     @answered
     async def setxattr(self, ino: int, name: bytes, value: bytes, ctx: RequestContext) -> None:
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
-        keeps_setgid = may_keep_setgid(ctx, self.names.node(ino))
+        keeps_setgid = may_keep_setgid(ctx, self.nodes.get(ino))
         with self.volume.changing():
-            self.names.set_xattr(ino, name, value, time.time_ns(), keeps_setgid=keeps_setgid)
+            self.xattrs.set(ino, name, value, time.time_ns(), keeps_setgid=keeps_setgid)
 
     @answered
     async def listxattr(self, ino: int, ctx: RequestContext) -> Sequence[bytes]:
         if self.control.owns(ino):
             return []
-        names = self.names.list_xattrs(ino)
+        names = self.xattrs.names(ino)
         if any(name.startswith(TRUSTED) for name in names) and not is_sys_admin(ctx):
             return [name for name in names if not name.startswith(TRUSTED)]
         return names
@@ -151,4 +153,4 @@ class Operations(pyfuse3.Operations):
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
         with self.volume.changing():
-            self.names.remove_xattr(ino, name, time.time_ns())
+            self.xattrs.remove(ino, name, time.time_ns())

@@ -22,9 +22,9 @@ async def sync(volume: Volume, driver: Driver) -> bool:
         return False
     for ino, inode in list(volume.fs.inodes_dirty.items()):
         await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
-        node = volume.namespace.nodes.get(ino)
+        node = volume.nodes.in_memory.get(ino)
         if node is not None and node.is_idle:
-            volume.namespace.mark_changed(node)  # so that the commit lets it go
+            volume.nodes.mark_changed(node)  # so that the commit lets it go
     with suppress(FsError):
         await driver.call(commit_names(), "commit")
         return True
