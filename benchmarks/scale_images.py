@@ -23,7 +23,7 @@ from fusefs.model.extents import CHUNK_BLOCKS
 from fusefs.model.options import Options
 from fusefs.model.space import GROUP_BLOCKS
 from fusefs.store.metadata_file import ROOT_INO
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 from fusefs.store.volume import Volume, make_image, metadata_path
 
 BLOCK_SIZE = 1024

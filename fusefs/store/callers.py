@@ -9,7 +9,7 @@ import re
 import stat
 from typing import Protocol
 
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 
 CAP_SYS_ADMIN = 21
 

@@ -21,7 +21,8 @@ from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.inode import Inode
 from fusefs.model.iomap import FREE_COST_MAX, free_blocks
-from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.node import Node
+from fusefs.store.nodes import NodeTable
 from fusefs.store.stored_blocks import save_map
 
 INACTIVE_FILES_MAX = 256
@@ -38,7 +39,7 @@ class DeletedFiles:
         self._metadata = nodes.metadata
         self._evicting: list[Node] = []
         self._inos_evicted: list[int] = []
-        orphans = nodes.metadata.orphans()
+        orphans = nodes.rows.orphans()
         self._inactive: deque[Inode | tuple[int, int]] = deque(orphans)
         self._fs.space.inactive_count = sum(blocks for _, blocks in orphans)
 
@@ -108,7 +109,7 @@ class DeletedFiles:
             if isinstance(entry, Inode):  # a piece of it was freed, now or when it was released
                 save_map(self._metadata, entry.ino, entry.extents)
                 blocks = max(entry.extents.blocks_allocated, 0)
-                self._metadata.save_column(entry.ino, "blocks", blocks)
+                self._nodes.rows.save_blocks(entry.ino, blocks)
 
     def take_evicted(self) -> list[int]:
         """The inodes whose rows go with this commit."""

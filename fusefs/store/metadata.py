@@ -1,18 +1,18 @@
 """IMAGE.meta: the SQLite file that holds names, attributes, block maps and free space.
 
-Here are its transactions, and its inodes; maps and free space are in stored_blocks.py.
+Here are its transactions; what is in them is in inode_rows.py, dentries.py, xattr_table.py and
+stored_blocks.py.
 
 There is always one open transaction.  Everything between two commits lives in it, so a
 crash at any moment leaves what the last commit() left:
 
-    create() / open() ──> BEGIN ── query(), change(), save_...() ── commit() ──> BEGIN ── ...
-                                                                    close() ──> ROLLBACK
+    create() / open() ──> BEGIN ── query(), change() ── commit() ──> BEGIN ── ...
+                                                        close() ──> ROLLBACK
 
 commit() may run in another thread.  Whoever needs the file meanwhile waits for SQLite, but
 not for the flush of its log.  The file is held exclusively from open() to close(): a second
 mount of the image is refused.
 
-Units: times are nanoseconds since 1970; sizes are bytes.
 Errors: MetadataError from create() and open(), one line for the person who mounts.
 FsError(EIO), or FsError(ENOSPC) if the host's disk is full, from the call that fails.
 Invariants:
@@ -20,16 +20,13 @@ Invariants:
     (M2) once a statement or a commit has failed, nothing more is changed or committed:
          health says why, changes get EROFS, and queries find what the last commit left;
     (M3) no commit comes between two statements within whole().
-
-New inodes, link counts and times come by with each name, and change again with the next one.
-So they wait in memory, ROWS_WAITING_MAX of them, and are written before a commit, under the
-lock that keeps it from coming in between (M3), and before whatever asks SQLite for them.
 """
 
 import errno
 import os
 import sqlite3
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -48,24 +45,15 @@ from fusefs.store.metadata_file import (
     open_file,
     primary_code,
 )
-from fusefs.store.stored import INO_END, Attributes, as_int, clamp_time
+from fusefs.store.stored import INO_END, clamp_time
 
-__all__ = ["Attributes", "Metadata", "MetadataError", "clamp_time"]
-
-_COLUMNS = Attributes._fields
-_SELECT_INODE = f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino = ?"
-_SELECT_NAMED = (
-    f"SELECT {', '.join(_COLUMNS)} FROM inode WHERE ino IN"
-    " (SELECT ino FROM dentry WHERE parent = ? AND cookie BETWEEN ? AND ?)"
-)
-_UPDATE_LINKS = "UPDATE inode SET nlink = ?, mtime_ns = ?, ctime_ns = ? WHERE ino = ?"
-_REPLACE_INODE = f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(_COLUMNS))})"
-_REPLACE_BIRTH = "INSERT OR REPLACE INTO birth VALUES (?, ?)"
-
-ROWS_WAITING_MAX = 256
-"""Inodes whose rows wait to be written; a write of all of them takes about a millisecond."""
+__all__ = ["Metadata", "MetadataError"]
 
 Parameter = int | bytes | str | None
+
+
+def nothing() -> None:
+    """Nobody waits to be written."""
 
 
 class Metadata:
@@ -83,11 +71,9 @@ class Metadata:
         self.block_size = int(meta["block_size"])
         self.block_count = int(meta["block_count"])
         self._next_ino = int(meta["next_ino"])
-        self._inode_count = int(meta.get("inode_count", 0))
-        self._counts_stored = self._next_ino, self._inode_count
-        self._rows_new: dict[int, Attributes] = {}
-        self._births_new: dict[int, int] = {}
-        self._links_changed: dict[int, tuple[int, int, int, int]] = {}
+        self.inode_count = int(meta.get("inode_count", 0))
+        """Inodes in existence, the root and the deleted but open ones included."""
+        self._counts_stored = self._next_ino, self.inode_count
         self.names_changed = False
         """Set by changing(); whoever commits resets it."""
         self._changing = Changing(self)
@@ -137,16 +123,17 @@ class Metadata:
         """Around a change of names or of what belongs to them; FsError(EROFS)."""
         return self._changing
 
-    def commit(self) -> None:
-        """Make durable all that was saved, and begin the next transaction.
+    def commit(self, last: Callable[[], None] = nothing) -> None:
+        """Make durable all that was written, and begin the next transaction.
 
+        last() writes what has waited until now: nobody changes anything behind it (M3).
         On FsError nothing since the last commit is durable, nor ever will be (M2).
         """
         with self._lock:
             self.health.check_durable()
-            self._write_waiting()
+            last()
             try:
-                counts = self._next_ino, self._inode_count
+                counts = self._next_ino, self.inode_count
                 if counts != self._counts_stored:
                     for count in zip(counts, ("next_ino", "inode_count"), strict=True):
                         self._db.execute("UPDATE meta SET value = ? WHERE key = ?", count)
@@ -178,6 +165,12 @@ class Metadata:
                 self._db.execute("ROLLBACK")
         self._db.close()
 
+    def new_ino(self) -> int:
+        """A number for an inode that the caller may add next (M1)."""
+        ino = self._next_ino
+        self._next_ino += 1
+        return ino
+
     # -- statements --------------------------------------------------------------------
 
     def query(self, statement: str, *parameters: Parameter) -> list[tuple[Any, ...]]:
@@ -202,6 +195,16 @@ class Metadata:
             except sqlite3.ProgrammingError:
                 raise  # ours again
             except (sqlite3.Error, MemoryError) as error:
+                self._give_up(error)
+
+    def change_many(self, statement: str, rows: Sequence[tuple[Parameter, ...]]) -> None:
+        """The same for what was accepted before: nothing, if that is undone already (M2)."""
+        with self._lock:
+            if not rows or not self._db.in_transaction:
+                return
+            try:
+                self._db.executemany(statement, rows)
+            except Exception as error:  # whatever it is, rows are missing
                 self._give_up(error)
 
     def change_if_allowed(self, statement: str, *parameters: Parameter) -> None:
@@ -230,131 +233,6 @@ class Metadata:
         self.health.fail(f"{self.path}: {error or 'out of memory'}")
         full = isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
         raise FsError(errno.ENOSPC if full else errno.EIO) from error
-
-    # -- inodes ------------------------------------------------------------------------
-
-    def new_ino(self) -> int:
-        """A number for an inode that the caller may add next (M1)."""
-        ino = self._next_ino
-        self._next_ino += 1
-        return ino
-
-    def add_inode(self, attributes: Attributes) -> None:
-        """Store a new inode; within whole(), so that no commit has it and not its name."""
-        self.health.check_writable()
-        self._rows_new[attributes.ino] = attributes
-        self._births_new[attributes.ino] = clamp_time(attributes.ctime_ns)
-        self._inode_count += 1
-        if len(self._births_new) >= ROWS_WAITING_MAX:
-            self._write_waiting()
-
-    def load_attributes(self, ino: int) -> Attributes | None:
-        """The stored attributes, or None if there is no such inode; FsError(EIO) if damaged."""
-        self._write_waiting_of(ino)
-        rows = self.query(_SELECT_INODE, ino)
-        return self.checked_attributes(rows[0]) if rows else None
-
-    def birth_ns(self, ino: int) -> int:
-        """When an inode was made, 0 if that is not known; FsError(EIO) if damaged."""
-        if ino in self._births_new:
-            return self._births_new[ino]
-        rows = self.query("SELECT btime_ns FROM birth WHERE ino = ?", ino)
-        return as_int(rows[0][0]) if rows else 0
-
-    def load_named(self, parent: int, first: int, last: int) -> list[Attributes]:
-        """Those of all inodes that names of a directory lead to, from one cookie to another."""
-        self._write_waiting()
-        rows = self.query(_SELECT_NAMED, parent, first, last)
-        return [self.checked_attributes(row) for row in rows]
-
-    def checked_attributes(self, row: tuple[Any, ...]) -> Attributes:
-        """A row of the inode table; FsError(EIO) if it cannot be right."""
-        attributes = Attributes._make(row)
-        if fault := attributes.fault():
-            raise self.damaged(f"inode {attributes.ino} ({fault})")
-        return attributes
-
-    def save_attributes(self, attributes: Attributes) -> None:
-        """Store an inode's attributes, all of them; it need not exist yet.
-
-        A file's size and map belong in one transaction: a shorter size committed without
-        its map would let removed bytes reappear when the file grows again.
-        """
-        with self._lock:
-            self._rows_new.pop(attributes.ino, None)
-            self._links_changed.pop(attributes.ino, None)
-            self.change(_REPLACE_INODE, *attributes)
-
-    def save_links(self, ino: int, nlink: int, mtime_ns: int, ctime_ns: int) -> None:
-        """Store what a name that comes or goes changes of an inode."""
-        self.health.check_writable()
-        with self._lock:
-            links = nlink, clamp_time(mtime_ns), clamp_time(ctime_ns), ino
-            self._links_changed[ino] = links
-            if len(self._links_changed) >= ROWS_WAITING_MAX:
-                self._write_waiting()
-
-    def save_column(self, ino: int, column: str, value: int) -> None:
-        """Store one of an inode's attributes."""
-        self._write_waiting_of(ino)
-        self.change(f"UPDATE inode SET {column} = ? WHERE ino = ?", value, ino)
-
-    def delete_inode(self, ino: int) -> None:
-        """Forget an inode: attributes, xattrs and map.  Its blocks were freed before."""
-        with self._lock:
-            self._links_changed.pop(ino, None)
-            if self._births_new.pop(ino, None) is None:
-                self.change("DELETE FROM birth WHERE ino = ?", ino)
-            self.change("DELETE FROM xattr WHERE ino = ?", ino)
-            self.change("DELETE FROM chunk WHERE ino = ?", ino)
-            if self._rows_new.pop(ino, None) is None:
-                self._inode_count -= self.change("DELETE FROM inode WHERE ino = ?", ino)
-            else:
-                self._inode_count -= 1
-
-    def _write_waiting(self) -> None:
-        """Have all of the inode table in the transaction, if that is not undone already."""
-        with self._lock:
-            rows, self._rows_new = self._rows_new, {}
-            births, self._births_new = self._births_new, {}
-            links, self._links_changed = self._links_changed, {}
-            if not self._db.in_transaction:
-                return
-            try:
-                if rows:
-                    self._db.executemany(_REPLACE_INODE, rows.values())
-                if births:
-                    self._db.executemany(_REPLACE_BIRTH, births.items())
-                if links:
-                    self._db.executemany(_UPDATE_LINKS, links.values())
-            except Exception as error:  # whatever it is, rows are missing
-                self._give_up(error)
-
-    def _write_waiting_of(self, ino: int) -> None:
-        if ino in self._rows_new or ino in self._links_changed:
-            self._write_waiting()
-
-    def count_inodes(self) -> int:
-        """Inodes in existence, the root and the deleted but open ones included."""
-        return self._inode_count
-
-    def count_linked(self) -> int:
-        """Inodes with a name.  Asks for those without one, of which there are few."""
-        self._write_waiting()
-        [[orphan_count]] = self.query("SELECT count(*) FROM inode WHERE nlink = 0")
-        return self._inode_count - int(orphan_count)
-
-    def orphans(self) -> list[tuple[int, int]]:
-        """Inodes without a name, deleted but still open when last heard of, and their blocks.
-
-        Blocks that cannot be right count as none: what is freed is what the map has.
-        """
-        self._write_waiting()
-        return self.query(
-            "SELECT ino, iif(typeof(blocks) = 'integer' AND blocks BETWEEN 0 AND ?, blocks, 0)"
-            " FROM inode WHERE nlink = 0",
-            self.block_count,
-        )
 
 
 class Changing:

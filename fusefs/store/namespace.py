@@ -24,9 +24,9 @@ from typing import NamedTuple
 from fusefs.model.errors import FsError
 from fusefs.model.geometry import SECTOR_SIZE
 from fusefs.store.dentries import Dentries
-from fusefs.store.metadata import Attributes
 from fusefs.store.metadata_file import DOT_COOKIES, ROOT_INO
-from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.node import Node
+from fusefs.store.nodes import NodeTable
 from fusefs.store.permissions import Permissions
 from fusefs.store.stored import NAME_LENGTH_MAX, Entry
 
@@ -97,7 +97,8 @@ class Namespace:
         """Take into memory what all these names lead to, with one query; FsError(EIO)."""
         if {entry.ino for entry in entries} <= self.nodes.in_memory.keys():
             return
-        for attributes in self.metadata.load_named(parent, entries[0].cookie, entries[-1].cookie):
+        first, last = entries[0].cookie, entries[-1].cookie
+        for attributes in self.nodes.rows.load_named(parent, first, last):
             if attributes.nlink and attributes.ino not in self.nodes.in_memory:
                 self.nodes.add(attributes)
 
@@ -178,14 +179,10 @@ class Namespace:
         if target is None:
             mode = self._permissions.inherit(directory, ino, mode, umask)
         nlink = 0 if name is None else 2 if is_directory else 1
-        attributes = Attributes(
-            ino, mode, nlink, uid, gid, rdev, 0, 0, now_ns, now_ns, now_ns, target
-        )
-        self.metadata.add_inode(attributes)
         if name is not None:
             self.dentries.insert(parent, name, ino)
             self._touch_directory(directory, now_ns, links=int(is_directory))
-        node = self.nodes.add(attributes)
+        node = self.nodes.new(ino, mode, nlink, uid, gid, rdev, now_ns, target)
         node.linkable = name is None
         return node
 
@@ -355,8 +352,8 @@ class Namespace:
 
         What was deleted goes with the next commit, and counts no more.
         """
-        metadata, limit = self.metadata, self.inodes_max
-        if metadata.count_inodes() >= limit and metadata.count_linked() >= limit:
+        limit = self.inodes_max
+        if self.metadata.inode_count >= limit and self.nodes.rows.count_linked() >= limit:
             raise FsError(errno.ENOSPC)
 
     def _check_empty(self, node: Node) -> None:

@@ -13,7 +13,8 @@ import stat
 from fusefs.model.errors import FsError
 from fusefs.store import acl
 from fusefs.store.callers import Caller, drop_privileges
-from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.node import Node
+from fusefs.store.nodes import NodeTable
 from fusefs.store.xattr_table import XattrTable
 
 SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
@@ -38,7 +39,7 @@ class Permissions:
         access = self._acl(node.ino, acl.ACCESS)
         if access is not None:
             self._xattrs.store(node.ino, acl.ACCESS, access.with_mode(mode).encode())
-            self._store_mode(node)
+            self._nodes.rows.named(node)  # with the ACL, in whatever commit (A1)
 
     def set_acl(self, node: Node, name: bytes, new: acl.Acl, *, keeps_setgid: bool) -> None:
         """What vfs_set_acl() and set_posix_acl() refuse, and what they do."""
@@ -50,7 +51,7 @@ class Permissions:
             node.mode = node.mode & ~acl.PERMISSIONS | new.mode
             if not keeps_setgid:
                 node.mode &= ~stat.S_ISGID
-            self._store_mode(node)
+            self._nodes.rows.named(node)  # with the ACL, in whatever commit (A1)
         if name == acl.ACCESS and new.is_minimal:
             self._xattrs.remove(node.ino, name)  # (A2)
         else:
@@ -74,10 +75,6 @@ class Permissions:
         if stat.S_ISDIR(mode):
             self._xattrs.store(ino, acl.DEFAULT, default.encode())
         return mode
-
-    def _store_mode(self, node: Node) -> None:
-        """At once, as the ACL: a commit under way must not take one without the other (A1)."""
-        self._nodes.metadata.save_column(node.ino, "mode", node.mode)
 
     def _acl(self, ino: int, name: bytes) -> acl.Acl | None:
         """A stored ACL; FsError(EIO) if it is none."""

@@ -88,7 +88,9 @@ NUMBERS = [name for name in Attributes._fields if name != "target"]
 
 def clamp_time(time_ns: int) -> int:
     """The nearest time that can be stored, 1677 to 2262: Linux's timestamp_truncate()."""
-    return max(TIME_NS_MIN, min(time_ns, TIME_NS_MAX))
+    if TIME_NS_MIN <= time_ns <= TIME_NS_MAX:
+        return time_ns
+    return TIME_NS_MIN if time_ns < 0 else TIME_NS_MAX
 
 
 def as_int(value: object) -> int:

@@ -3,7 +3,7 @@
     commit    1. attributes, maps and groups that changed go into the open transaction,
                  in one piece: nothing runs in between
               2. the image is flushed
-              3. the transaction is committed
+              3. the transaction is committed, with all names that came meanwhile
               4. blocks freed before 1 are punched out of the image, then may be used again
 
 A map may name a block as written only if its bytes were on the image before 2; a block is
@@ -36,11 +36,13 @@ from fusefs.model.options import Options, format_size
 from fusefs.store.deleted import DeletedFiles
 from fusefs.store.holders import explained
 from fusefs.store.image_file import ImageError, ImageFile, ImageInUse
+from fusefs.store.inode_rows import InodeRows
 from fusefs.store.metadata import Changing, Metadata, MetadataError
 from fusefs.store.metadata_file import check_header, remove_file
 from fusefs.store.namespace import Namespace
 from fusefs.store.new_image import check_metadata_place, take_image, write_new
-from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.node import Node
+from fusefs.store.nodes import NodeTable
 from fusefs.store.permissions import Permissions
 from fusefs.store.stored_blocks import load_space, save_space
 from fusefs.store.xattr_table import XattrTable
@@ -154,7 +156,8 @@ class Volume:
         self.metadata = metadata
         space = load_space(metadata)
         self.fs = Filesystem(Geometry(block.block_size, options.page_size), options, space)
-        self.nodes = NodeTable(metadata, self.fs.geometry)
+        self.rows = InodeRows(metadata)
+        self.nodes = NodeTable(self.rows, self.fs.geometry)
         xattr_table = XattrTable(metadata)
         self.permissions = Permissions(self.nodes, xattr_table)
         self.xattrs = Xattrs(self.nodes, xattr_table, self.permissions)
@@ -286,7 +289,7 @@ class Volume:
         evicted = self.deleted.take_evicted()
         saved = self.nodes.save_changed()
         for ino in evicted:
-            self.metadata.delete_inode(ino)
+            self.rows.delete(ino)
         changed = bool(saved or evicted or space.freed or space.groups_dirty)
         if not changed and not self.metadata.names_changed:
             await self._flush()
@@ -295,7 +298,7 @@ class Volume:
         space.begin_commit()
         save_space(self.metadata, space)
         await self._flush()
-        await self._in_thread(self.metadata.commit)
+        await self._in_thread(self.metadata.commit, self.rows.write_named)
         self.commit_count += 1
         if space.committing:
             await self._in_thread(self.image.punch, list(space.committing))

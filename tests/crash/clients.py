@@ -32,7 +32,7 @@ from fusefs.model.file_io import commit_names, fsync, make_durable, read, write,
 from fusefs.model.inode import OpenFile
 from fusefs.model.steps import Buffer
 from fusefs.model.truncate import fallocate, truncate
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 from fusefs.store.volume import Volume
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from fusefs.model.file_io import fsync, write
 from fusefs.model.inode import Inode, OpenFile
 from fusefs.model.options import Options
 from fusefs.store.fsck.check import check
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 from fusefs.store.volume import Volume
 
 BLOCK_COUNT = 96
@@ -148,6 +148,19 @@ class FlushedTooSoon(Volume):
         pass
 
 
+class NamesWithoutRows(Volume):
+    """What came with a name while a commit was under way waits for the next one."""
+
+    async def _flush(self) -> None:
+        await super()._flush()
+        self.rows.write_named = lambda: None
+        self.metadata.names_changed = True
+
+    async def commit(self) -> None:
+        self.rows.__dict__.pop("write_named", None)
+        await super().commit()
+
+
 class Hasty(Volume):
     """A freed block is free at once, before the commit that frees it."""
 
@@ -164,7 +177,7 @@ class RenamesAtOnce(Volume):
         return None
 
 
-FAULTS = [Forgetful, Unflushed, FlushedTooSoon, Hasty, RenamesAtOnce]
+FAULTS = [Forgetful, Unflushed, FlushedTooSoon, NamesWithoutRows, Hasty, RenamesAtOnce]
 
 
 @pytest.mark.parametrize("volume_class", FAULTS, ids=lambda volume_class: volume_class.__name__)

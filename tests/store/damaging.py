@@ -28,7 +28,7 @@ from fusefs.model.steps import Step
 from fusefs.model.truncate import SEEK_DATA, SEEK_HOLE, seek, truncate
 from fusefs.store.callers import Caller, drop_privileges
 from fusefs.store.metadata_file import ROOT_INO
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 from fusefs.store.volume import Volume, VolumeError, make_image
 
 BLOCK_SIZE = 1024

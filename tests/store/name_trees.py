@@ -6,10 +6,12 @@ from pathlib import Path
 from uuid import UUID
 
 from fusefs.model.geometry import Geometry
+from fusefs.store.inode_rows import InodeRows
 from fusefs.store.metadata import Metadata
 from fusefs.store.metadata_file import DOT_COOKIES, ROOT_INO
 from fusefs.store.namespace import Namespace
-from fusefs.store.nodes import Node, NodeTable
+from fusefs.store.node import Node
+from fusefs.store.nodes import NodeTable
 from fusefs.store.permissions import Permissions
 from fusefs.store.xattr_table import XattrTable
 from fusefs.store.xattrs import Xattrs
@@ -38,14 +40,14 @@ def create(path: Path | str = ":memory:", block_count: int = 100_000) -> Namespa
 
 
 def reopen(names: Namespace) -> Namespace:
-    names.metadata.commit()
+    names.metadata.commit(names.nodes.rows.write_named)
     names.metadata.close()
     return over(Metadata.open(names.metadata.path, UUID_OURS))
 
 
 def over(metadata: Metadata, geometry: Geometry | None = None) -> Namespace:
     """The namespace over metadata, as a volume has it."""
-    nodes = NodeTable(metadata, geometry or Geometry())
+    nodes = NodeTable(InodeRows(metadata), geometry or Geometry())
     return Namespace(nodes, Permissions(nodes, XattrTable(metadata)))
 
 

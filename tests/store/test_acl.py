@@ -218,4 +218,4 @@ def test_stored_bytes_that_are_no_acl_are_the_disk_s_fault(names: Namespace) -> 
     names.metadata.change("INSERT INTO xattr VALUES (?, ?, ?)", parent.ino, DEFAULT, b"noise")
     with pytest.raises(FsError, match="EIO"):
         make(names, "d/f")
-    assert names.metadata.count_inodes() == 2  # as there are rows
+    assert names.metadata.inode_count == 2  # as there are rows

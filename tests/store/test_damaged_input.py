@@ -28,7 +28,7 @@ from fusefs.model.options import OPTIONS, OptionError, Options
 from fusefs.model.space import GROUP_BYTES, Space, decode_group
 from fusefs.store.fsck.run import CLEAN, LEFT, NOT_CHECKED, REPAIRED, NotChecked, fsck
 from fusefs.store.image_file import MAGIC, ImageError, ImageFile, Superblock
-from fusefs.store.metadata import Attributes
+from fusefs.store.stored import Attributes
 
 HANG_S = 300
 """No input takes a hundredth of this; SIGALRM then shows where it hangs."""

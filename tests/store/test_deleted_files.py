@@ -10,7 +10,7 @@ from fusefs.model.iomap import FREE_COST_MAX, freed_space_committed
 from fusefs.model.options import Options
 from fusefs.store import deleted as deleted_module
 from fusefs.store.fsck.run import CLEAN, fsck
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 from fusefs.store.volume import Volume, make_image
 
 
@@ -51,7 +51,7 @@ async def test_blocks_of_a_large_deleted_file_are_freed_over_several_commits(
     await volume.commit()
     assert len(frees) > 1
     assert volume.fs.space.free_count == free_count
-    assert volume.metadata.count_inodes() == 1
+    assert volume.metadata.inode_count == 1
     volume.close()
     assert is_clean(paths)
 
@@ -77,7 +77,7 @@ async def test_next_mount_goes_on_with_what_a_crash_left_of_a_deleted_file(
     for _ in range(4):
         await volume.commit()
     assert not volume.deleted.has_inactive
-    assert (volume.fs.space.free_count, volume.metadata.count_inodes()) == (free_count, 1)
+    assert (volume.fs.space.free_count, volume.metadata.inode_count) == (free_count, 1)
     volume.close()
     assert is_clean(paths)
 

@@ -25,7 +25,7 @@ from fusefs.store.image_file import ImageFile
 from fusefs.store.metadata import Metadata
 from fusefs.store.metadata_file import ROOT_INO
 from fusefs.store.new_image import take_image, write_new
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 from fusefs.store.stored_blocks import save_map, save_space
 from fusefs.store.volume import Volume
 
@@ -82,7 +82,7 @@ def image(tmp_path: Path) -> Path:
     names.nodes.save_changed()
     space.begin_commit()
     save_space(metadata, space)
-    metadata.commit()
+    metadata.commit(names.nodes.rows.write_named)
     metadata.close()
     return path
 
@@ -252,7 +252,7 @@ def test_repaired_orphan_has_given_its_blocks_back(image: Path, fsck: Any) -> No
     assert fsck("--repair").status == REPAIRED
     volume = Volume.open(str(image), str(meta(image)), Options())
     assert volume.fs.space.free_count == BLOCK_COUNT - 1 - 4
-    assert volume.metadata.load_attributes(G) is None
+    assert volume.rows.load(G) is None
     volume.close()
 
 

@@ -1,7 +1,6 @@
 """What the metadata keep, what a crash leaves of them, and what damage is noticed in use."""
 
 import shutil
-import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from uuid import UUID
 import pytest
 
 from fusefs.model.errors import FsError
-from fusefs.store.metadata import ROWS_WAITING_MAX, Attributes, Metadata, clamp_time
+from fusefs.store.inode_rows import InodeRows
+from fusefs.store.metadata import Metadata
 from fusefs.store.metadata_file import ROOT_INO
-from fusefs.store.stored import TIME_NS_MAX, TIME_NS_MIN
+from fusefs.store.stored import Attributes
 
 UUID_OURS = UUID("6f756f75-0000-4000-8000-000000000001")
 BLOCK_SIZE = 1024
@@ -37,6 +37,14 @@ def metadata() -> Iterator[Metadata]:
     metadata.close()
 
 
+def save(metadata: Metadata, row: Attributes) -> None:
+    metadata.change(f"INSERT OR REPLACE INTO inode VALUES ({', '.join('?' * len(row))})", *row)
+
+
+def load(metadata: Metadata, ino: int) -> Attributes | None:
+    return InodeRows(metadata).load(ino)
+
+
 def reopen(metadata: Metadata) -> Metadata:
     metadata.close()
     return Metadata.open(metadata.path, metadata.uuid)
@@ -58,15 +66,16 @@ def test_new_file_is_private_and_has_a_root_directory(path: Path) -> None:
     metadata = create(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     root = Attributes(ROOT_INO, 0o40755, 2, 1000, 100, 0, 0, 0, 7, 7, 7)
-    assert metadata.load_attributes(ROOT_INO) == root
-    assert metadata.count_inodes() == 1
+    assert load(metadata, ROOT_INO) == root
+    assert metadata.inode_count == 1
     metadata.close()
 
 
 def test_reopen_brings_everything_back(path: Path) -> None:
     metadata = create(path)
     ino = metadata.new_ino()
-    metadata.add_inode(FILE._replace(ino=ino))
+    save(metadata, FILE._replace(ino=ino))
+    metadata.inode_count += 1
     metadata.commit()
 
     metadata = reopen(metadata)
@@ -75,8 +84,8 @@ def test_reopen_brings_everything_back(path: Path) -> None:
         BLOCK_SIZE,
         BLOCK_COUNT,
     )
-    assert metadata.load_attributes(ino) == FILE._replace(ino=ino)
-    assert metadata.count_inodes() == 2
+    assert load(metadata, ino) == FILE._replace(ino=ino)
+    assert metadata.inode_count == 2
     metadata.close()
 
 
@@ -92,9 +101,9 @@ def test_inode_numbers_are_never_used_twice(path: Path) -> None:
 
 def test_close_without_commit_leaves_the_last_commit(path: Path) -> None:
     metadata = create(path)
-    metadata.save_attributes(FILE)
+    save(metadata, FILE)
     metadata = reopen(metadata)
-    assert metadata.load_attributes(FILE.ino) is None
+    assert load(metadata, FILE.ino) is None
     metadata.close()
 
 
@@ -102,23 +111,23 @@ def test_crash_leaves_the_last_commit(path: Path, tmp_path: Path) -> None:
     """(F2) also before the log was ever written back to the file."""
     metadata = create(path)
     metadata.new_ino()
-    metadata.save_attributes(FILE)
+    save(metadata, FILE)
     metadata.commit()
-    metadata.save_attributes(FILE._replace(size=9999))
+    save(metadata, FILE._replace(size=9999))
     copy = Metadata.open(crashed_copy(path, tmp_path / "crashed"), UUID_OURS)
     metadata.close()
-    assert copy.load_attributes(FILE.ino) == FILE
+    assert load(copy, FILE.ino) == FILE
     assert [p.name for p in Path(copy.path).parent.glob("*-shm")] == []
     copy.close()
 
 
 def test_commit_may_run_in_another_thread(path: Path) -> None:
     metadata = create(path)
-    metadata.save_attributes(FILE)
+    save(metadata, FILE)
     committer = threading.Thread(target=metadata.commit)
     committer.start()
     while committer.is_alive():
-        assert metadata.load_attributes(FILE.ino) == FILE
+        assert load(metadata, FILE.ino) == FILE
     committer.join()
     metadata.new_ino()
     metadata.close()
@@ -128,14 +137,37 @@ def test_commit_in_another_thread_waits_for_the_end_of_a_change(path: Path) -> N
     """(M3) Half of an unlink was committed: the name had gone, the link count had not."""
     metadata = create(path)
     with metadata.whole():
-        metadata.save_attributes(FILE)
+        save(metadata, FILE)
         committer = threading.Thread(target=metadata.commit)
         committer.start()
         committer.join(0.1)
         assert committer.is_alive()
-        metadata.delete_inode(FILE.ino)
+        metadata.change("DELETE FROM inode WHERE ino = ?", FILE.ino)
     committer.join()
+    assert load(metadata, FILE.ino) is None
     metadata.close()
+
+
+def test_what_waits_is_written_last_and_in_the_same_commit(path: Path, tmp_path: Path) -> None:
+    """(M3)"""
+    metadata = create(path)
+    assert metadata.new_ino() == FILE.ino
+    metadata.commit(lambda: save(metadata, FILE))
+    copy = Metadata.open(crashed_copy(path, tmp_path / "crashed"), UUID_OURS)
+    assert load(copy, FILE.ino) == FILE
+    copy.close()
+    metadata.close()
+
+
+@pytest.mark.parametrize("row", [FILE._replace(rdev=1 << 70), FILE._replace(mode=None)])
+def test_row_that_cannot_be_stored_ends_all_changes(metadata: Metadata, row: Attributes) -> None:
+    """(M2) It was accepted before: what belongs to it is in the transaction."""
+    statement = f"INSERT INTO inode VALUES ({', '.join('?' * len(row))})"
+    with pytest.raises(FsError, match="EIO"):
+        metadata.commit(lambda: metadata.change_many(statement, [FILE._replace(ino=7), row]))
+    assert metadata.health.failure
+    metadata.change_many(statement, [FILE])  # nothing: there is no transaction
+    assert metadata.query("SELECT ino FROM inode") == [(ROOT_INO,)]
 
 
 # -- failing ---------------------------------------------------------------------------
@@ -155,9 +187,9 @@ def test_after_a_failed_change_nothing_more_is_stored(
     """(M2)"""
     metadata = create(path)
     metadata.new_ino()
-    metadata.save_attributes(FILE)
+    save(metadata, FILE)
     metadata.commit()
-    metadata.save_attributes(FILE._replace(size=1))
+    save(metadata, FILE._replace(size=1))
     metadata.query("PRAGMA max_page_count = 1")
     with pytest.raises(FsError, match=f"^{expected}$"):
         metadata.change(statement)
@@ -165,10 +197,10 @@ def test_after_a_failed_change_nothing_more_is_stored(
     with pytest.raises(FsError, match="EIO"):
         metadata.commit()
     with pytest.raises(FsError, match="EROFS"):
-        metadata.save_attributes(FILE)
-    assert metadata.load_attributes(FILE.ino) == FILE  # what the last commit left
+        save(metadata, FILE)
+    assert load(metadata, FILE.ino) == FILE  # what the last commit left
     metadata = reopen(metadata)
-    assert metadata.load_attributes(FILE.ino) == FILE
+    assert load(metadata, FILE.ino) == FILE
     metadata.close()
 
 
@@ -189,177 +221,6 @@ def test_page_that_is_damaged_while_it_is_mounted_ends_all_changes(path: Path) -
         metadata.query("SELECT sum(length(value)) FROM xattr")
     assert "malformed" in metadata.health.failure
     with pytest.raises(FsError, match="EROFS"):
-        metadata.save_attributes(FILE)
-    assert metadata.load_attributes(1) is not None
+        save(metadata, FILE)
+    assert load(metadata, 1) is not None
     metadata.close()
-
-
-# -- inodes ----------------------------------------------------------------------------
-
-
-def test_deleted_inode_leaves_nothing(metadata: Metadata) -> None:
-    ino = metadata.new_ino()
-    metadata.add_inode(FILE._replace(ino=ino))
-    metadata.change("INSERT INTO xattr VALUES (?, x'61', x'62')", ino)
-    metadata.change("INSERT INTO chunk VALUES (?, 0, x'', x'')", ino)
-    metadata.delete_inode(ino)
-    assert metadata.load_attributes(ino) is None
-    assert metadata.query("SELECT ino FROM xattr UNION SELECT ino FROM chunk") == []
-    assert metadata.count_inodes() == 1
-
-
-# -- rows that wait in memory ----------------------------------------------------------
-
-
-def stored_inos(metadata: Metadata) -> list[int]:
-    return [ino for (ino,) in metadata.query("SELECT ino FROM inode WHERE ino > 1 ORDER BY ino")]
-
-
-def test_rows_that_wait_are_in_the_next_commit(path: Path, tmp_path: Path) -> None:
-    """(M3) A name is never committed without its inode, nor without the link count."""
-    metadata = create(path)
-    with metadata.whole():
-        metadata.add_inode(FILE._replace(ino=metadata.new_ino()))
-        metadata.save_links(ROOT_INO, 3, 50, 60)
-    assert stored_inos(metadata) == []
-    metadata.commit()
-    copy = Metadata.open(crashed_copy(path, tmp_path / "copy"), UUID_OURS)
-    assert copy.load_attributes(FILE.ino) == FILE
-    root = copy.load_attributes(ROOT_INO)
-    assert root is not None
-    assert (root.nlink, root.mtime_ns, root.ctime_ns) == (3, 50, 60)
-    copy.close()
-    metadata.close()
-
-
-def test_rows_that_wait_are_found(metadata: Metadata) -> None:
-    """By whoever asks for the inode, for a count, or for orphans."""
-    metadata.add_inode(FILE)
-    assert metadata.load_attributes(FILE.ino) == FILE
-    metadata.save_links(FILE.ino, 0, 8, 9)
-    gone = FILE._replace(nlink=0, mtime_ns=8, ctime_ns=9)
-    assert metadata.load_attributes(FILE.ino) == gone
-    metadata.save_links(FILE.ino, 1, 8, 9)
-    assert metadata.count_linked() == 2
-    metadata.save_links(FILE.ino, 0, 8, 9)
-    assert metadata.orphans() == [(FILE.ino, FILE.blocks)]
-    metadata.save_links(FILE.ino, 1, 8, 9)
-    metadata.save_column(FILE.ino, "mode", 0o100600)
-    assert metadata.load_attributes(FILE.ino) == gone._replace(nlink=1, mode=0o100600)
-
-
-def test_later_row_is_not_undone_by_one_that_waited(metadata: Metadata) -> None:
-    metadata.add_inode(FILE)
-    metadata.save_links(FILE.ino, 7, 7, 7)
-    metadata.save_attributes(FILE._replace(size=1))
-    metadata.commit()
-    assert metadata.load_attributes(FILE.ino) == FILE._replace(size=1)
-
-
-def test_row_that_waits_can_be_deleted(metadata: Metadata) -> None:
-    metadata.add_inode(FILE)
-    metadata.save_links(FILE.ino, 0, 8, 9)
-    metadata.delete_inode(FILE.ino)
-    metadata.commit()
-    assert stored_inos(metadata) == []
-    assert metadata.count_inodes() == metadata.count_linked() == 1
-
-
-def test_few_rows_wait(metadata: Metadata) -> None:
-    for ino in range(2, ROWS_WAITING_MAX + 1):
-        metadata.add_inode(FILE._replace(ino=ino))
-    assert stored_inos(metadata) == []
-    metadata.add_inode(FILE._replace(ino=ROWS_WAITING_MAX + 1))
-    assert len(stored_inos(metadata)) == ROWS_WAITING_MAX
-
-
-def test_rows_that_wait_are_undone_with_the_rest(path: Path) -> None:
-    """(M2) They are never written to the file by themselves."""
-    metadata = create(path)
-    metadata.add_inode(FILE)
-    metadata.save_links(ROOT_INO, 9, 9, 9)
-    with pytest.raises(FsError, match="EIO"):
-        metadata.change("INSERT INTO nowhere VALUES (2)")
-    assert metadata.load_attributes(FILE.ino) is None
-    root = metadata.load_attributes(ROOT_INO)
-    assert root is not None
-    assert root.nlink == 2
-    metadata = reopen(metadata)
-    assert stored_inos(metadata) == []
-    metadata.close()
-
-
-def test_what_was_accepted_is_seen_when_nothing_is_committed_any_more(metadata: Metadata) -> None:
-    """The image's flush failed: SQLite has not, and reads go on."""
-    metadata.add_inode(FILE)
-    metadata.health.fail("the flush failed")
-    assert metadata.load_attributes(FILE.ino) == FILE
-    with pytest.raises(FsError, match="EROFS"):
-        metadata.add_inode(FILE._replace(ino=3))
-
-
-def test_row_that_cannot_be_stored_ends_all_changes(metadata: Metadata) -> None:
-    """(M2) Later than it was made, but before a commit."""
-    metadata.add_inode(FILE._replace(rdev=1 << 70))
-    with pytest.raises(FsError, match="EIO"):
-        metadata.commit()
-    assert metadata.health.failure
-
-
-def test_times_beyond_what_is_stored_are_clamped(metadata: Metadata) -> None:
-    low, high = clamp_time(-(10**30)), clamp_time(10**30)
-    assert (low, clamp_time(5), high) == (TIME_NS_MIN, 5, TIME_NS_MAX)
-    metadata.save_attributes(FILE._replace(atime_ns=low, mtime_ns=high))
-    assert metadata.load_attributes(FILE.ino) == FILE._replace(atime_ns=low, mtime_ns=high)
-
-
-# -- birth times -----------------------------------------------------------------------
-
-
-def test_birth_time_is_what_the_first_ctime_was(path: Path) -> None:
-    metadata = create(path)
-    assert metadata.new_ino() == FILE.ino
-    metadata.add_inode(FILE._replace(ctime_ns=30))
-    metadata.save_attributes(FILE._replace(ctime_ns=40))
-    assert (metadata.birth_ns(ROOT_INO), metadata.birth_ns(FILE.ino)) == (7, 30)
-    metadata.commit()
-    metadata = reopen(metadata)
-    metadata.save_attributes(FILE._replace(ctime_ns=50))
-    assert (metadata.birth_ns(ROOT_INO), metadata.birth_ns(FILE.ino)) == (7, 30)
-    metadata.close()
-
-
-@pytest.mark.parametrize("is_stored", [True, False])
-def test_birth_time_goes_with_its_inode(metadata: Metadata, is_stored: bool) -> None:
-    metadata.add_inode(FILE)
-    if is_stored:
-        metadata.commit()
-    metadata.delete_inode(FILE.ino)
-    metadata.commit()
-    assert metadata.query("SELECT ino FROM birth") == [(ROOT_INO,)]
-
-
-def test_image_of_an_older_version_has_unknown_births(path: Path) -> None:
-    """It gets the table with the first commit: a check, which makes none, changes nothing."""
-    create(path).close()
-    db = sqlite3.connect(path)
-    db.execute("DROP TABLE birth")
-    db.close()
-    before = path.read_bytes()
-    Metadata.open(path, UUID_OURS).close()
-    assert path.read_bytes() == before
-    metadata = Metadata.open(path, UUID_OURS)
-    assert metadata.new_ino() == FILE.ino
-    metadata.add_inode(FILE)
-    metadata.commit()
-    metadata = reopen(metadata)
-    assert (metadata.birth_ns(ROOT_INO), metadata.birth_ns(FILE.ino)) == (0, FILE.ctime_ns)
-    metadata.close()
-
-
-def test_waiting_births_are_bounded(metadata: Metadata) -> None:
-    for ino in range(2, 2 + ROWS_WAITING_MAX):
-        metadata.add_inode(FILE._replace(ino=ino))
-        metadata.save_attributes(FILE._replace(ino=ino))
-    [[count]] = metadata.query("SELECT count(*) FROM birth")
-    assert count == ROWS_WAITING_MAX + 1

@@ -72,7 +72,7 @@ def test_file_without_a_name_gets_one_or_is_an_orphan(names: Namespace) -> None:
     assert names.nodes.get(ROOT_INO).mtime_ns < 10
     names.link(kept.ino, ROOT_INO, b"f", 20)
     assert (kept.nlink, names.lookup(ROOT_INO, b"f")) == (1, kept)
-    assert names.metadata.orphans() == [(lost.ino, 0)]
+    assert names.nodes.rows.orphans() == [(lost.ino, 0)]
     names.unlink(ROOT_INO, b"f", 30)
     with pytest.raises(FsError, match="ENOENT"):
         names.link(kept.ino, ROOT_INO, b"again", 40)
@@ -178,13 +178,13 @@ def test_file_without_a_name_stays_until_deleted(names: Namespace) -> None:
     node.opens = 1
     assert names.unlink(ROOT_INO, b"a", 20) is node
     assert (node.nlink, node.ctime_ns) == (0, 20)
-    assert names.metadata.orphans() == [(node.ino, 0)]
+    assert names.nodes.rows.orphans() == [(node.ino, 0)]
     with pytest.raises(FsError, match="ENOENT"):
         names.link(node.ino, ROOT_INO, b"b", 30)
     node.opens = 0
     names.nodes.mark_changed(node)
     names.nodes.evict(node)
-    names.metadata.delete_inode(node.ino)
+    names.nodes.rows.delete(node.ino)
     names.nodes.save_changed()
     with pytest.raises(FsError, match="ESTALE"):
         names.nodes.get(node.ino)
@@ -301,22 +301,6 @@ def test_reopen_brings_names_attributes_and_maps_back(tmp_path: Path) -> None:
     names.metadata.close()
 
 
-def test_name_change_does_not_store_a_size_without_its_map(names: Namespace) -> None:
-    """(N2)"""
-    node = make(names, "a")
-    assert node.inode is not None
-    node.inode.size = node.inode.disk_size = 4096
-    names.link(node.ino, ROOT_INO, b"b", 20)
-    stored = names.metadata.load_attributes(node.ino)
-    assert stored is not None
-    assert (stored.size, stored.nlink, stored.ctime_ns) == (0, 2, 20)
-    names.nodes.mark_changed(node)
-    names.nodes.save_changed()
-    stored = names.metadata.load_attributes(node.ino)
-    assert stored is not None
-    assert stored.size == 4096
-
-
 def test_blocks_count_what_delayed_writes_were_promised(names: Namespace) -> None:
     node = make(names, "a")
     assert node.inode is not None
@@ -354,8 +338,9 @@ def test_forgotten_node_can_be_dropped_once_it_is_stored(names: Namespace) -> No
 
 def test_name_without_an_inode_is_an_io_error(names: Namespace) -> None:
     node = make(names, "a")
-    names.nodes.drop(node.ino)
-    names.metadata.delete_inode(node.ino)
+    names.nodes.save_changed()
+    del names.nodes.in_memory[node.ino]
+    names.nodes.rows.delete(node.ino)
     with pytest.raises(FsError, match="EIO"):
         names.lookup(ROOT_INO, b"a")
 

@@ -28,7 +28,7 @@ from fusefs.store.namespace import (
     RENAME_NOREPLACE,
     RENAME_WHITEOUT,
 )
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 
 
 class File:
@@ -83,7 +83,7 @@ class NamespaceMachine(RuleBasedStateMachine):
         node = call()
         if node is not None and not node.nlink:
             self.names.nodes.evict(node)
-            self.names.metadata.delete_inode(node.ino)
+            self.names.nodes.rows.delete(node.ino)
 
     def directory(self, path: str) -> Directory:
         found: File | Directory = self.root
@@ -185,7 +185,7 @@ class NamespaceMachine(RuleBasedStateMachine):
     def link_counts_are_right(self) -> None:
         """(T1)"""
         check_link_counts(self.names)
-        assert self.names.metadata.orphans() == []
+        assert self.names.nodes.rows.orphans() == []
 
 
 def paths_of(directory: Directory, prefix: str = "") -> Iterator[tuple[str, bool]]:

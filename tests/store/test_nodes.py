@@ -24,7 +24,7 @@ def test_a_map_that_changes_after_it_was_saved_is_saved_again():
     node.inode.size = node.inode.disk_size = 1024
     node.inode.changed = True
     assert names.nodes.save_changed() == [node]
-    stored = metadata.load_attributes(node.ino)
+    stored = names.nodes.rows.load(node.ino)
     assert stored is not None
     assert (stored.size, stored.blocks) == (1024, 1)
     assert names.nodes.save_changed() == []

@@ -12,7 +12,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # not compiled: see setup.py
-    from fusefs.store.nodes import Node, NodeTable
+    from fusefs.store.node import Node
+    from fusefs.store.nodes import NodeTable
 
 FLAGS = ("ro", "noatime", "strictatime", "nodiratime")
 

@@ -8,7 +8,7 @@ import time
 
 from fusefs.live.extension._lowlevel import Shown
 from fusefs.live.requests.control import CONTROL_INO, Control
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 
 NAME_TIMEOUT_S = 3600.0
 """How long the kernel may keep names, and attributes that only it changes."""

@@ -209,7 +209,7 @@ class Control:
                 "freed_uncommitted": fs.space.freed_count,
             },
             "inodes": {
-                "total": volume.metadata.count_inodes(),
+                "total": volume.metadata.inode_count,
                 "in_memory": len(volume.nodes.in_memory),
             },
         }

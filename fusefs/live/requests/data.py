@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # not compiled: see setup.py
     from fusefs.live.extension._lowlevel import Request
     from fusefs.live.kernel_pages import KernelPages
     from fusefs.live.requests.control import Control
-    from fusefs.store.nodes import Node
+    from fusefs.store.node import Node
     from fusefs.store.volume import Volume
 
 O_DIRECT: Final = os.O_DIRECT

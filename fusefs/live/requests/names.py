@@ -20,9 +20,9 @@ from fusefs.live.requests.control import CONTROL_INO, CONTROL_NAME
 from fusefs.live.requests.open_files import OpenFiles
 from fusefs.model.errors import FsError
 from fusefs.store.callers import drop_privileges
-from fusefs.store.metadata import clamp_time
 from fusefs.store.metadata_file import ROOT_INO
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
+from fusefs.store.stored import clamp_time
 
 TMPFILE_NAME = b"/"
 """The kernel's name of a file without one: O_TMPFILE arrives as a create() of it."""
@@ -57,7 +57,7 @@ class NameRequests(OpenFiles):
             request.reply_statx(control_attributes(self.control, ino), 0)
         else:
             shown = self.attributes(self.nodes.get(ino))
-            request.reply_statx(shown, self.volume.metadata.birth_ns(ino))
+            request.reply_statx(shown, self.volume.rows.birth_ns(ino))
 
     def setattr(
         self,

@@ -20,7 +20,7 @@ from fusefs.model.errors import FsError
 from fusefs.model.geometry import FILE_SIZE_MAX
 from fusefs.model.truncate import truncate
 from fusefs.store.metadata_file import DOT_COOKIES
-from fusefs.store.nodes import Node
+from fusefs.store.node import Node
 from fusefs.store.volume import Volume
 
 ENTRY_BYTES = 160

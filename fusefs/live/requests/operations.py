@@ -112,7 +112,7 @@ class Operations(pyfuse3.Operations):
     @answered
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         space, stats = self.volume.fs.space, pyfuse3.StatvfsData()
-        inode_count = self.volume.metadata.count_linked()
+        inode_count = self.volume.rows.count_linked()
         stats.f_bsize = stats.f_frsize = self.volume.fs.geometry.block_size
         stats.f_blocks = space.block_count - 1
         stats.f_bfree = stats.f_bavail = self.volume.available_count()

@@ -26,7 +26,7 @@ def fault(function: Callable[[], None]) -> None:
 
 @fault
 def commit_skipped() -> None:
-    Metadata.commit = lambda self: None
+    Metadata.commit = lambda self, last: None
 
 
 @fault
