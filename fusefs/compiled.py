@@ -23,13 +23,15 @@ BESIDE_MODEL = (
     "engine/events.py",
     "engine/task.py",
     "live/driver.py",
+    "live/failure.py",
     "live/requests/atime.py",
     "live/requests/data.py",
+    "live/requests/open_files.py",
     "live/timing.py",
     "live/trace.py",
     "store/image_file.py",
 )
-"""What a data request runs through at each step, and is not the model."""
+"""What an open file's requests run through at each step, and is not the model."""
 
 SOURCES = os.path.dirname(__file__)
 COMPILED = os.path.join(SOURCES, "_compiled")

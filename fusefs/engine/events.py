@@ -4,8 +4,7 @@
     asked      it stands before a step, and must wait; detail is the request it waits for, if it
                waits for a lock or a writeback: of several readers the one that got it last
     granted    its step is performed now
-    ended      its reply, "reply"; detail is the result, most often bytes, or an errno's name.  If
-               the kernel must drop pages of its own first, the client is answered later
+    ended      its reply, "reply"; detail is the result, most often bytes, or an errno's name
 
 A step that is granted as soon as it is asked for has no event of its own for that.
 
@@ -28,8 +27,8 @@ class Request:
     """What was asked of a mount, and by whom.
 
     number is its own: no other request of the mount had it, and a later one has a higher.
-    pid is the thread that made it, 0 for the kernel, for the daemon itself, and for an fsync,
-    whose caller pyfuse3 does not tell; flags are words, with a comma between.
+    pid is the thread that made it, 0 for the kernel, for the daemon itself, and for an fsync of a
+    directory, whose caller pyfuse3 does not tell; flags are words, with a comma between.
     """
 
     __slots__ = ("began_ns", "flags", "ino", "length", "number", "operation", "pid", "pos")

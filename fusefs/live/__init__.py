@@ -2,6 +2,7 @@
 
     checks  daemon     what can be known before; mounts, serves, unmounts
     driver  timing     drives the coroutines of requests; who waits although he could go on
+    failure            what a request that fails is answered with
     reclaim            frees what deleted files had; waits for what is about to come free
     trace              the last events
     kernel_pages  teller    the kernel's own pages of what has changed

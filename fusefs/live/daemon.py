@@ -29,8 +29,7 @@ from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.reclaim import Reclaim
 from fusefs.live.requests.atime import Atime
 from fusefs.live.requests.control import Control, LogRing
-from fusefs.live.requests.data import DataRequests
-from fusefs.live.requests.names import NameRequests
+from fusefs.live.requests.handlers import Handlers
 from fusefs.live.requests.operations import Operations
 from fusefs.live.requests.sync import sync
 from fusefs.live.timing import Timing
@@ -158,12 +157,11 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     mountpoint = os.path.abspath(request.mountpoint)
     control = Control(volume, trace, timing, ring, atime, mountpoint, request.fuse_options)
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
-    data = DataRequests(volume, driver, timing, control, atime, pages)
-    names = NameRequests(volume, driver, data, control)
+    handlers = Handlers(volume, driver, timing, control, atime, pages)
     options = libfuse_options(request)
-    _lowlevel.install(data, names, int(options.get("max_read", 0)))
+    _lowlevel.install(handlers, int(options.get("max_read", 0)))
     try:
-        _begin_session(request.mountpoint, options, Operations(names))
+        _begin_session(request.mountpoint, options, handlers.operations)
     except MountError:
         volume.close()
         if is_new:

@@ -11,15 +11,13 @@ Image reads and writes are done in place: the image is a file in the host's page
 Each step is asked for, and is performed when it is granted; a reply is the last step.  Who must
 wait although he could go on is the schedule's decision: fusefs/live/timing.py.
 
-Errors: FsError of a request goes to whoever started it.  What the image fails with is
-logged, but not more often than the kernel would.  Any other exception is logged with its
-traceback and becomes FsError(EIO): the request fails, the mount goes on.
+Errors: FsError of a request goes to whoever started it, and any other exception as failure.py
+has it.  What the image fails with is logged, but not more often than the kernel would.
 Invariants:
     (V1) done() is called exactly once for each start();
     (V2) only one task runs at a time: a task that wakes others never runs inside them.
 """
 
-import errno
 import heapq
 import logging
 import time
@@ -31,6 +29,7 @@ import trio
 
 from fusefs.engine.events import ASKED, ENDED, GRANTED, Request
 from fusefs.engine.task import REPLY, Task, perform
+from fusefs.live.failure import failure
 from fusefs.live.trace import Trace, now_ns
 from fusefs.model.errors import FsError
 from fusefs.model.inode import Inode
@@ -45,6 +44,10 @@ ERRORS_PERIOD_S = 5.0
 T = TypeVar("T")
 ModelCoroutine = Coroutine[Step, Any, T]
 Done = Callable[[Any, FsError | None], None]
+
+
+def nobody(result: Any, error: FsError | None) -> None:
+    """Nobody has asked."""
 
 
 class Image(Protocol):
@@ -137,7 +140,7 @@ class Driver:
         length: int = 0,
         flags: str = "",
     ) -> None:
-        """Run a request; done(result, None) or done(None, error) is called when it ends.
+        """Run a request; done(result, None) or done(None, error), which answers, is its end.
 
         From operation on the arguments are those of a Request: fusefs/engine/events.py.
         """
@@ -147,16 +150,22 @@ class Driver:
         request = Request(count, now_ns(), operation, ino, pid, pos, length, flags)
         self._run(LiveTask(coroutine, done, request), None, None)
 
-    def put_off(self) -> None:
-        """A request goes on outside, by go_on(); until then it counts as one under way."""
+    def start_next(
+        self,
+        coroutine: ModelCoroutine[Any],
+        operation: str,
+        ino: int,
+        pid: int,
+        pos: int,
+        length: int,
+    ) -> None:
+        """A request that a request leaves behind: nobody is answered.  It begins when whoever runs
+        now has ended, or waits (V2).
+        """
         self.tasks_running += 1
-
-    def go_on(self, call: Callable[[], None]) -> None:
-        self.tasks_running -= 1
-        try:
-            call()
-        except Exception:
-            log.exception("what was put off failed")
+        self.request_count += 1
+        request = Request(self.request_count, now_ns(), operation, ino, pid, pos, length)
+        self._ready.appendleft((LiveTask(coroutine, nobody, request), None))
 
     async def call(
         self, coroutine: ModelCoroutine[T], operation: str, ino: int = 0, pid: int = 0
@@ -205,9 +214,9 @@ class Driver:
         while True:
             try:
                 step = task.advance(value, error)
-            except Exception:
-                log.exception("%s of inode %d failed", request.operation, request.ino)
-                task.error = FsError(errno.EIO)
+            except Exception as fault:
+                what = "%s of inode %d failed"
+                task.error = failure(fault, what, request.operation, request.ino)
                 step = REPLY
             kind = step.kind
             at_once = kind is PASS or kind is LOAD_MAP or kind is READ_IMAGE or kind is WRITE_IMAGE
@@ -221,7 +230,9 @@ class Driver:
     def _go_on(self, task: LiveTask, error: FsError | None) -> None:
         """A wait is over; error is a commit's."""
         step, value = task.step, None
-        assert step is not None
+        if step is None:  # it has not begun
+            self._run(task, None, None)
+            return
         if step is REPLY:
             self._end(task)
             return
@@ -236,14 +247,13 @@ class Driver:
             return None, None
         try:
             return perform(self._storage, step), None
-        except FsError as refusal:
+        except Exception as fault:
+            request = task.request
+            what = "%s of inode %d, %s"
+            refusal = failure(fault, what, request.operation, request.ino, step.name)
             if refusal.host_error is not None:
                 self._log_image_error(task, step, refusal.host_error)
             return None, refusal
-        except Exception:
-            request = task.request
-            log.exception("%s of inode %d, %s", request.operation, request.ino, step.name)
-            return None, FsError(errno.EIO)
 
     def _note(self, task: LiveTask, event: str, step: Step, number: int) -> None:
         self.trace.add((now_ns(), task.request, event, step.name, step.pos, step.length, number))
@@ -347,10 +357,7 @@ class Driver:
             failed = 0
             try:
                 await self._commit()
-            except FsError as failure:
-                failed = failure.errno
-            except Exception:
-                log.exception("commit failed")
-                failed = errno.EIO
+            except Exception as fault:
+                failed = failure(fault, "commit failed").errno
             self._ready.extend((task, FsError(failed) if failed else None) for task in tasks)
             self.run_ready()

@@ -6,13 +6,14 @@ in which a file ended before it grew.  So the daemon notes which pages the kerne
 itself, and has it drop those that a change concerns.
 
     filled      the kernel reads pages for itself
-    changed     bytes have changed, or the file has grown: drop its pages there, then answer
+    changed     bytes have changed, or the file has grown: wait until its pages there are dropped
+    truncated   the same for the page in which the file ended, without waiting
     flush       have all that was stored written back first: what the kernel drops, it writes back
     released    nobody has the file open: the next open(2) drops all its pages
 
 Telling the kernel is a write(2) to /dev/fuse that waits for pages which are locked, and thus for
-our answers to the kernel's own reads and writes: a process beside the daemon does it, and
-whoever waits for it has no lock of the model.
+our answers to the kernel's own reads and writes: a process beside the daemon does it.  Requests
+wait for it as for anything else, by a step; whoever does has no lock of the model.
 
 Units: pos and length are bytes in the file; first and end (exclusive) are pages of the kernel.
 Errors: none; what the kernel does not know any more, it need not drop.
@@ -35,10 +36,13 @@ import trio
 from fusefs.live.driver import Driver
 from fusefs.live.teller import MESSAGE, MESSAGES_MAX, NUMBER, REPLY
 from fusefs.model.inode import Inode, Tail
+from fusefs.model.steps import Waiter, wait
 
 log = logging.getLogger(__name__)
 
-Call = Callable[[], None]
+DROP = "kernel.drop_pages"
+FLUSH = "kernel.flush_pages"
+"""Steps before which a request waits.  They are of a mount alone: the model knows of no others."""
 
 PAGE_SIZE = mmap.PAGESIZE
 
@@ -76,13 +80,12 @@ class KernelFile:
 
 @dataclass(slots=True, eq=False)
 class Telling:
-    """One change that the kernel is told of, and what may go on afterwards."""
+    """One change that the kernel is told of, and who waits for that."""
 
     inode: Inode
     file: KernelFile
     tails: dict[int, Tail]
-    then: Call | None
-    is_write: bool
+    waiter: Waiter | None
 
 
 class KernelPages:
@@ -131,27 +134,42 @@ class KernelPages:
 
     # -- telling it ------------------------------------------------------------------
 
-    def changed(self, inode: Inode, pos: int, length: int, then: Call | None) -> None:
+    async def changed(self, inode: Inode, pos: int, length: int) -> None:
         """Bytes have changed, and i_size may have grown, in a request that is to be answered.
 
-        then() is called when no page of the kernel is older; None if nobody may wait for that:
-        a truncate keeps the kernel from writing its pages back until it is answered.
+        Returns when no page of the kernel is older.
         """
         file = self._files[inode.ino]
         spans = self._take(file, pos // PAGE_SIZE, -(-(pos + length) // PAGE_SIZE))
-        for page in inode.kernel_tails:
-            if file.may_hold(page):
-                spans.append((page, page + 1))
-        self._tell(inode, file, spans, then, is_write=True)
+        spans += self._ends(inode, file)
+        if self._writes_waiting >= WRITES_WAITING_MAX:  # (O2)
+            self._tell(inode, file, spans, None)
+        elif self._tell(inode, file, spans, waiter := Waiter()):
+            self._writes_waiting += 1
+            try:
+                await wait(DROP, waiter)
+            finally:
+                self._writes_waiting -= 1
 
-    def flush(self, inode: Inode, pos: int, then: Call) -> None:
-        """then() is called when what was stored through mappings from pos on is written back."""
+    def truncated(self, inode: Inode) -> None:
+        """Nobody waits: a truncate keeps the kernel from writing its pages back until it is
+        answered."""
+        file = self._files[inode.ino]
+        self._tell(inode, file, self._ends(inode, file), None)
+
+    async def flush(self, inode: Inode, pos: int) -> None:
+        """Returns when what was stored through mappings from pos on is written back."""
         file = self._files[inode.ino]
         first = pos // PAGE_SIZE
         found = {page for page in file.pages if page >= first}
         self._forget(file, found)
         spans = [(first, first)] if found or file.everywhere else []
-        self._tell(inode, file, spans, then, is_write=False)
+        if self._tell(inode, file, spans, waiter := Waiter()):
+            await wait(FLUSH, waiter)
+
+    def _ends(self, inode: Inode, file: KernelFile) -> list[tuple[int, int]]:
+        """The pages in which the file ended before it grew, as far as the kernel may hold them."""
+        return [(page, page + 1) for page in inode.kernel_tails if file.may_hold(page)]
 
     def _take(self, file: KernelFile, first: int, end: int) -> list[tuple[int, int]]:
         """What is noted of a range, as one span, and is not noted any more."""
@@ -168,30 +186,23 @@ class KernelPages:
         inode: Inode,
         file: KernelFile,
         spans: list[tuple[int, int]],
-        then: Call | None,
-        *,
-        is_write: bool,
-    ) -> None:
+        waiter: Waiter | None,
+    ) -> bool:
+        """Whether there is anything to wait for."""
         if not spans or self._abandoned:
             if not file.telling:
                 inode.kernel_tails.clear()
-            if then is not None:
-                then()
-            return
-        now = None
-        if is_write and then is not None and self._writes_waiting >= WRITES_WAITING_MAX:  # (O2)
-            now, then = then, None
-        self._driver.put_off()
-        self._writes_waiting += is_write and then is not None
+            return False
+        if waiter is None:
+            self._driver.tasks_running += 1  # as if a task waited: trio gets its turn at once
         file.telling += 1
         self._telling_count += 1
-        telling = Telling(inode, file, dict(inode.kernel_tails), then, is_write)
+        telling = Telling(inode, file, dict(inode.kernel_tails), waiter)
         self._under_way[self._telling_count] = telling
         messages = [_message(inode.ino, first, end) for first, end in spans[:MESSAGES_MAX]]
         self._new.append((self._telling_count, messages))
         self._wanted.set()
-        if now is not None:
-            now()
+        return True
 
     def _told(self, number: int) -> None:
         """The kernel has dropped its pages; a second time it does not count."""
@@ -203,9 +214,11 @@ class KernelPages:
         for page, tail in telling.tails.items():
             if tails.get(page) == tail:
                 del tails[page]
-        then = telling.then
-        self._writes_waiting -= telling.is_write and then is not None
-        self._driver.go_on(then if then is not None else _nothing)
+        if telling.waiter is None:
+            self._driver.tasks_running -= 1
+        else:
+            telling.waiter.wake()
+            self._driver.run_ready()
 
     # -- the trio side ---------------------------------------------------------------
 
@@ -249,7 +262,3 @@ class KernelPages:
 def _message(ino: int, first: int, end: int) -> bytes:
     pos, length = first * PAGE_SIZE, (end - first) * PAGE_SIZE
     return MESSAGE.pack(MESSAGE.size, INVALIDATE_INODE, 0, ino, pos, length)
-
-
-def _nothing() -> None:
-    """Nobody waited."""

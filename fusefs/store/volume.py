@@ -246,9 +246,13 @@ class Volume:
         return self.metadata.changing()
 
     def release(self, node: Node) -> None:
-        """A node was forgotten or closed: let it go if nobody can reach it any more."""
+        """A node was forgotten or closed: let it go if nobody can reach it any more.
+
+        The flusher writes dirty pages back, and the commit after that lets it go.
+        """
         if node.is_idle and node.nlink:
-            self._drop(node)
+            if node.inode is None or not node.inode.mapping.pages_dirty:
+                self._drop(node)
         else:
             self.deleted.release(node)
 

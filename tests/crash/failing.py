@@ -3,8 +3,7 @@
     Faults           which call fails, counted over all calls, and with what
     FailingImage     an image file on such a disk; it can lose what was not flushed
     FailingSqlite    a connection to a metadata file on such a disk
-    Daemon           the real Volume, Driver, DataRequests, NameRequests and Operations; calls
-                     in place of the kernel's requests
+    Daemon           the real Volume, Driver and Handlers; calls in place of the kernel's requests
 
 A failed write has written its first half, in whole sectors.  A failed flush leaves it open
 what of the bytes since the last good one is on the disk: lose_unflushed() takes all of them.
@@ -29,9 +28,7 @@ from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.reclaim import Reclaim
 from fusefs.live.requests.atime import Atime
 from fusefs.live.requests.control import Control, LogRing
-from fusefs.live.requests.data import DataRequests
-from fusefs.live.requests.names import NameRequests
-from fusefs.live.requests.operations import Operations
+from fusefs.live.requests.handlers import Handlers
 from fusefs.live.requests.sync import sync
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
@@ -187,36 +184,39 @@ class Reply:
         self.answers: list[tuple[int, Any]] = []
         self.came = trio.Event()
 
-    def _answer(self, error: int, value: Any) -> None:
-        self.answers.append((error, value))
+    def _answer(self, value: Any, error: FsError | None = None) -> None:
+        self.answers.append((error.errno if error is not None else 0, value))
         self.came.set()
 
+    def reply_done(self, nothing: None = None, error: FsError | None = None) -> None:
+        self._answer(None, error)
+
     def reply_buf(self, data: bytes) -> None:
-        self._answer(0, bytes(data))
+        self._answer(bytes(data))
 
-    def reply_pieces(self, pieces: list[Buffer]) -> None:
-        self.reply_buf(b"".join(pieces))
+    def reply_pieces(self, pieces: list[Buffer] | None, error: FsError | None = None) -> None:
+        self._answer(b"".join(pieces or []), error)
 
-    def reply_write(self, count: int) -> None:
-        self._answer(0, count)
+    def reply_write(self, count: int | None, error: FsError | None = None) -> None:
+        self._answer(count, error)
 
-    def reply_err(self, error: int) -> None:
-        self._answer(error, None)
+    def reply_lseek(self, pos: int | None, error: FsError | None = None) -> None:
+        self._answer(pos, error)
 
-    def reply_attr(self, shown: Shown) -> None:
-        self._answer(0, shown)
+    def reply_attr(self, shown: Shown | None, error: FsError | None = None) -> None:
+        self._answer(shown, error)
 
     def reply_entry(self, shown: Shown) -> None:
-        self._answer(0, shown)
+        self._answer(shown)
 
-    def reply_open(self, fh: int, direct_io: bool) -> None:
-        self._answer(0, fh)
+    def reply_open(self, fh: int | None, error: FsError | None = None) -> None:
+        self._answer(fh, error)
 
     def reply_opendir(self, fh: int, cached: bool) -> None:
-        self._answer(0, cached)
+        self._answer(cached)
 
     def reply_create(self, shown: Shown, fh: int) -> None:
-        self._answer(0, (shown, fh))
+        self._answer((shown, fh))
 
 
 class ListingReply(Reply):
@@ -234,7 +234,7 @@ class ListingReply(Reply):
         return True
 
     def reply_entries(self) -> None:
-        self._answer(0, self.entries)
+        self._answer(self.entries)
 
 
 class Daemon:
@@ -257,9 +257,10 @@ class Daemon:
         atime = Atime(volume.nodes, ["noatime"])
         control = Control(volume, trace, timing, LogRing(), atime, "/mnt", ())
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
-        self.data = DataRequests(volume, self.driver, timing, control, atime, pages)
-        self.names = NameRequests(volume, self.driver, self.data, control)
-        self.operations = Operations(self.names)
+        self.handlers = Handlers(volume, self.driver, timing, control, atime, pages)
+        self.files, self.data = self.handlers.files, self.handlers.data
+        self.names, self.directories = self.handlers.names, self.handlers.directories
+        self.operations = self.handlers.operations
         self.context = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)
 
     @classmethod
@@ -293,7 +294,7 @@ class Daemon:
         try:
             handler(reply, *arguments)
         except FsError as error:  # as the extension does
-            reply.reply_err(error.errno)
+            reply.reply_done(None, error)
         self.driver.run_ready()
         await reply.came.wait()
         [(error, value)] = reply.answers
@@ -309,7 +310,7 @@ class Daemon:
         return shown.ino, fh
 
     async def open(self, ino: int, flags: int = os.O_RDWR) -> int:
-        fh: int = await self.ask_here(self.names.open, ino, flags)
+        fh: int = await self.ask_here(self.files.open, ino, flags)
         return fh
 
     async def write(self, ino: int, fh: int, pos: int, data: bytes, flags: int = 0) -> int:
@@ -325,10 +326,7 @@ class Daemon:
         await self.ask_here(self.names.setattr, ino, None, None, None, size, None, None, False)
 
     async def fsync(self, fh: int) -> None:
-        try:
-            await self.operations.fsync(fh, False)
-        except pyfuse3.FUSEError as error:
-            raise OSError(error.errno, os.strerror(error.errno)) from error
+        await self.ask_here(self.files.fsync, fh)
 
     async def rename(self, name: bytes, new: bytes) -> None:
         await self.ask(self.operations.rename, ROOT_INO, name, ROOT_INO, new, 0)
@@ -344,7 +342,7 @@ class Daemon:
         """Entries of the root behind a cookie, as far as there is room."""
         reply = ListingReply(room)
         entries: list[tuple[bytes, Shown, int]] = await self._answer(
-            reply, self.names.readdir, ROOT_INO, cookie, 160 * room
+            reply, self.directories.readdir, ROOT_INO, cookie, 160 * room
         )
         return entries
 
@@ -355,7 +353,7 @@ class Daemon:
             self.names.forget(ino, node.lookups)
 
     async def close(self, fh: int) -> None:
-        await self.ask_here(self.names.release, fh)
+        await self.ask_here(self.files.release, fh)
 
     async def sync(self) -> None:
         """What the flusher does every few seconds, and the unmount once."""

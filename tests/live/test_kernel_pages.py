@@ -3,7 +3,8 @@
 import errno
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from fusefs.live.kernel_pages import PAGE_SIZE, PAGES_MAX, WRITES_WAITING_MAX, KernelPages
 from fusefs.live.teller import HEADER, MESSAGE, NUMBER, PACKET_MAX, REFUSAL, REPLY, refuse
 from fusefs.model.inode import Inode
+from fusefs.model.steps import Step
 
 P = PAGE_SIZE
 
@@ -28,8 +30,17 @@ class Kernel:
         self.inode = Inode(7, 100 * P)
         self.went_on: list[str] = []
 
-    def then(self, name: str = "then") -> None:
-        self.went_on.append(name)
+    def start(self, coroutine: Coroutine[Step, Any, None], name: str = "then") -> None:
+        """A request that waits for the kernel, and is answered then."""
+        self.driver.start(coroutine, lambda *_: self.went_on.append(name), "write")
+
+    def changed(
+        self, pos: int, length: int, name: str = "then", inode: Inode | None = None
+    ) -> None:
+        self.start(self.pages.changed(inode or self.inode, pos, length), name)
+
+    def flush(self, pos: int) -> None:
+        self.start(self.pages.flush(self.inode, pos))
 
     async def told(self) -> tuple[bytes, list[tuple[int, int, int]]]:
         """The next packet: its number, and inode, position and length of each message."""
@@ -61,7 +72,7 @@ async def kernel() -> AsyncIterator[Kernel]:
 
 async def test_nothing_is_told_of_pages_that_the_kernel_has_not_read(kernel: Kernel):
     kernel.pages.filled(kernel.inode, 3 * P, P)
-    kernel.pages.changed(kernel.inode, 4 * P, 10 * P, kernel.then)
+    kernel.changed(4 * P, 10 * P)
     assert kernel.went_on == ["then"]
     await kernel.nothing_told()
 
@@ -70,11 +81,11 @@ async def test_change_is_answered_when_the_kernel_has_dropped_its_pages(kernel: 
     """(O1) They are told in one message, from the first to the last; a second change has none."""
     kernel.pages.filled(kernel.inode, 3 * P, 2 * P)
     kernel.pages.filled(kernel.inode, 8 * P, 100)
-    kernel.pages.changed(kernel.inode, 3 * P + 17, 20 * P, kernel.then)
+    kernel.changed(3 * P + 17, 20 * P)
     number, messages = await kernel.told()
     assert messages == [(7, 3 * P, 6 * P)]
     assert (kernel.went_on, kernel.driver.tasks_running) == ([], 1)
-    kernel.pages.changed(kernel.inode, 3 * P, P, lambda: kernel.then("second"))
+    kernel.changed(3 * P, P, "second")
     assert kernel.went_on == ["second"]
     await kernel.drops(number)
     assert kernel.went_on == ["second", "then"]
@@ -84,11 +95,11 @@ async def test_change_is_answered_when_the_kernel_has_dropped_its_pages(kernel: 
 async def test_page_that_is_read_while_the_kernel_is_told_is_noted_again(kernel: Kernel):
     """(O1) It may be newer than what was told, or not."""
     kernel.pages.filled(kernel.inode, 0, P)
-    kernel.pages.changed(kernel.inode, 0, P, kernel.then)
+    kernel.changed(0, P)
     number, _ = await kernel.told()
     kernel.pages.filled(kernel.inode, 0, P)
     await kernel.drops(number)
-    kernel.pages.changed(kernel.inode, 0, P, kernel.then)
+    kernel.changed(0, P)
     assert (await kernel.told())[1] == [(7, 0, P)]
 
 
@@ -97,7 +108,7 @@ async def test_inode_that_the_kernel_has_forgotten_is_no_error(
 ):
     for error, logged in ((errno.ENOENT, False), (errno.EINVAL, True)):
         kernel.pages.filled(kernel.inode, 0, P)
-        kernel.pages.changed(kernel.inode, 0, P, kernel.then)
+        kernel.changed(0, P)
         await kernel.drops((await kernel.told())[0], error)
         assert bool(caplog.records) == logged
     assert len(kernel.went_on) == 2
@@ -107,28 +118,28 @@ async def test_few_writes_wait_for_the_kernel_at_a_time(kernel: Kernel):
     """(O2) What the kernel waits for needs a place among the asynchronous requests, too."""
     for page in range(WRITES_WAITING_MAX + 1):
         kernel.pages.filled(kernel.inode, page * P, P)
-        kernel.pages.changed(kernel.inode, page * P, P, lambda p=page: kernel.then(str(p)))
+        kernel.changed(page * P, P, str(page))
     assert kernel.went_on == [str(WRITES_WAITING_MAX)]
     numbers = [(await kernel.told())[0] for _ in range(WRITES_WAITING_MAX + 1)]
     for number in numbers:
         await kernel.drops(number)
     assert sorted(kernel.went_on, key=int) == [str(i) for i in range(WRITES_WAITING_MAX + 1)]
     kernel.pages.filled(kernel.inode, 0, P)
-    kernel.pages.changed(kernel.inode, 0, P, kernel.then)  # there are places again
+    kernel.changed(0, P)  # there are places again
     assert kernel.went_on[-1] != "then"
 
 
 async def test_flush_reaches_to_the_end_and_is_not_asked_for_twice(kernel: Kernel):
     kernel.pages.filled(kernel.inode, 5 * P, 3 * P)
-    kernel.pages.flush(kernel.inode, 6 * P + 1, kernel.then)
+    kernel.flush(6 * P + 1)
     number, messages = await kernel.told()
     assert messages == [(7, 6 * P, 0)]
     assert kernel.went_on == []
     await kernel.drops(number)
     assert kernel.went_on == ["then"]
-    kernel.pages.flush(kernel.inode, 6 * P, kernel.then)
+    kernel.flush(6 * P)
     assert kernel.went_on == ["then", "then"]
-    kernel.pages.flush(kernel.inode, 0, kernel.then)  # page 5 is still there
+    kernel.flush(0)  # page 5 is still there
     assert (await kernel.told())[1] == [(7, 0, 0)]
 
 
@@ -136,9 +147,9 @@ async def test_of_a_file_with_too_many_pages_any_may_be_held(kernel: Kernel):
     kernel.pages.filled(kernel.inode, 0, (PAGES_MAX + 1) * P)
     other = Inode(8, P)
     kernel.pages.filled(other, 0, P)
-    kernel.pages.changed(kernel.inode, (PAGES_MAX + 50) * P, 2 * P, kernel.then)
+    kernel.changed((PAGES_MAX + 50) * P, 2 * P)
     assert (await kernel.told())[1] == [(7, (PAGES_MAX + 50) * P, 2 * P)]
-    kernel.pages.changed(other, 0, P, kernel.then)
+    kernel.changed(0, P, inode=other)
     assert (await kernel.told())[1] == [(8, 0, P)]
 
 
@@ -149,7 +160,7 @@ async def test_page_in_which_the_file_ended_is_dropped_when_it_grows(kernel: Ker
     kernel.pages.filled(inode, 9 * P, P)
     inode.grow_to(20 * P)
     assert inode.counted(9 * P, 10 * P) == [(9 * P, 9 * P + 100)]
-    kernel.pages.changed(inode, 15 * P, P, kernel.then)
+    kernel.changed(15 * P, P)
     number, messages = await kernel.told()
     assert messages == [(7, 9 * P, P)]
     await kernel.drops(number)
@@ -161,10 +172,10 @@ async def test_growth_while_the_kernel_is_told_of_one_waits_for_its_own(kernel: 
     inode.size = 100
     kernel.pages.filled(inode, 0, P)
     inode.grow_to(200)
-    kernel.pages.changed(inode, 150, 50, kernel.then)
+    kernel.changed(150, 50)
     first, _ = await kernel.told()
     inode.grow_to(300)
-    kernel.pages.changed(inode, 0, 0, None)
+    kernel.pages.truncated(inode)
     second, messages = await kernel.told()
     assert messages == [(7, 0, P)]
     await kernel.drops(first)
@@ -188,7 +199,7 @@ async def test_last_close_forgets_the_pages(kernel: Kernel):
     kernel.pages.released(kernel.inode)
     assert kernel.inode.kernel_page == 0
     kernel.pages.filled(kernel.inode, P, P)
-    kernel.pages.changed(kernel.inode, 0, P, kernel.then)
+    kernel.changed(0, P)
     assert kernel.went_on == ["then"]
 
 
@@ -196,19 +207,19 @@ async def test_nobody_waits_for_a_teller_that_has_ended(
     kernel: Kernel, caplog: pytest.LogCaptureFixture
 ):
     kernel.pages.filled(kernel.inode, 0, 2 * P)
-    kernel.pages.changed(kernel.inode, 0, P, kernel.then)
+    kernel.changed(0, P)
     await kernel.told()
     kernel.theirs.close()
     await wait_all_tasks_blocked()
     assert kernel.went_on == ["then"]
-    kernel.pages.changed(kernel.inode, P, P, kernel.then)
+    kernel.changed(P, P)
     assert kernel.went_on == ["then", "then"]
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
 async def test_nobody_waits_at_the_end_of_the_mount(kernel: Kernel):
     kernel.pages.filled(kernel.inode, 0, P)
-    kernel.pages.changed(kernel.inode, 0, P, kernel.then)
+    kernel.changed(0, P)
     kernel.pages.abandon()
     assert (kernel.went_on, kernel.driver.tasks_running) == (["then"], 0)
 

@@ -115,14 +115,14 @@ async def test_attributes_that_are_none_stay(tmp_path: Path):
 async def test_kernel_keeps_a_listing_unless_reading_it_moves_atime(tmp_path: Path):
     """Nobody sees who reads a listing that is kept, so relatime decides when it is opened."""
     async with daemon_on(tmp_path) as daemon:
-        daemon.data.atime = Atime(daemon.volume.nodes, [])
+        daemon.directories.atime = Atime(daemon.volume.nodes, [])
         kept = []
         for _ in range(2):
             await made(daemon, b"%d" % len(kept))
             for _ in range(3):
-                kept.append(await daemon.ask_here(daemon.names.opendir, ROOT_INO))
+                kept.append(await daemon.ask_here(daemon.directories.opendir, ROOT_INO))
                 await daemon.list(0, 100)
                 root = daemon.volume.nodes.get(ROOT_INO)
                 assert root.atime_ns > root.mtime_ns
-                await daemon.ask_here(daemon.names.releasedir, ROOT_INO)
+                await daemon.ask_here(daemon.directories.releasedir, ROOT_INO)
         assert kept == [False, True, True] * 2

@@ -15,6 +15,7 @@ cdef int64_t HELD_NS = 200_000  # and how long
 cdef size_t LENT_MIN = 1 << 16  # bytes of a write that are not copied
 cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others wait behind them
 
+cdef object run_ready = None  # the driver's: let all go on whose wait is over
 cdef process_t real_process = NULL
 cdef fuse_buf drain_buf
 cdef bint taken_here = False  # the request that is being processed is the handlers',
@@ -71,7 +72,7 @@ cdef bint process(fuse_session *se, const fuse_buf *buf) noexcept:
     rename_unknown(buf)
     real_process(se, buf)
     try:
-        return data.run_ready()
+        return run_ready()
     except BaseException:
         log.exception("the driver failed between two requests")
         return False

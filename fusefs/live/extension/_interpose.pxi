@@ -49,7 +49,7 @@ cdef const void *widen(const void *ops, size_t size) noexcept:
     table.mknod, table.mkdir, table.create = <void *> op_mknod, <void *> op_mkdir, <void *> op_create
     table.symlink, table.link = <void *> op_symlink, <void *> op_link
     table.unlink, table.rmdir = <void *> op_unlink, <void *> op_rmdir
-    table.open, table.release = <void *> op_open, <void *> op_release
+    table.open, table.release, table.fsync = <void *> op_open, <void *> op_release, <void *> op_fsync
     table.opendir, table.releasedir = <void *> op_opendir, <void *> op_releasedir
     table.readdirplus = <void *> op_readdirplus
     take_tmpfile(&table, <void *> op_tmpfile)

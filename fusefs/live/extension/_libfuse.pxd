@@ -152,7 +152,7 @@ cdef extern from *:
     cdef struct fuse_lowlevel_ops:
         op init, read, write, write_buf, fallocate, lseek, copy_file_range
         op lookup, forget, forget_multi, getattr, setattr, mknod, mkdir, create, symlink, link
-        op unlink, rmdir, open, release, opendir, readdirplus, releasedir
+        op unlink, rmdir, open, release, fsync, opendir, readdirplus, releasedir
     cdef struct pollfd:
         int fd
         short events, revents

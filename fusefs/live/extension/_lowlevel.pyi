@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from fusefs.model.errors import FsError
 from fusefs.model.steps import Buffer
 
 class Shown:
@@ -47,6 +48,8 @@ class Shown:
 class Request:
     """One request of the kernel; exactly one of its methods is called, once.
 
+    Those that take an error may be the end of a coroutine, as the driver has it: with an error they
+    answer that, whatever the result.
     AssertionError if it was answered already.  Dropped without an answer, it gets EIO.
     """
 
@@ -62,22 +65,22 @@ class Request:
     umask: int
     """Of the caller, where something is made; else 0."""
 
-    def reply_err(self, error: int) -> None:
-        """Answer with an errno; 0 is success without data."""
+    def reply_done(self, nothing: None = None, error: FsError | None = None) -> None:
+        """Answer success, which has no data."""
 
     def reply_buf(self, data: Buffer) -> None:
         """Answer a read with any contiguous buffer; it may change afterwards."""
 
-    def reply_pieces(self, pieces: list[Buffer]) -> None:
+    def reply_pieces(self, pieces: list[Buffer] | None, error: FsError | None = None) -> None:
         """Answer a read with buffers, one behind the other; they may change afterwards."""
 
-    def reply_write(self, count: int) -> None:
+    def reply_write(self, count: int | None, error: FsError | None = None) -> None:
         """Answer a write or a copy with the number of bytes."""
 
-    def reply_lseek(self, pos: int) -> None:
+    def reply_lseek(self, pos: int | None, error: FsError | None = None) -> None:
         """Answer a seek with a position in bytes."""
 
-    def reply_attr(self, shown: Shown) -> None:
+    def reply_attr(self, shown: Shown | None, error: FsError | None = None) -> None:
         """Answer with attributes."""
 
     def reply_statx(self, shown: Shown, birth_ns: int) -> None:
@@ -86,14 +89,14 @@ class Request:
     def reply_entry(self, shown: Shown) -> None:
         """Answer with attributes, and one more reference to the inode."""
 
-    def reply_open(self, fh: int, direct_io: bool) -> None:
-        """Answer with a handle; direct_io: the kernel's page cache stays out of the way."""
+    def reply_open(self, fh: int | None, error: FsError | None = None) -> None:
+        """Answer with a handle; the kernel's page cache stays out of its way."""
 
     def reply_opendir(self, fh: int, cached: bool) -> None:
         """Answer with a directory's handle; cached: the kernel may list it by itself next time."""
 
     def reply_create(self, shown: Shown, fh: int) -> None:
-        """Both: reply_entry() and reply_open(), with direct_io."""
+        """Both: reply_entry() and reply_open()."""
 
 class Listing(Request):
     """A request for a directory's entries: they are added while there is room, then sent."""
@@ -110,7 +113,7 @@ class Listing(Request):
 class DataHandler(Protocol):
     """Who carries out data requests.  pos, size and length are bytes; flags are open(2)'s.
 
-    An FsError is answered with its errno; any other exception is logged, and answered with EIO.
+    What this or any other handler raises is answered as fusefs/live/failure.py has it.
     """
 
     def read(
@@ -139,18 +142,17 @@ class DataHandler(Protocol):
     def copy_file_range(
         self, request: Request, fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
     ) -> None: ...
-    def run_ready(self) -> bool:
-        """Called between two requests: let whoever can go on do so, without blocking.
 
-        True if no request is under way: then the next one may be waited for, a millisecond
-        at most, before trio's tasks get their turn.
-        """
+class FileHandler(Protocol):
+    """Who opens and closes files; flags are open(2)'s."""
+
+    def open(self, request: Request, ino: int, flags: int) -> None: ...
+    def release(self, request: Request, fh: int) -> None: ...
+    def fsync(self, request: Request, fh: int) -> None:
+        """Also fdatasync(2)."""
 
 class NameHandler(Protocol):
-    """Who carries out requests for names and attributes; mode is open(2)'s or mknod(2)'s.
-
-    An FsError is answered with its errno; any other exception is logged, and answered with EIO.
-    """
+    """Who carries out requests for names and attributes; mode is open(2)'s or mknod(2)'s."""
 
     def lookup(self, request: Request, parent: int, name: bytes) -> None: ...
     def forget(self, ino: int, count: int) -> None:
@@ -179,15 +181,35 @@ class NameHandler(Protocol):
     def link(self, request: Request, ino: int, parent: int, name: bytes) -> None: ...
     def unlink(self, request: Request, parent: int, name: bytes) -> None: ...
     def rmdir(self, request: Request, parent: int, name: bytes) -> None: ...
-    def open(self, request: Request, ino: int, flags: int) -> None: ...
-    def release(self, request: Request, fh: int) -> None: ...
+
+class DirectoryHandler(Protocol):
+    """Who lists directories."""
+
     def opendir(self, request: Request, ino: int) -> None: ...
     def readdir(self, request: Listing, fh: int, cookie: int, size: int) -> None:
         """Entries with their attributes, size bytes of them at most: readdirplus."""
 
     def releasedir(self, request: Request, fh: int) -> None: ...
 
-def install(data_handler: DataHandler, name_handler: NameHandler, max_read: int = 0) -> None:
+class Handlers(Protocol):
+    """All of a mount."""
+
+    @property
+    def data(self) -> DataHandler: ...
+    @property
+    def files(self) -> FileHandler: ...
+    @property
+    def names(self) -> NameHandler: ...
+    @property
+    def directories(self) -> DirectoryHandler: ...
+    def run_ready(self) -> bool:
+        """Called between two requests: let whoever can go on do so, without blocking.
+
+        True if no request is under way: then the next one may be waited for, a millisecond
+        at most, before trio's tasks get their turn.
+        """
+
+def install(handlers: Handlers, max_read: int = 0) -> None:
     """Send requests to these, from the next session on.
 
     max_read: bytes of one read request, as the mount option says; 0 without that option.

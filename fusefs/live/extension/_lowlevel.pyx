@@ -33,7 +33,7 @@ from posix.unistd cimport read, write
 import logging
 import time
 
-from fusefs.model.errors import FsError
+from fusefs.live.failure import failure
 
 cdef int64_t SECOND_NS = 1_000_000_000
 
@@ -46,9 +46,11 @@ include "_drain.pxi"
 include "_interpose.pxi"
 
 
-def install(data_handler, name_handler, unsigned max_read=0):
-    global data, names, read_bytes_max
-    data, names, read_bytes_max = data_handler, name_handler, max_read
+def install(handlers, unsigned max_read=0):
+    global data, files, names, directories, run_ready, read_bytes_max
+    data, files = handlers.data, handlers.files
+    names, directories = handlers.names, handlers.directories
+    run_ready, read_bytes_max = handlers.run_ready, max_read
 
 
 def device_fd():

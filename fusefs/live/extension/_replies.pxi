@@ -35,15 +35,26 @@ cdef class Shown:
 
 @cython.freelist(64)
 cdef class Request:
-    """One request of the kernel, to be answered once by one of its methods."""
+    """One request of the kernel, to be answered once by one of its methods.
+
+    Those that may be the end of a coroutine take what the driver has: a result, or an FsError.
+    """
 
     cdef fuse_req_t req
     cdef uint64_t unique
     cdef readonly int pid
     cdef readonly unsigned uid, gid, umask
 
-    def reply_err(self, int error):
-        send(self, -error, NULL, 0)
+    cdef bint fails(self, error) except -1:
+        """Whether there is an error, which is the answer then."""
+        if error is None:
+            return False
+        send(self, -error.errno, NULL, 0)
+        return True
+
+    def reply_done(self, _=None, error=None):
+        if not self.fails(error):
+            send(self, 0, NULL, 0)
 
     def reply_buf(self, data):
         cdef Py_buffer view
@@ -53,10 +64,12 @@ cdef class Request:
         finally:
             PyBuffer_Release(&view)
 
-    def reply_pieces(self, list pieces):
+    def reply_pieces(self, list pieces, error=None):
         cdef Py_buffer views[PIECES_MAX]
         cdef iovec iov[PIECES_MAX + 1]
         cdef int count = 0
+        if self.fails(error):
+            return
         if len(pieces) == 1:
             self.reply_buf(pieces[0])
             return
@@ -72,19 +85,25 @@ cdef class Request:
             for i in range(count):
                 PyBuffer_Release(&views[i])
 
-    def reply_write(self, size_t count):
+    def reply_write(self, count, error=None):
         cdef fuse_write_out out
+        if self.fails(error):
+            return
         memset(&out, 0, sizeof(out))
         out.size = <uint32_t> count
         send(self, 0, &out, sizeof(out))
 
-    def reply_lseek(self, off_t pos):
+    def reply_lseek(self, pos, error=None):
         cdef fuse_lseek_out out
+        if self.fails(error):
+            return
         out.offset = <uint64_t> pos
         send(self, 0, &out, sizeof(out))
 
-    def reply_attr(self, Shown shown not None):
+    def reply_attr(self, Shown shown, error=None):
         cdef fuse_attr_out out
+        if self.fails(error):
+            return
         memset(&out, 0, sizeof(out))
         valid = shown.attributes_timeout_s
         out.attr_valid, out.attr_valid_nsec = whole(valid), rest_ns(valid)
@@ -101,9 +120,11 @@ cdef class Request:
         show_entry(&out, shown)
         send(self, 0, &out, sizeof(out))
 
-    def reply_open(self, uint64_t fh, bint direct_io):
+    def reply_open(self, fh, error=None):
         cdef fuse_open_out out
-        show_open(&out, fh, OPEN_DIRECT if direct_io else 0)
+        if self.fails(error):
+            return
+        show_open(&out, fh, OPEN_DIRECT)
         send(self, 0, &out, sizeof(out))
 
     def reply_opendir(self, uint64_t fh, bint cached):

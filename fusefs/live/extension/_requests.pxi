@@ -1,13 +1,13 @@
-"""Requests: each operation of libfuse's table calls one method of a handler, data or names.
+"""Requests: each operation of libfuse's table calls one method of a handler.
 
-A Request is answered exactly once: an FsError that the method raises is answered with its errno,
-any other exception is logged, and what nobody answered is answered with EIO when it is dropped.
+A Request is answered exactly once: what the method raises is answered as failure.py has it, and
+what nobody answered is answered with EIO when it is dropped.
 
 O_TMPFILE is a create() of the name '/', which it is but for its number; a statx is a getattr
 that is answered otherwise.
 """
 
-cdef object data = None, names = None  # the handlers
+cdef object data = None, files = None, names = None, directories = None  # the handlers
 cdef bint is_statx = False  # the getattr that is being processed
 
 
@@ -34,14 +34,13 @@ cdef void call(method, tuple args) noexcept:
 
 
 cdef void refuse(Request request, method, error, tuple args) noexcept:
-    """What a handler raises is its answer, if nothing was answered; the mount goes on."""
+    """What a handler raises is its answer; the mount goes on."""
     try:
-        if request is not None and isinstance(error, FsError):
-            request.reply_err(error.errno)
-            return
-    except BaseException as second:
-        error = second
-    log.error("a request failed: %s%s", method.__name__, args, exc_info=error)
+        fault = failure(error, "a request failed: %s%s", method.__name__, args)
+        if request is not None:
+            request.fails(fault)
+    except BaseException:
+        log.exception("a request failed twice: %s%s", method.__name__, args)
 
 
 cdef class Payload:
@@ -182,15 +181,22 @@ cdef void op_rmdir(fuse_req_t req, uint64_t parent, const char *name) noexcept:
 
 
 cdef void op_open(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
-    call(names.open, (begun(req), ino, fi.flags))
+    call(files.open, (begun(req), ino, fi.flags))
 
 
 cdef void op_release(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
-    call(names.release, (begun(req), fi.fh))
+    call(files.release, (begun(req), fi.fh))
+
+
+cdef void op_fsync(fuse_req_t req, uint64_t ino, int datasync, fuse_file_info *fi) noexcept:
+    """It waits for a commit, which is made by a task of trio: that gets its turn at once."""
+    global taken_here
+    call(files.fsync, (begun(req), fi.fh))
+    taken_here = False
 
 
 cdef void op_opendir(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
-    call(names.opendir, (begun(req), ino))
+    call(directories.opendir, (begun(req), ino))
 
 
 cdef void op_readdirplus(fuse_req_t req, uint64_t ino, size_t size, off_t cookie,
@@ -199,8 +205,8 @@ cdef void op_readdirplus(fuse_req_t req, uint64_t ino, size_t size, off_t cookie
     accept(listing, req)
     listing.buf = <char *> PyMem_Malloc(size)
     listing.size = size if listing.buf is not NULL else 0
-    call(names.readdir, (listing, fi.fh, cookie, size))
+    call(directories.readdir, (listing, fi.fh, cookie, size))
 
 
 cdef void op_releasedir(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
-    call(names.releasedir, (begun(req), fi.fh))
+    call(directories.releasedir, (begun(req), fi.fh))

@@ -5,32 +5,25 @@
     fallocate, lseek, copy    what pyfuse3 does not have
 
 Units: pos, size and length are bytes in the file.
-Errors: every request is answered: FsError with its errno, by the extension if it is raised here,
-by _start() if it is the model's.
+Errors: FsError of a handler and of a coroutine is the request's answer.
 """
 
 import errno
 import os
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from fusefs.live.driver import Driver, ModelCoroutine
+from fusefs.live.driver import ModelCoroutine
 from fusefs.live.requests.atime import Atime
-from fusefs.live.timing import Opened, Timing
+from fusefs.live.requests.open_files import OpenFiles
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import copy_range, read_pieces, write, write_mapped
-from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.inode import Inode
 from fusefs.model.steps import Buffer
 from fusefs.model.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
 
 if TYPE_CHECKING:  # not compiled: see setup.py
     from fusefs.live.extension._lowlevel import Request
-    from fusefs.live.kernel_pages import KernelPages
-    from fusefs.live.requests.control import Control
-    from fusefs.store.node import Node
-    from fusefs.store.volume import Volume
 
 O_DIRECT: Final = os.O_DIRECT
 O_DSYNC: Final = os.O_DSYNC
@@ -39,88 +32,44 @@ O_NOATIME: Final = os.O_NOATIME
 WRITE_FLAGS: Final = ("", "dsync", "direct", "direct,dsync")
 """What a request is told to be, by 2 * direct + dsync."""
 
-
-class Handle:
-    """One open file: its node, and the model's and the timing's part of it.
-
-    A control file has content instead.
-    """
-
-    __slots__ = ("content", "file", "node", "opened")
-
-    def __init__(
-        self, node: "Node | None", opened: Opened | None = None, content: bytes = b""
-    ) -> None:
-        self.node = node
-        self.opened = opened
-        self.content = content
-        inode = node.inode if node is not None else None
-        self.file = None if inode is None else OpenFile.opened(inode)
+T = TypeVar("T")
 
 
 class DataRequests:
-    """The handler of the extension.  handles are the open files by number.
+    """The handler of the extension for data.  atime says what reading does to it."""
 
-    atime says what reading does to it.
-    """
-
-    def __init__(
-        self,
-        volume: "Volume",
-        driver: Driver,
-        timing: Timing,
-        control: "Control",
-        atime: Atime,
-        kernel_pages: "KernelPages",
-    ) -> None:
-        self.fs = volume.fs
-        self.nodes = volume.nodes
-        self.permissions = volume.permissions
-        self.health = volume.health
-        self.driver = driver
-        self.timing = timing
-        self.control = control
+    def __init__(self, files: OpenFiles, atime: Atime) -> None:
+        self.files = files
         self.atime = atime
-        self.kernel_pages = kernel_pages
-        self.handles: dict[int, Handle] = {}
-        self._handle_count = 0
-        self.run_ready = driver.run_ready
-
-    def open(self, handle: Handle) -> int:
-        self._handle_count += 1
-        self.handles[self._handle_count] = handle
-        return self._handle_count
-
-    def open_control(self, ino: int, flags: int) -> int:
-        return self.open(Handle(None, content=self.control.open(ino, flags)))
-
-    def close(self, fh: int) -> Handle:
-        handle = self.handles.pop(fh)
-        self.control.release(handle.content)
-        if handle.opened is not None:
-            self.timing.closed(handle.opened)
-        return handle
+        self.fs = files.fs
+        self.nodes = files.nodes
+        self.permissions = files.permissions
+        self.health = files.health
+        self.driver = files.driver
+        self.timing = files.timing
+        self.kernel_pages = files.kernel_pages
+        self.handles = files.handles
 
     def read(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
-        handle = self.handles[fh]
-        file, node = handle.file, handle.node
-        if file is None or node is None:
-            request.reply_buf(handle.content[pos : pos + size])
+        handle = self.handles.get(fh)
+        if handle is None:  # of .fusefs
+            request.reply_buf(self.files.contents[fh][pos : pos + size])
             return
         if not flags & O_NOATIME:
-            self.atime.touch(node, time.time_ns())
+            self.atime.touch(handle.node, time.time_ns())
         direct = bool(flags & O_DIRECT)
-        if handle.opened is not None:
-            self.timing.arrives(handle.opened, request.pid, direct, False)
-        coroutine = read_pieces(self.fs, file, pos, size, direct=direct)
+        self.timing.arrives(handle.opened, request.pid, direct, False)
+        coroutine = read_pieces(self.fs, handle.file, pos, size, direct=direct)
         told = "direct" if direct else ""
-        self._start(request, ino, "read", coroutine, request.reply_pieces, pos, size, told)
+        self.driver.start(
+            coroutine, request.reply_pieces, "read", ino, request.pid, pos, size, told
+        )
 
     def fill(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
         """A read that the kernel keeps, for mappings and splice."""
-        file = self.handles[fh].file
-        if file is not None:
-            self.kernel_pages.filled(file.inode, pos, size)
+        handle = self.handles.get(fh)
+        if handle is not None:
+            self.kernel_pages.filled(handle.file.inode, pos, size)
         self.read(request, ino, fh, pos, size, flags)
 
     def write(
@@ -136,126 +85,94 @@ class DataRequests:
         if writepage:
             self._write_page(request, ino, pos, data)
             return
-        handle = self.handles[fh]
-        file, node = handle.file, handle.node
-        if file is None or node is None:
-            self.control.write(ino, bytes(data))
+        handle = self.handles.get(fh)
+        if handle is None:  # of .fusefs
+            self.files.control.write(ino, bytes(data))
             request.reply_write(len(data))
             return
         self.health.check_writable()
-        self.permissions.modified(node, request, time.time_ns())
-        direct, sync = bool(flags & O_DIRECT), bool(flags & O_DSYNC)
-        if handle.opened is not None:
-            self.timing.arrives(handle.opened, request.pid, direct, True)
-        coroutine = write(self.fs, file, pos, data, direct=direct, sync=sync)
-        reply, size, told = request.reply_write, len(data), WRITE_FLAGS[2 * direct + sync]
-        self._start(request, ino, "write", coroutine, reply, pos, size, told, file.inode, size)
+        self.permissions.modified(handle.node, request, time.time_ns())
+        direct, sync, size = bool(flags & O_DIRECT), bool(flags & O_DSYNC), len(data)
+        self.timing.arrives(handle.opened, request.pid, direct, True)
+        written = write(self.fs, handle.file, pos, data, direct=direct, sync=sync)
+        coroutine = self._changing(request, handle.file.inode, written, pos, size)
+        told = WRITE_FLAGS[2 * direct + sync]
+        self.driver.start(
+            coroutine, request.reply_write, "write", ino, request.pid, pos, size, told
+        )
 
     def _write_page(self, request: "Request", ino: int, pos: int, data: Buffer) -> None:
         """The kernel's own writeback of a mapped page: through any handle or none.
 
         page_mkwrite() takes no privileges in Linux either.
         """
-        node, inode = self._regular(ino)
+        node, inode = self.files.regular(ino)
         self.health.check_writable()
         node.mtime_ns = node.ctime_ns = time.time_ns()
         self.nodes.mark_changed(node)
         coroutine = write_mapped(self.fs, inode, pos, data)
-        self._start(request, ino, "write", coroutine, request.reply_write, pos, len(data), "mapped")
+        where = pos, len(data)
+        self.driver.start(
+            coroutine, request.reply_write, "write", ino, request.pid, *where, "mapped"
+        )
 
     def fallocate(self, request: "Request", ino: int, mode: int, pos: int, length: int) -> None:
-        node, inode = self._regular(ino)
+        node, inode = self.files.regular(ino)
         self.health.check_writable()
         self.permissions.modified(node, request, time.time_ns())
-        coroutine = fallocate(self.fs, inode, mode, pos, length)
-
-        def reply(_: None) -> None:
-            request.reply_err(0)
-
-        self._start(request, ino, "fallocate", coroutine, reply, pos, length, "", inode)
+        allocated = fallocate(self.fs, inode, mode, pos, length)
+        coroutine = self._changing(request, inode, allocated, pos, 0)
+        self.driver.start(coroutine, request.reply_done, "fallocate", ino, request.pid, pos, length)
 
     def lseek(self, request: "Request", ino: int, pos: int, whence: int) -> None:
-        _, inode = self._regular(ino)
+        _, inode = self.files.regular(ino)
         if whence not in (SEEK_DATA, SEEK_HOLE):
             raise FsError(errno.EINVAL)
+        coroutine = self._seek(inode, pos, whence)
+        self.driver.start(coroutine, request.reply_lseek, "lseek", ino, request.pid, pos)
 
-        def start() -> None:
-            coroutine = seek(self.fs, inode, pos, whence)
-            self._start(request, ino, "lseek", coroutine, request.reply_lseek, pos)
-
+    async def _seek(self, inode: Inode, pos: int, whence: int) -> int:
+        """What was stored through a mapping counts as data."""
         if inode.kernel_page:
-            self.kernel_pages.flush(inode, max(pos, 0), start)
-        else:
-            start()
+            await self.kernel_pages.flush(inode, max(pos, 0))
+        return await seek(self.fs, inode, pos, whence)
 
     def copy_file_range(
         self, request: "Request", fh_in: int, pos_in: int, fh_out: int, pos_out: int, length: int
     ) -> None:
-        source, target = self.handles[fh_in], self.handles[fh_out]
-        if source.file is None or target.file is None or target.node is None:
+        source, target = self.handles.get(fh_in), self.handles.get(fh_out)
+        if source is None or target is None:
             raise FsError(errno.EINVAL)
         self.health.check_writable()
-        if source.opened is not None:
-            self.timing.arrives(source.opened, request.pid, False, False)
-        now = time.time_ns()
-        if source.node is not None:
-            self.atime.touch(source.node, now)
+        self.timing.arrives(source.opened, request.pid, False, False)
+        now, inode = time.time_ns(), target.file.inode
+        self.atime.touch(source.node, now)
         self.permissions.modified(target.node, request, now)
-        coroutine = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
-        ino, reply, inode = target.node.ino, request.reply_write, target.file.inode
-        self._start(request, ino, "copy_file_range", coroutine, reply, pos_out, length, "", inode)
+        copied = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
+        coroutine = self._changing(request, inode, copied, pos_out, 0)
+        ino, pid = inode.ino, request.pid
+        self.driver.start(
+            coroutine, request.reply_write, "copy_file_range", ino, pid, pos_out, length
+        )
 
-    def _regular(self, ino: int) -> "tuple[Node, Inode]":
-        """The node of a regular file; FsError(EINVAL) for anything else."""
-        node = None if self.control.owns(ino) else self.nodes.get(ino)
-        if node is None or node.inode is None:
-            raise FsError(errno.EINVAL)
-        return node, node.inode
-
-    def _start(
+    async def _changing(
         self,
         request: "Request",
-        ino: int,
-        operation: str,
-        coroutine: ModelCoroutine[Any],
-        reply: Callable[[Any], None],
+        inode: Inode,
+        coroutine: ModelCoroutine[T],
         pos: int,
-        length: int = 0,
-        flags: str = "",
-        changing: Inode | None = None,
-        changes: int = 0,
-    ) -> None:
-        """changing is a file that may grow; so many bytes of it from pos on change as well, but for
-        those of which the kernel drops its own pages itself."""
+        length: int,
+    ) -> T:
+        """A file may grow, and so many bytes of it from pos on change as well, but for those of
+        which the kernel drops its own pages itself: it is told before the answer, whatever that is.
 
-        def done(result: Any, error: FsError | None) -> None:
-            if changing is not None and changing.kernel_page:
-                then = partial(_answer, request, reply, result, error)
-                self.kernel_pages.changed(changing, pos, changes, then)
-            elif error is None:
-                reply(result)
-            else:
-                request.reply_err(error.errno)
-            if self.fs.work:
-                self._start_work(request.pid, ino, pos, length)
-
-        self.driver.start(coroutine, done, operation, ino, request.pid, pos, length, flags)
-
-    def _start_work(self, pid: int, ino: int, pos: int, length: int) -> None:
-        """What a request has left to be done, as a request of its own; nobody is answered."""
-        while self.fs.work:
-            coroutine = self.fs.work.pop(0)
-            self.driver.start(coroutine, _answer_nobody, "work", ino, pid, pos, length)
-
-
-def _answer_nobody(result: Any, error: FsError | None) -> None:
-    pass
-
-
-def _answer(
-    request: "Request", reply: Callable[[Any], None], result: Any, error: FsError | None
-) -> None:
-    if error is None:
-        reply(result)
-    else:
-        request.reply_err(error.errno)
+        What the write has left to be done is a request of its own, for which nobody waits.
+        """
+        try:
+            return await coroutine
+        finally:
+            while self.fs.work:
+                work = self.fs.work.pop(0)
+                self.driver.start_next(work, "work", inode.ino, request.pid, pos, length)
+            if inode.kernel_page:
+                await self.kernel_pages.changed(inode, pos, length)

@@ -4,32 +4,62 @@
     getattr, statx, setattr      what stat(2) shows
     mknod ... rmdir              names that come and go
 
-Open files are in open_files.py, data in data.py, and what is rare in operations.py.  None of
-these waits, but for a truncate.
+Open files are in open_files.py, directories in directories.py, data in data.py, and what is rare
+in operations.py.  None of these waits, but for a setattr that truncates or meets a mapping.
 
-Errors: every request is answered; FsError becomes its errno in the extension.
+Errors: FsError of a handler and of a coroutine is the request's answer.
 """
 
 import errno
 import stat
 import time
+from typing import NamedTuple
 
-from fusefs.live.extension._lowlevel import Request
-from fusefs.live.requests.attributes import control_attributes
-from fusefs.live.requests.control import CONTROL_INO, CONTROL_NAME
+from fusefs.live.extension._lowlevel import Request, Shown
+from fusefs.live.requests.attributes import control_attributes, node_attributes
+from fusefs.live.requests.control import CONTROL_INO, CONTROL_NAME, Control
 from fusefs.live.requests.open_files import OpenFiles
 from fusefs.model.errors import FsError
+from fusefs.model.inode import Inode
 from fusefs.store.callers import drop_privileges
 from fusefs.store.metadata_file import ROOT_INO
 from fusefs.store.node import Node
 from fusefs.store.stored import clamp_time
+from fusefs.store.volume import Volume
 
 TMPFILE_NAME = b"/"
 """The kernel's name of a file without one: O_TMPFILE arrives as a create() of it."""
 
+NOTHING = (None,) * 5
+"""Of mode, owner, group and times nothing is set."""
 
-class NameRequests(OpenFiles):
+
+class Wanted(NamedTuple):
+    """What a setattr sets, but for the mode.  None leaves something as it is.
+
+    resized is false for the size that is there, unless that is set by truncate(2) or ftruncate(2).
+    """
+
+    uid: int | None
+    gid: int | None
+    size: int | None
+    atime_ns: int | None
+    mtime_ns: int | None
+    resized: bool
+    moves_ctime: bool
+
+
+class NameRequests:
     """The handler of the extension for names and attributes."""
+
+    def __init__(self, volume: Volume, files: OpenFiles, control: Control) -> None:
+        self.volume = volume
+        self.names = volume.namespace
+        self.nodes = volume.nodes
+        self.permissions = volume.permissions
+        self.files = files
+        self.control = control
+        self._page_size = volume.fs.geometry.page_size
 
     def lookup(self, request: Request, parent: int, name: bytes) -> None:
         if parent == ROOT_INO and name == CONTROL_NAME:
@@ -37,12 +67,17 @@ class NameRequests(OpenFiles):
         elif parent == CONTROL_INO:
             request.reply_entry(control_attributes(self.control, self.control.lookup(name)))
         else:
-            request.reply_entry(self.looked_up(self.names.lookup(parent, name)))
+            request.reply_entry(self._looked_up(self.names.lookup(parent, name)))
+
+    def _looked_up(self, node: Node) -> Shown:
+        """For the reply that gives the kernel one more reference to a node."""
+        node.lookups += 1
+        return node_attributes(node, self._page_size)
 
     def forget(self, ino: int, count: int) -> None:
         """Nobody waits for an answer."""
         if ino in self.nodes.in_memory and self.nodes.forget(ino, count):
-            self.released(self.nodes.in_memory[ino])
+            self.volume.release(self.nodes.in_memory[ino])
 
     # -- attributes ------------------------------------------------------------------
 
@@ -50,13 +85,13 @@ class NameRequests(OpenFiles):
         if self.control.owns(ino):
             request.reply_attr(control_attributes(self.control, ino))
         else:
-            request.reply_attr(self.attributes(self.nodes.get(ino)))
+            request.reply_attr(node_attributes(self.nodes.get(ino), self._page_size))
 
     def statx(self, request: Request, ino: int) -> None:
         if self.control.owns(ino):
             request.reply_statx(control_attributes(self.control, ino), 0)
         else:
-            shown = self.attributes(self.nodes.get(ino))
+            shown = node_attributes(self.nodes.get(ino), self._page_size)
             request.reply_statx(shown, self.volume.rows.birth_ns(ino))
 
     def setattr(
@@ -80,17 +115,43 @@ class NameRequests(OpenFiles):
             self._set_control_attributes(request, ino, mode, uid, gid)
             return
         self.volume.health.check_writable()
-        node = self.nodes.get(ino)
-        now = time.time_ns()
+        node, now = self.nodes.get(ino), time.time_ns()
         resized = size is not None and (by_handle or size != node.size)
-        others = (mode, uid, gid, atime_ns, mtime_ns)
-        changes = size is None or resized or any(other is not None for other in others)
-        mode_before = node.mode
+        moves_ctime = size is None or resized or (mode, uid, gid, atime_ns, mtime_ns) != NOTHING
+        wanted = Wanted(uid, gid, size, atime_ns, mtime_ns, resized, moves_ctime)
         if mode is not None:
             with self.volume.changing():
                 self.permissions.set_mode(node, mode)
+        inode = node.inode
+        if size is not None:
+            inode = self.files.resizable(node, size)
+            coroutine = self._set_later(request, node, inode, wanted, now)
+            self.files.driver.start(
+                coroutine, request.reply_attr, "truncate", ino, request.pid, size
+            )
+        elif mtime_ns is not None and inode is not None and inode.kernel_page:
+            coroutine = self._set_later(request, node, inode, wanted, now)
+            self.files.driver.start(coroutine, request.reply_attr, "utimens", ino, request.pid)
+        else:
+            request.reply_attr(self._set(request, node, wanted, now))
 
-        def set_rest() -> None:
+    async def _set_later(
+        self, request: Request, node: Node, inode: Inode, wanted: Wanted, now: int
+    ) -> Shown:
+        """After the size, which may take a while, or after what was stored through a mapping: that
+        must not move the time when it is written back later.
+        """
+        if wanted.size is not None:
+            await self.files.set_size(node, inode, wanted.size)
+        else:
+            await self.files.kernel_pages.flush(inode, 0)
+        return self._set(request, node, wanted, now)
+
+    def _set(self, request: Request, node: Node, wanted: Wanted, now: int) -> Shown:
+        """All but mode and size: in one piece, also for a commit under way."""
+        uid, gid, size, atime_ns, mtime_ns, resized, moves_ctime = wanted
+        mode_before = node.mode
+        with self.volume.metadata.whole():
             if resized:
                 self.permissions.modified(node, request, now)
             elif size is not None:
@@ -105,19 +166,10 @@ class NameRequests(OpenFiles):
                 node.atime_ns = clamp_time(atime_ns)
             if mtime_ns is not None:
                 node.mtime_ns = clamp_time(mtime_ns)
-            if changes or node.mode != mode_before:
+            if moves_ctime or node.mode != mode_before:
                 node.ctime_ns = now
             self.nodes.mark_changed(node)
-            request.reply_attr(self.attributes(node))
-
-        inode = node.inode
-        if size is not None:
-            self.set_size(request, node, size, set_rest)
-        elif mtime_ns is not None and inode is not None and inode.kernel_page:
-            # What was stored before must not move the time when it is written back later.
-            self.data.kernel_pages.flush(inode, 0, set_rest)
-        else:
-            set_rest()
+        return node_attributes(node, self._page_size)
 
     def _set_control_attributes(
         self, request: Request, ino: int, mode: int | None, uid: int | None, gid: int | None
@@ -147,28 +199,29 @@ class NameRequests(OpenFiles):
             )
 
     def mknod(self, request: Request, parent: int, name: bytes, mode: int, rdev: int) -> None:
-        request.reply_entry(self.looked_up(self._make(request, parent, name, mode, rdev)))
+        request.reply_entry(self._looked_up(self._make(request, parent, name, mode, rdev)))
 
     def create(self, request: Request, parent: int, name: bytes, mode: int, flags: int) -> None:
         mode = stat.S_IFREG | stat.S_IMODE(mode)
         node = self._make(request, parent, None if name == TMPFILE_NAME else name, mode)
-        fh, shown = self.opened(node, request, flags), self.looked_up(node)
-        request.reply_create(shown, fh)
+        assert node.inode is not None
+        fh = self.files.opened(node, node.inode, request.pid, flags)
+        request.reply_create(self._looked_up(node), fh)
 
     def mkdir(self, request: Request, parent: int, name: bytes, mode: int) -> None:
         mode = stat.S_IFDIR | stat.S_IMODE(mode)
-        request.reply_entry(self.looked_up(self._make(request, parent, name, mode)))
+        request.reply_entry(self._looked_up(self._make(request, parent, name, mode)))
 
     def symlink(self, request: Request, parent: int, name: bytes, target: bytes) -> None:
         node = self._make(request, parent, name, stat.S_IFLNK | 0o777, target=target)
-        request.reply_entry(self.looked_up(node))
+        request.reply_entry(self._looked_up(node))
 
     def link(self, request: Request, ino: int, parent: int, name: bytes) -> None:
         if self.control.owns(ino) or self.control.owns(parent):
             raise FsError(errno.EPERM)
         with self.volume.changing():
             node = self.names.link(ino, parent, name, time.time_ns())
-        request.reply_entry(self.looked_up(node))
+        request.reply_entry(self._looked_up(node))
 
     # -- names that go -----------------------------------------------------------------
 
@@ -176,12 +229,12 @@ class NameRequests(OpenFiles):
         if self.control.owns(parent):
             raise FsError(errno.EPERM)
         with self.volume.changing():
-            self.released(self.names.unlink(parent, name, time.time_ns()))
-        request.reply_err(0)
+            self.volume.release(self.names.unlink(parent, name, time.time_ns()))
+        request.reply_done()
 
     def rmdir(self, request: Request, parent: int, name: bytes) -> None:
         if self.control.owns(parent) or (name == CONTROL_NAME and parent == ROOT_INO):
             raise FsError(errno.EPERM)
         with self.volume.changing():
-            self.released(self.names.rmdir(parent, name, time.time_ns()))
-        request.reply_err(0)
+            self.volume.release(self.names.rmdir(parent, name, time.time_ns()))
+        request.reply_done()

@@ -1,194 +1,167 @@
-"""Open files and directories: from the extension's calls, but for data, to the answer.
+"""Open files: from the extension's calls to a handle, and what concerns a file as a whole.
 
-    open, create's end, release          a handle is a number in DataRequests.handles
-    opendir, readdir, releasedir         a directory's handle is its inode, but for .fusefs
+    open, opened, release    a handle is a number in handles; create() ends in opened(), too
+    resizable, set_size      truncate(2), and open(2) with O_TRUNC
+    fsync
 
-Errors: every request is answered; FsError becomes its errno in the extension.
+Errors: FsError of a handler and of a coroutine is the request's answer.
 """
 
 import errno
 import os
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from fusefs.live.driver import Driver
-from fusefs.live.extension._lowlevel import Listing, Request, Shown
-from fusefs.live.requests.attributes import control_attributes, node_attributes
-from fusefs.live.requests.control import Control
-from fusefs.live.requests.data import DataRequests, Handle
+from fusefs.live.timing import Opened, Timing
 from fusefs.model.errors import FsError
+from fusefs.model.file_io import fsync
 from fusefs.model.geometry import FILE_SIZE_MAX
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.readahead import ReadaheadState
 from fusefs.model.truncate import truncate
-from fusefs.store.metadata_file import DOT_COOKIES
-from fusefs.store.node import Node
-from fusefs.store.volume import Volume
 
-ENTRY_BYTES = 160
-"""What the kernel's fuse_direntplus takes at least: so many entries may find room."""
+if TYPE_CHECKING:  # not compiled: see setup.py
+    from fusefs.live.extension._lowlevel import Request
+    from fusefs.live.kernel_pages import KernelPages
+    from fusefs.live.requests.control import Control
+    from fusefs.store.node import Node
+    from fusefs.store.volume import Volume
 
-ENTRIES_MAX = 256
-"""Entries that are read at a time, however large the caller's buffer is."""
+O_TRUNC: Final = os.O_TRUNC
+CHANGES: Final = os.O_ACCMODE | os.O_TRUNC
+"""Flags of an open that wants to change the file, or may."""
+
+
+class Handle:
+    """One open file: its node, and the model's and the timing's part of it."""
+
+    __slots__ = ("file", "node", "opened")
+
+    def __init__(self, node: "Node", file: OpenFile, opened: Opened) -> None:
+        self.node = node
+        self.file = file
+        self.opened = opened
 
 
 class OpenFiles:
-    """Open files of one mount, and what all handlers of names share."""
+    """Those of one mount, by number.  Of a control file, contents has what reading it gives."""
 
     def __init__(
-        self, volume: Volume, driver: Driver, data: DataRequests, control: Control
+        self,
+        volume: "Volume",
+        driver: Driver,
+        timing: Timing,
+        control: "Control",
+        kernel_pages: "KernelPages",
     ) -> None:
         self.volume = volume
-        self.names = volume.namespace
+        self.fs = volume.fs
         self.nodes = volume.nodes
+        self.in_memory: "dict[int, Node]" = volume.nodes.in_memory
         self.permissions = volume.permissions
+        self.health = volume.health
         self.driver = driver
-        self.data = data
+        self.timing = timing
         self.control = control
-        self._page_size = volume.fs.geometry.page_size
+        self.kernel_pages = kernel_pages
+        self.handles: dict[int, Handle] = {}
+        self.contents: dict[int, bytes] = {}
+        self._count = 0
 
-    # -- what handlers share ---------------------------------------------------------
+    # -- open and close --------------------------------------------------------------
 
-    def attributes(self, node: Node) -> Shown:
-        return node_attributes(node, self._page_size)
+    def open(self, request: "Request", ino: int, flags: int) -> None:
+        if ino not in self.in_memory and self.control.owns(ino):
+            request.reply_open(self._open_control(ino, flags))
+            return
+        if flags & CHANGES:
+            self.health.check_writable()
+        node, inode = self.regular(ino)
+        if not flags & O_TRUNC:
+            request.reply_open(self.opened(node, inode, request.pid, flags))
+        elif node.size or node.blocks_512:
+            coroutine = self._open_emptied(request, node, inode, flags)
+            self.driver.start(coroutine, request.reply_open, "truncate", ino, request.pid)
+        else:
+            self.permissions.modified(node, request, time.time_ns())
+            request.reply_open(self.opened(node, inode, request.pid, flags))
 
-    def looked_up(self, node: Node) -> Shown:
-        """For the reply that gives the kernel one more reference to a node."""
-        node.lookups += 1
-        return node_attributes(node, self._page_size)
+    async def _open_emptied(
+        self, request: "Request", node: "Node", inode: Inode, flags: int
+    ) -> int:
+        """O_TRUNC comes with no setattr: not for times and setuid."""
+        await self.set_size(node, inode, 0)
+        self.permissions.modified(node, request, time.time_ns())
+        return self.opened(node, inode, request.pid, flags)
 
-    def released(self, node: Node) -> None:
-        """Let a node go that nobody can reach, if it holds nothing that must be written."""
-        inode = node.inode
-        if node.is_idle and node.nlink and inode is not None and inode.mapping.pages_dirty:
-            return  # the flusher writes it back, and the commit after that lets it go
-        self.volume.release(node)
+    def opened(self, node: "Node", inode: Inode, pid: int, flags: int) -> int:
+        """A new handle.  Every open bypasses the kernel's own cache: the model has the only one."""
+        node.opens += 1
+        file = OpenFile(inode, ReadaheadState(), inode.mapping.errors.sample())
+        self._count += 1
+        self.handles[self._count] = Handle(node, file, self.timing.opened(inode, pid, flags))
+        return self._count
 
-    def set_size(self, request: Request, node: Node, size: int, sized: Callable[[], None]) -> None:
-        """Truncate, and then go on with sized(), which answers; it may take a while.
+    def _open_control(self, ino: int, flags: int) -> int:
+        content = self.control.open(ino, flags)
+        self._count += 1
+        self.contents[self._count] = content
+        return self._count
 
-        The kernel drops its pages once it has the answer; until then it writes none back.
-        """
-        inode = node.inode
+    def release(self, request: "Request", fh: int) -> None:
+        handle = self.handles.pop(fh, None)
+        if handle is None:
+            self.control.release(self.contents.pop(fh))
+        else:
+            self.timing.closed(handle.opened)
+            node, inode = handle.node, handle.file.inode
+            node.opens -= 1
+            if not node.opens and inode.kernel_page:
+                self.kernel_pages.released(inode)
+            if not node.nlink or not (node.lookups or node.opens):
+                self.volume.release(node)
+        request.reply_done()
+
+    # -- the file as a whole ---------------------------------------------------------
+
+    def regular(self, ino: int) -> "tuple[Node, Inode]":
+        """The node of a regular file; FsError(EINVAL) for anything else."""
+        node = self.in_memory.get(ino)
+        if node is None:
+            if self.control.owns(ino):
+                raise FsError(errno.EINVAL)
+            node = self.nodes.get(ino)
+        inode: Inode | None = node.inode
+        if inode is None:
+            raise FsError(errno.EINVAL)
+        return node, inode
+
+    def resizable(self, node: "Node", size: int) -> Inode:
+        """FsError if it cannot have this size."""
+        inode: Inode | None = node.inode
         if inode is None:
             raise FsError(errno.EISDIR if node.is_directory else errno.EINVAL)
         if size > FILE_SIZE_MAX:
             raise FsError(errno.EFBIG)
+        return inode
 
-        def done(_: object, error: FsError | None) -> None:
-            try:
-                if error is not None:
-                    raise error
-                self.nodes.mark_changed(node)
-                sized()
-            except FsError as failure:
-                request.reply_err(failure.errno)
-            if inode.kernel_tails:
-                self.data.kernel_pages.changed(inode, 0, 0, None)
+    async def set_size(self, node: "Node", inode: Inode, size: int) -> None:
+        """Truncate, or grow.
 
-        coroutine = truncate(self.volume.fs, inode, size)
-        self.driver.start(coroutine, done, "truncate", node.ino, request.pid, size)
-
-    # -- open files ------------------------------------------------------------------
-
-    def open(self, request: Request, ino: int, flags: int) -> None:
-        if self.control.owns(ino):
-            request.reply_open(self.data.open_control(ino, flags), True)
-            return
-        if flags & (os.O_ACCMODE | os.O_TRUNC):
-            self.volume.health.check_writable()
-        node = self.nodes.get(ino)
-        if not flags & os.O_TRUNC:
-            self._reply_opened(request, node, flags)
-            return
-
-        def truncated() -> None:  # O_TRUNC comes with no setattr: not for times and setuid
-            self.permissions.modified(node, request, time.time_ns())
-            self._reply_opened(request, node, flags)
-
-        if node.size or node.blocks_512:
-            self.set_size(request, node, 0, truncated)
-        else:
-            truncated()
-
-    def _reply_opened(self, request: Request, node: Node, flags: int) -> None:
-        request.reply_open(self.opened(node, request, flags), True)
-
-    def opened(self, node: Node, request: Request, flags: int) -> int:
-        """Every open bypasses the kernel's own page cache: the model has the only one."""
-        node.opens += 1
-        inode, timing = node.inode, self.data.timing
-        opened = None if inode is None else timing.opened(inode, request.pid, flags)
-        return self.data.open(Handle(node, opened))
-
-    def release(self, request: Request, fh: int) -> None:
-        node = self.data.close(fh).node
-        if node is not None:
-            node.opens -= 1
-            if not node.opens and node.inode is not None and node.inode.kernel_page:
-                self.data.kernel_pages.released(node.inode)
-            if node.is_idle or not node.nlink:
-                self.released(node)
-        request.reply_err(0)
-
-    # -- directories -----------------------------------------------------------------
-
-    def opendir(self, request: Request, ino: int) -> None:
-        """The kernel keeps a listing until a name changes, and then asks again; only it changes
-        names.  A reader whose atime moves is seen here, so its listing is not the kept one.
+        The kernel drops its pages once it has the answer; until then it writes none back.
         """
-        if self.control.owns(ino):
-            request.reply_opendir(self.control.open_directory(), False)
-            return
-        node = self.nodes.get(ino)
-        if not node.is_directory:
-            raise FsError(errno.ENOTDIR)
-        node.opens += 1
-        request.reply_opendir(ino, not self.data.atime.moves(node, time.time_ns()))
-
-    def readdir(self, request: Listing, fh: int, cookie: int, size: int) -> None:
-        """readdirplus: names with attributes, each of which is a lookup for the kernel."""
-        if self.control.owns(fh):
-            self._list_control(request, cookie)
-            return
-        self.data.atime.touch(self.nodes.get(fh), time.time_ns())
-        given: list[Node] = []
         try:
-            self._fill(request, fh, cookie, min(size // ENTRY_BYTES + 1, ENTRIES_MAX), given)
-        except FsError:
-            for node in given:
-                node.lookups -= 1
-                self.released(node)
-            raise
-        request.reply_entries()
+            await truncate(self.fs, inode, size)
+            self.nodes.mark_changed(node)
+        finally:
+            if inode.kernel_tails:
+                self.kernel_pages.truncated(inode)
 
-    def _fill(self, request: Listing, ino: int, cookie: int, limit: int, given: list[Node]) -> None:
-        """Add entries, limit at a time, until there is no more room or no more entry."""
-        nodes, there_is_more = self.nodes.in_memory, True
-        while there_is_more:
-            entries = self.names.entries(ino, cookie, limit)
-            self.names.load(ino, entries)
-            for position, (cookie, name, entry_ino) in enumerate(entries):
-                node = nodes.get(entry_ino) or self.nodes.get(entry_ino)
-                if not request.add(name, node_attributes(node, self._page_size), cookie):
-                    for entry in entries[position:]:
-                        self.released(self.nodes.get(entry.ino))
-                    return
-                if cookie > DOT_COOKIES:
-                    node.lookups += 1  # at once: another of its names may find no room
-                    given.append(node)
-            there_is_more = len(entries) == limit
-
-    def _list_control(self, request: Listing, cookie: int) -> None:
-        for i, name in enumerate(self.control.names[cookie:], cookie + 1):
-            shown = control_attributes(self.control, self.control.inos[name])
-            if not request.add(name.encode(), shown, i):
-                break
-        request.reply_entries()
-
-    def releasedir(self, request: Request, fh: int) -> None:
-        if self.control.owns(fh):
-            self.control.release_directory(fh)
-        else:
-            node = self.nodes.get(fh)
-            node.opens -= 1
-            self.released(node)
-        request.reply_err(0)
+    def fsync(self, request: "Request", fh: int) -> None:
+        handle = self.handles.get(fh)
+        if handle is None:  # of .fusefs
+            request.reply_done()
+            return
+        coroutine, ino = fsync(self.fs, handle.file), handle.node.ino
+        self.driver.start(coroutine, request.reply_done, "fsync", ino, request.pid)

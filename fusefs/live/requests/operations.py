@@ -1,29 +1,50 @@
 """What is rare, or waits for a commit: the handlers that pyfuse3 calls, one for each request.
 
-Names and attributes that come by often are in names.py; open files in open_files.py; data
-requests in data.py.
+Whatever comes by often is taken past pyfuse3, by the extension.
 
-Errors: FsError of the namespace or the model becomes its errno in one place, answered();
-anything else is logged with its traceback and becomes EIO.
+Errors: what a handler raises is its answer, as failure.py has it: answered().
 """
 
 import errno
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
 from pyfuse3 import FUSEError, RequestContext
 
-from fusefs.live.requests.answer import answered
-from fusefs.live.requests.control import CONTROL_NAME
-from fusefs.live.requests.names import NameRequests
+from fusefs.live.driver import Driver
+from fusefs.live.failure import failure
+from fusefs.live.requests.atime import Atime
+from fusefs.live.requests.control import CONTROL_NAME, Control
 from fusefs.live.requests.sync import sync
 from fusefs.model.errors import FsError
-from fusefs.model.file_io import commit_names, fsync, make_durable
+from fusefs.model.file_io import commit_names, make_durable
 from fusefs.store.callers import is_sys_admin, may_keep_setgid
 from fusefs.store.namespace import RENAME_EXCHANGE
 from fusefs.store.stored import NAME_LENGTH_MAX
+from fusefs.store.volume import Volume
 from fusefs.store.xattrs import TRUSTED
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def answered(
+    handler: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """What a coroutine raises is its answer."""
+
+    @functools.wraps(handler)
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(*args, **kwargs)
+        except Exception as error:
+            fault = failure(error, "a request failed: %s%r", handler.__name__, args[1:])
+            raise FUSEError(fault.errno) from None
+
+    return answer
 
 
 class Operations(pyfuse3.Operations):
@@ -33,29 +54,21 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = True
 
-    def __init__(self, requests: NameRequests) -> None:
+    def __init__(self, volume: Volume, driver: Driver, control: Control, atime: Atime) -> None:
         super().__init__()
-        self.requests = requests
-        self.volume = requests.volume
-        self.names = requests.names
-        self.nodes = requests.nodes
-        self.xattrs = requests.volume.xattrs
-        self.driver = requests.driver
-        self.data = requests.data
-        self.control = requests.control
+        self.volume = volume
+        self.names = volume.namespace
+        self.nodes = volume.nodes
+        self.xattrs = volume.xattrs
+        self.driver = driver
+        self.control = control
+        self.atime = atime
 
     # -- open files ------------------------------------------------------------------
 
     @answered
     async def flush(self, fh: int) -> None:
-        raise FUSEError(errno.ENOSYS)  # nothing is done at close(2): do not ask again
-
-    @answered
-    async def fsync(self, fh: int, datasync: bool) -> None:
-        handle = self.data.handles[fh]
-        if handle.file is None or handle.node is None:
-            return
-        await self.driver.call(fsync(self.volume.fs, handle.file), "fsync", handle.node.ino)
+        raise FsError(errno.ENOSYS)  # nothing is done at close(2): do not ask again
 
     @answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
@@ -74,7 +87,7 @@ class Operations(pyfuse3.Operations):
         node = self.nodes.get(ino)
         if node.target is None:
             raise FsError(errno.EINVAL)
-        self.data.atime.touch(node, time.time_ns())
+        self.atime.touch(node, time.time_ns())
         return node.target
 
     @answered
@@ -105,7 +118,7 @@ class Operations(pyfuse3.Operations):
                 parent, name, new_parent, new_name, flags, time.time_ns(), ctx.uid, ctx.gid
             )
         if replaced is not None:
-            self.requests.released(replaced)
+            self.volume.release(replaced)
 
     # -- the rest --------------------------------------------------------------------
 

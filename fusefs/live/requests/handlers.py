@@ -1,0 +1,33 @@
+"""All that answers requests of one mount, put together."""
+
+from fusefs.live.driver import Driver
+from fusefs.live.kernel_pages import KernelPages
+from fusefs.live.requests.atime import Atime
+from fusefs.live.requests.control import Control
+from fusefs.live.requests.data import DataRequests
+from fusefs.live.requests.directories import DirectoryRequests
+from fusefs.live.requests.names import NameRequests
+from fusefs.live.requests.open_files import OpenFiles
+from fusefs.live.requests.operations import Operations
+from fusefs.live.timing import Timing
+from fusefs.store.volume import Volume
+
+
+class Handlers:
+    """Those that the extension calls, and operations, which pyfuse3 calls."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        driver: Driver,
+        timing: Timing,
+        control: Control,
+        atime: Atime,
+        kernel_pages: KernelPages,
+    ) -> None:
+        self.files = OpenFiles(volume, driver, timing, control, kernel_pages)
+        self.data = DataRequests(self.files, atime)
+        self.names = NameRequests(volume, self.files, control)
+        self.directories = DirectoryRequests(volume, control, atime)
+        self.operations = Operations(volume, driver, control, atime)
+        self.run_ready = driver.run_ready
