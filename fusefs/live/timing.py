@@ -49,19 +49,27 @@ from fusefs.model.steps import Kind, Step
 FILL: Final = "buffered.read.page_lock"
 """The step before which a fill may pause."""
 
-JUST_S = 0.1
+JUST_S: Final = 0.1
 """How long it counts that somebody has written direct, or had the file open to read it."""
 
-IDLE_S = 1.0
+IDLE_S: Final = 1.0
 """How long a reader counts after he has read, or has met somebody who has just opened the file."""
 
-TRY_S = 0.1
+TRY_S: Final = 0.1
 """Between two conversions that only show whether a thread has others under way beside them."""
 
 SHARED: Final = 0
 """Stands for the threads of an open file that several have used.  No thread has this number."""
 
+LOOK_S: Final = JUST_S / 10
+"""Between two looks at which files can be forgotten."""
+
 NEVER: Final = float("-inf")
+
+O_ACCMODE: Final = os.O_ACCMODE
+O_RDONLY: Final = os.O_RDONLY
+O_WRONLY: Final = os.O_WRONLY
+O_DIRECT: Final = os.O_DIRECT
 
 
 @dataclass(slots=True)
@@ -187,6 +195,7 @@ class Timing:
         self._draw = draw
         self._files: dict[int, FileUse] = {}
         self._closed: OrderedDict[int, FileUse] = OrderedDict()
+        self._look_at = NEVER
 
     def _watch(self) -> None:
         """The orders in force are others now: so are their windows."""
@@ -206,8 +215,8 @@ class Timing:
         file.inode = inode  # memory may have let it go since the last close
         file.open_count += 1
         self._closed.pop(inode.ino, None)
-        access, direct = flags & os.O_ACCMODE, bool(flags & os.O_DIRECT)
-        reads, writes = access != os.O_WRONLY and not direct, access != os.O_RDONLY and direct
+        access, direct = flags & O_ACCMODE, bool(flags & O_DIRECT)
+        reads, writes = access != O_WRONLY and not direct, access != O_RDONLY and direct
         if file.open_count > 1:  # from now on it is kept who reads; until now it was not
             file.read_at = file.other_read_at = self._clock()
         opened = Opened(file, pid, reads=reads, writes=writes)
@@ -231,7 +240,9 @@ class Timing:
         if not file.open_count:
             file.closed_at = now
             self._closed[file.inode.ino] = file
-        self._forget(now)
+            if now >= self._look_at:
+                self._look_at = now + LOOK_S
+                self._forget(now)
 
     def _forget(self, now: float) -> None:
         """Let files go that were closed long enough ago."""
