@@ -99,14 +99,14 @@ class InodeRows:
     # -- what is behind ----------------------------------------------------------------
 
     def add(self, node: Node) -> None:
-        """A new inode, within whole(): its name is part of the same change."""
+        """A new inode, within whole: its name is part of the same change."""
         self.metadata.health.check_writable()
         self._births[node.ino] = clamp_time(node.ctime_ns)
         self.metadata.inode_count += 1
         self.named(node)
 
     def named(self, node: Node) -> None:
-        """A name has changed what the row of its inode says; within whole()."""
+        """A name has changed what the row of its inode says; within whole."""
         self.metadata.health.check_writable()
         self._named[node.ino] = node
         if len(self._named) >= ROWS_NAMED_MAX:
@@ -133,7 +133,7 @@ class InodeRows:
         Size and map stay what they are: a shorter size committed without its map would let
         removed bytes reappear when the file grows again.
         """
-        with self.metadata.whole():
+        with self.metadata.whole:
             named, self._named = self._named, {}
             births, self._births = self._births, {}
             new = [_row(node, 0, 0) for node in named.values() if node.ino in births]
@@ -153,7 +153,7 @@ class InodeRows:
         """
         saved = list(self._changed.values())
         self._changed.clear()
-        with self.metadata.whole():
+        with self.metadata.whole:
             for node in saved:
                 size = blocks = 0
                 if node.inode is not None:
@@ -174,7 +174,7 @@ class InodeRows:
     def delete(self, ino: int) -> None:
         """Forget an inode: attributes, xattrs and map.  Its blocks were freed before."""
         metadata = self.metadata
-        with metadata.whole():
+        with metadata.whole:
             self._named.pop(ino, None)
             if self._births.pop(ino, None) is None:
                 metadata.change("DELETE FROM birth WHERE ino = ?", ino)

@@ -19,7 +19,7 @@ Invariants:
     (M1) an inode number is handed out once in the life of an image;
     (M2) once a statement or a commit has failed, nothing more is changed or committed:
          health says why, changes get EROFS, and queries find what the last commit left;
-    (M3) no commit comes between two statements within whole().
+    (M3) no commit comes between two statements within whole.
 """
 
 import errno
@@ -65,6 +65,8 @@ class Metadata:
         self._log_path = f"{os.path.abspath(path)}-wal"  # before the daemon goes elsewhere
         self._db = db
         self._lock = threading.RLock()
+        self.whole: AbstractContextManager[bool] = self._lock
+        """A change of several statements: a commit in another thread waits for its end (M3)."""
         self.health = Health()
         meta = dict(db.execute("SELECT key, value FROM meta"))
         self.uuid = UUID(str(meta["uuid"]))
@@ -75,8 +77,9 @@ class Metadata:
         """Inodes in existence, the root and the deleted but open ones included."""
         self._counts_stored = self._next_ino, self.inode_count
         self.names_changed = False
-        """Set by changing(); whoever commits resets it."""
-        self._changing = Changing(self)
+        """Set by changing; whoever commits resets it."""
+        self.changing = Changing(self)
+        """Around a change of names or of what belongs to them; FsError(EROFS)."""
         db.execute("BEGIN IMMEDIATE")
         db.execute(BIRTHS)  # of an older image: stored with the first commit
 
@@ -114,14 +117,6 @@ class Metadata:
         except (sqlite3.Error, *CONTENT_ERRORS) as error:
             db.close()
             raise damaged(path, error) from error
-
-    def whole(self) -> AbstractContextManager[bool]:
-        """A change of several statements: a commit in another thread waits for its end (M3)."""
-        return self._lock
-
-    def changing(self) -> "Changing":
-        """Around a change of names or of what belongs to them; FsError(EROFS)."""
-        return self._changing
 
     def commit(self, last: Callable[[], None] = nothing) -> None:
         """Make durable all that was written, and begin the next transaction.
@@ -236,14 +231,14 @@ class Metadata:
 
 
 class Changing:
-    """The context of changing(): one for all, as it keeps nothing.
+    """The context of a change: one for all, as it keeps nothing.
 
     Whatever but an FsError ends it may leave half of a change, which must not be committed.
     """
 
     def __init__(self, metadata: Metadata) -> None:
         self._metadata = metadata
-        self._whole = metadata.whole()
+        self._whole = metadata.whole
 
     def __enter__(self) -> None:
         self._metadata.health.check_writable()

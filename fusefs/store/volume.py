@@ -37,7 +37,7 @@ from fusefs.store.deleted import DeletedFiles
 from fusefs.store.holders import explained
 from fusefs.store.image_file import ImageError, ImageFile, ImageInUse
 from fusefs.store.inode_rows import InodeRows
-from fusefs.store.metadata import Changing, Metadata, MetadataError
+from fusefs.store.metadata import Metadata, MetadataError
 from fusefs.store.metadata_file import check_header, remove_file
 from fusefs.store.namespace import Namespace
 from fusefs.store.new_image import check_metadata_place, take_image, write_new
@@ -154,6 +154,7 @@ class Volume:
         block = image.superblock
         self.image = image
         self.metadata = metadata
+        self.changing = metadata.changing
         space = load_space(metadata)
         self.fs = Filesystem(Geometry(block.block_size, options.page_size), options, space)
         self.rows = InodeRows(metadata)
@@ -240,10 +241,6 @@ class Volume:
         except FsError:
             return None
         return None if source.data_is_stored else source.inode
-
-    def changing(self) -> Changing:
-        """Around a change of what is written to the transaction at once; FsError(EROFS)."""
-        return self.metadata.changing()
 
     def release(self, node: Node) -> None:
         """A node was forgotten or closed: let it go if nobody can reach it any more.

@@ -158,7 +158,7 @@ class Client:
         return await read(self.volume.fs, opened, 0, size, direct=False)
 
     def _make(self, name: bytes, mode: int) -> Node:
-        with self.volume.changing():
+        with self.volume.changing:
             return self.volume.namespace.make(self.directory.ino, name, mode, 0, 0, 0, 1)
 
     async def create(self) -> None:
@@ -177,7 +177,7 @@ class Client:
         name = self.rng.choice(NAMES)
         is_file = names.get(name) in self.files
         remove = self.volume.namespace.unlink if is_file else self.volume.namespace.rmdir
-        with self.volume.changing():
+        with self.volume.changing:
             removed = remove(self.directory.ino, name, 1)
         released(self.volume, removed)
         del names[name]
@@ -187,7 +187,7 @@ class Client:
         old, new = self.rng.sample(NAMES, 2)
         names = self.names
         if old in names:
-            with self.volume.changing():
+            with self.volume.changing:
                 self.volume.namespace.link(names[old], self.directory.ino, new, 1)
             self._named(names | {new: names[old]})
 
@@ -198,7 +198,7 @@ class Client:
             return
         if inode := self.volume.unsaved_replacement(parent, old, parent, new):
             await make_durable(self.volume.fs, inode)
-        with self.volume.changing():
+        with self.volume.changing:
             replaced = self.volume.namespace.rename(parent, old, parent, new, 0, 1)
         if replaced is not None:
             released(self.volume, replaced)

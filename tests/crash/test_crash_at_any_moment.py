@@ -45,7 +45,7 @@ class Crashes:
 
     def _run(self, machine: Machine, operation_count: int) -> None:
         names = machine.volume.namespace
-        with machine.volume.changing():
+        with machine.volume.changing:
             shared = names.make(ROOT, b"shared", stat.S_IFREG | 0o644, 0, 0, 0, 1)
         shared.opens += 1
         machine.run(_fill(machine.volume, shared))

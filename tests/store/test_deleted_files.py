@@ -65,7 +65,7 @@ async def test_next_mount_goes_on_with_what_a_crash_left_of_a_deleted_file(
     free_count = volume.fs.space.free_count
     make_in_pieces(volume, 3 * FREE_COST_MAX).opens = 1
     await volume.commit()
-    with volume.changing():
+    with volume.changing:
         node = volume.namespace.unlink(1, b"file", 2)
     await volume.commit()
     node.opens = 0
@@ -130,7 +130,7 @@ async def test_writer_waits_also_for_a_commit_that_gives_nothing_yet(
     """Many empty orphans come before the one that has blocks."""
     monkeypatch.setattr(deleted_module, "INACTIVE_FILES_MAX", 2)
     volume = Volume.open(*paths, Options())
-    with volume.changing():
+    with volume.changing:
         for _ in range(5):
             volume.namespace.make(1, None, stat.S_IFREG | 0o600, 0, 0, 0, 1)
         make_in_pieces(volume, 3)
@@ -158,7 +158,7 @@ async def test_deleted_file_with_a_damaged_map_ends_all_changes(paths: tuple[str
     node = make_in_pieces(volume, 10)
     node.opens = 1
     await volume.commit()
-    with volume.changing():
+    with volume.changing:
         volume.namespace.unlink(1, b"file", 2)
         volume.metadata.change("UPDATE chunk SET runs = x'00'")
     await volume.commit()

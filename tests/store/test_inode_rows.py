@@ -74,7 +74,7 @@ def test_rows_that_wait_are_in_the_next_commit(path: Path, tmp_path: Path) -> No
     nodes = over(create(path))
     root = nodes.get(ROOT_INO)
     nodes.save_changed()
-    with nodes.metadata.whole():
+    with nodes.metadata.whole:
         new(nodes, NEW._replace(ino=nodes.metadata.new_ino()))
         root.mtime_ns = 50
         nodes.touch(root, 60, links=1)

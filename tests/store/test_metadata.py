@@ -136,7 +136,7 @@ def test_commit_may_run_in_another_thread(path: Path) -> None:
 def test_commit_in_another_thread_waits_for_the_end_of_a_change(path: Path) -> None:
     """(M3) Half of an unlink was committed: the name had gone, the link count had not."""
     metadata = create(path)
-    with metadata.whole():
+    with metadata.whole:
         save(metadata, FILE)
         committer = threading.Thread(target=metadata.commit)
         committer.start()

@@ -41,7 +41,7 @@ def volume(tmp_path: Path) -> Volume:
 
 
 def make(volume: Volume, name: bytes) -> None:
-    with volume.changing():
+    with volume.changing:
         volume.namespace.make(1, name, stat.S_IFREG | 0o600, 0, 0, 0, 1)
 
 
@@ -78,7 +78,7 @@ async def test_an_inode_that_is_looked_up_again_during_a_commit_stays(volume: Vo
 async def test_a_deleted_file_is_evicted_only_when_its_writeback_is_over(volume: Volume):
     """evict() waits for it, too: the blocks must not be somebody else's when the write ends."""
     make(volume, b"name")
-    with volume.changing():
+    with volume.changing:
         node = volume.namespace.unlink(1, b"name", 1)
     assert node.inode is not None
     page = volume.fs.cache.insert_locked(node.inode.mapping, 0)
@@ -161,7 +161,7 @@ async def test_half_a_change_of_names_is_never_committed(
     await volume.commit()
     node = volume.namespace.lookup(1, b"name")
     monkeypatch.setattr(volume.rows, "named", None)  # the xattr is stored, the ctime is not
-    with pytest.raises(TypeError), volume.changing():
+    with pytest.raises(TypeError), volume.changing:
         volume.xattrs.set(node.ino, b"user.half", b"done", 7)
     with pytest.raises(FsError, match="EIO"):
         await volume.commit()

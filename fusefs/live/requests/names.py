@@ -120,7 +120,7 @@ class NameRequests:
         moves_ctime = size is None or resized or (mode, uid, gid, atime_ns, mtime_ns) != NOTHING
         wanted = Wanted(uid, gid, size, atime_ns, mtime_ns, resized, moves_ctime)
         if mode is not None:
-            with self.volume.changing():
+            with self.volume.changing:
                 self.permissions.set_mode(node, mode)
         inode = node.inode
         if size is not None:
@@ -151,7 +151,7 @@ class NameRequests:
         """All but mode and size: in one piece, also for a commit under way."""
         uid, gid, size, atime_ns, mtime_ns, resized, moves_ctime = wanted
         mode_before = node.mode
-        with self.volume.metadata.whole():
+        with self.volume.metadata.whole:
             if resized:
                 self.permissions.modified(node, request, now)
             elif size is not None:
@@ -193,7 +193,7 @@ class NameRequests:
         if self.control.owns(parent) or (parent == ROOT_INO and name == CONTROL_NAME):
             raise FsError(errno.EPERM)
         now, umask = time.time_ns(), request.umask
-        with self.volume.changing():
+        with self.volume.changing:
             return self.names.make(
                 parent, name, mode, request.uid, request.gid, rdev, now, target, umask=umask
             )
@@ -219,7 +219,7 @@ class NameRequests:
     def link(self, request: Request, ino: int, parent: int, name: bytes) -> None:
         if self.control.owns(ino) or self.control.owns(parent):
             raise FsError(errno.EPERM)
-        with self.volume.changing():
+        with self.volume.changing:
             node = self.names.link(ino, parent, name, time.time_ns())
         request.reply_entry(self._looked_up(node))
 
@@ -228,13 +228,13 @@ class NameRequests:
     def unlink(self, request: Request, parent: int, name: bytes) -> None:
         if self.control.owns(parent):
             raise FsError(errno.EPERM)
-        with self.volume.changing():
+        with self.volume.changing:
             self.volume.release(self.names.unlink(parent, name, time.time_ns()))
         request.reply_done()
 
     def rmdir(self, request: Request, parent: int, name: bytes) -> None:
         if self.control.owns(parent) or (name == CONTROL_NAME and parent == ROOT_INO):
             raise FsError(errno.EPERM)
-        with self.volume.changing():
+        with self.volume.changing:
             self.volume.release(self.names.rmdir(parent, name, time.time_ns()))
         request.reply_done()

@@ -58,7 +58,7 @@ class OpenFiles:
         self.volume = volume
         self.fs = volume.fs
         self.nodes = volume.nodes
-        self.in_memory: "dict[int, Node]" = volume.nodes.in_memory
+        self.in_memory: dict[int, Node] = volume.nodes.in_memory
         self.permissions = volume.permissions
         self.health = volume.health
         self.driver = driver

@@ -113,7 +113,7 @@ class Operations(pyfuse3.Operations):
         ):
             durable = make_durable(self.volume.fs, inode)
             await self.driver.call(durable, "rename", inode.ino, ctx.pid)
-        with self.volume.changing():
+        with self.volume.changing:
             replaced = self.names.rename(
                 parent, name, new_parent, new_name, flags, time.time_ns(), ctx.uid, ctx.gid
             )
@@ -149,7 +149,7 @@ class Operations(pyfuse3.Operations):
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
         keeps_setgid = may_keep_setgid(ctx, self.nodes.get(ino))
-        with self.volume.changing():
+        with self.volume.changing:
             self.xattrs.set(ino, name, value, time.time_ns(), keeps_setgid=keeps_setgid)
 
     @answered
@@ -165,5 +165,5 @@ class Operations(pyfuse3.Operations):
     async def removexattr(self, ino: int, name: bytes, ctx: RequestContext) -> None:
         if self.control.owns(ino):
             raise FsError(errno.EPERM)
-        with self.volume.changing():
+        with self.volume.changing:
             self.xattrs.remove(ino, name, time.time_ns())
