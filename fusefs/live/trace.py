@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from fusefs.engine.events import Event, Noted, events
@@ -10,12 +11,35 @@ TRACE_LENGTH = 16_000
 
 
 class Trace:
-    """A ring of TRACE_LENGTH events."""
+    """A ring of TRACE_LENGTH events; add(noted) is how one is told of.
+
+    Whoever wants each of them, and not what the ring has kept, listens.  He is called in the turn
+    in which it happens, so he must be quick, and raise nothing; with nobody listening add is the
+    ring's own.
+    """
 
     def __init__(self) -> None:
         self._events: deque[Noted] = deque(maxlen=TRACE_LENGTH)
         self._cleared_ns = 0
-        self.add = self._events.append
+        self._listeners: tuple[Callable[[Noted], None], ...] = ()
+        self.add: Callable[[Noted], None] = self._events.append
+
+    def listen(self, listener: Callable[[Noted], None]) -> None:
+        """Call listener with each event from now on."""
+        self._listeners = (*self._listeners, listener)
+        self.add = self._tell
+
+    def unlisten(self, listener: Callable[[Noted], None]) -> None:
+        """ValueError if it does not listen."""
+        left = list(self._listeners)
+        left.remove(listener)
+        self._listeners = tuple(left)
+        self.add = self._tell if left else self._events.append
+
+    def _tell(self, noted: Noted) -> None:
+        self._events.append(noted)
+        for listener in self._listeners:
+            listener(noted)
 
     def events(self) -> list[Event]:
         """Oldest first."""
