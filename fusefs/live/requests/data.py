@@ -11,7 +11,7 @@ Errors: FsError of a handler and of a coroutine is the request's answer.
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from fusefs.live.driver import ModelCoroutine
 from fusefs.live.requests.atime import Atime
@@ -31,8 +31,6 @@ O_NOATIME: Final = os.O_NOATIME
 
 WRITE_FLAGS: Final = ("", "dsync", "direct", "direct,dsync")
 """What a request is told to be, by 2 * direct + dsync."""
-
-T = TypeVar("T")
 
 
 class DataRequests:
@@ -159,20 +157,25 @@ class DataRequests:
         self,
         request: "Request",
         inode: Inode,
-        coroutine: ModelCoroutine[T],
+        coroutine: ModelCoroutine[Any],
         pos: int,
         length: int,
-    ) -> T:
+    ) -> Any:
         """A file may grow, and so many bytes of it from pos on change as well, but for those of
         which the kernel drops its own pages itself: it is told before the answer, whatever that is.
 
         What the write has left to be done is a request of its own, for which nobody waits.
         """
+        answer, failed = None, None
         try:
-            return await coroutine
-        finally:
-            while self.fs.work:
-                work = self.fs.work.pop(0)
-                self.driver.start_next(work, "work", inode.ino, request.pid, pos, length)
-            if inode.kernel_page:
-                await self.kernel_pages.changed(inode, pos, length)
+            answer = await coroutine
+        except FsError as error:
+            failed = error
+        while self.fs.work:
+            work = self.fs.work.pop(0)
+            self.driver.start_next(work, "work", inode.ino, request.pid, pos, length)
+        if inode.kernel_page:
+            await self.kernel_pages.changed(inode, pos, length)
+        if failed is not None:
+            raise failed
+        return answer
