@@ -25,10 +25,8 @@ from mounted.clients import (
     watched,
 )
 from mounted.mounting import Mount
-from pyfuse3 import FUSEError
 
 from fusefs.live.driver import Driver
-from fusefs.live.requests.answer import answered
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.model.errors import FsError
@@ -179,22 +177,6 @@ def edit_metadata(m: Mount, statement: str) -> None:
     with closing(sqlite3.connect(f"{m.image}.meta")) as db:
         assert db.execute(statement).rowcount == 1
         db.commit()
-
-
-async def test_exception_in_a_handler_is_eio_and_logged(caplog: pytest.LogCaptureFixture):
-    """The request is answered, and the log has the traceback."""
-
-    @answered
-    async def handler(self: object, ino: int) -> None:
-        raise ZeroDivisionError(f"on purpose, for {ino}")
-
-    with pytest.raises(FUSEError) as caught:
-        await handler(None, 7)
-    assert caught.value.errno == errno.EIO
-    [record] = caplog.records
-    assert record.levelno == logging.ERROR
-    assert record.exc_info is not None
-    assert record.exc_info[0] is ZeroDivisionError
 
 
 def test_owner_that_cannot_be_is_eio_for_that_file_and_ends_all_changes(
