@@ -20,13 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import BenchmarkError, kill, last_line, run
 from benchmarks.works import Place
+from fusefs.mounts import is_mounted, lazy_umount
 
 ROOT = Path(__file__).parents[1]
 PEERS = Path(__file__).parent / "peers"
@@ -162,7 +163,7 @@ class Mount:
         """Unmount, by force if it must be; no daemon of ours is left.  BenchmarkError."""
         try:
             if self._process is not None and is_mounted(self.path):
-                run(umount_command(self.path), UNMOUNT_TIMEOUT_S, self.interrupt)
+                run(umount(self.path), UNMOUNT_TIMEOUT_S, self.interrupt)
             if self._process is not None and (status := self._process.wait(END_TIMEOUT_S)):
                 raise BenchmarkError(f"{self.name}: ended with status {status}: {self.said()}")
         except subprocess.TimeoutExpired:
@@ -171,7 +172,7 @@ class Mount:
             self.interrupt()
             if self._process is not None and is_mounted(self.path):
                 with suppress(BenchmarkError):
-                    run(umount_command(self.path, lazily=True), UNMOUNT_TIMEOUT_S)
+                    run(lazy_umount(self.path), UNMOUNT_TIMEOUT_S)
             self._log.close()
 
     def said(self) -> str:
@@ -179,17 +180,10 @@ class Mount:
         return last_line(self._log.read()) or "it said nothing"
 
 
-def umount_command(path: Path, *, lazily: bool = False) -> Sequence[str]:
-    if os.getuid() == 0:
-        return ["umount", *(["-l"] if lazily else []), str(path)]
-    return ["fusermount3", "-u", *(["-z"] if lazily else []), str(path)]
-
-
-def is_mounted(path: Path) -> bool:
-    """Looks at the list of mounts, not at the path: that might wait for a dead daemon."""
-    target = str(path.parent.resolve() / path.name).replace(" ", "\\040")
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return any(line.split()[4] == target for line in mounts)
+def umount(path: Path) -> list[str]:
+    """The command that unmounts whatever is mounted there."""
+    words = ["umount"] if os.getuid() == 0 else ["fusermount3", "-u"]
+    return [*words, str(path)]
 
 
 # -- what must be there ----------------------------------------------------------------

@@ -26,11 +26,12 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from benchmarks import contenders as who
-from benchmarks.contenders import Contender, Mount, is_mounted
+from benchmarks.contenders import Contender, Mount
 from benchmarks.processes import BenchmarkError, run
 from benchmarks.report import print_report
 from benchmarks.results import Results
 from benchmarks.works import FULL, SMOKE, Place, Unit, Words, Work, works
+from fusefs.mounts import is_mounted
 
 ROUNDS = 5
 MEASURE_TIMEOUT_S = 300.0

@@ -13,13 +13,11 @@ Exit status: 0 all was measured, 1 something failed, 2 usage.
 
 import argparse
 import json
-import os
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -28,10 +26,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import ROOT, UNMOUNT_TIMEOUT_S, is_mounted, umount_command
+from benchmarks.contenders import ROOT
 from benchmarks.processes import BenchmarkError, run
 from benchmarks.run import temporary_folder
 from fusefs.model.options import Options
+from fusefs.mounts import Mount, MountFailed
 from fusefs.store.volume import Volume, metadata_path
 
 TIMEOUT_S = 600.0
@@ -134,7 +133,7 @@ def _run(cases: list[Case], folder: Path, rounds: int, samples: int) -> None:
                 status.update(f"round {number + 1} of {rounds}: {case.count:,} {TITLES[case.kind]}")
                 try:
                     case.add(_measure(case, mount, samples))
-                except BenchmarkError as error:
+                except (BenchmarkError, MountFailed) as error:
                     raise BenchmarkError(f"{case.image.name}: {error}") from None
 
 
@@ -156,48 +155,32 @@ def _mount_tool(*words: str) -> list[str]:
 # -- one image -------------------------------------------------------------------------
 
 
-def _measure(case: Case, mount: Path, samples: int) -> dict[str, float]:
+def _measure(case: Case, mountpoint: Path, samples: int) -> dict[str, float]:
     figures = {"open_ms": _open_ms(case.image)}
-    with _mounted(case.image, mount) as mounted:
-        figures["mount_ms"] = mounted.duration_ms
-        client = [*_module("scale_client"), str(mount), case.kind, str(case.count), str(samples)]
-        figures |= json.loads(run(client, TIMEOUT_S, mounted.kill))
-    with _mounted(case.image, mount) as mounted:
-        client = [*_module("scale_client"), str(mount), case.kind, str(case.count), "4"]
-        run(client, TIMEOUT_S, mounted.kill)
-        mounted.kill()
-    with _mounted(case.image, mount) as mounted:
-        figures["mount_after_kill_ms"] = mounted.duration_ms
+    mount = Mount(mountpoint, case.image, {"commit": 60})
+    try:
+        figures["mount_ms"] = _start_ms(mount)
+        figures |= json.loads(_client(case, mount, samples))
+        mount.umount()
+        mount.start()
+        _client(case, mount, 4)
+        mount.kill()
+        figures["mount_after_kill_ms"] = _start_ms(mount)
+    finally:
+        mount.close()
     return figures
 
 
-class _Mounted:
-    """A live mount, its daemon, and how long it took."""
-
-    def __init__(self, image: Path, mount: Path) -> None:
-        self.mount = mount
-        start = time.perf_counter()
-        run(_mount_tool("mount", str(image), str(mount), "-o", "commit=60"), TIMEOUT_S)
-        self.duration_ms = 1e3 * (time.perf_counter() - start)
-        self._pid: int = json.loads((mount / ".fusefs/status").read_text())["pid"]
-
-    def kill(self) -> None:
-        """End the daemon as a crash does, and take its mount away."""
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        if is_mounted(self.mount):
-            run(umount_command(self.mount, lazily=True), UNMOUNT_TIMEOUT_S)
+def _start_ms(mount: Mount) -> float:
+    """Until its status has been read."""
+    start = time.perf_counter()
+    mount.start()
+    return 1e3 * (time.perf_counter() - start)
 
 
-@contextmanager
-def _mounted(image: Path, mount: Path) -> Iterator[_Mounted]:
-    mounted = _Mounted(image, mount)
-    try:
-        yield mounted
-        if is_mounted(mount):
-            run(_mount_tool("umount", str(mount)), TIMEOUT_S, mounted.kill)
-    finally:
-        mounted.kill()
+def _client(case: Case, mount: Mount, samples: int) -> str:
+    words = [str(mount.path), case.kind, str(case.count), str(samples)]
+    return run([*_module("scale_client"), *words], TIMEOUT_S, mount.interrupt)
 
 
 def _open_ms(image: Path) -> float:
