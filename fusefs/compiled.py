@@ -22,6 +22,10 @@ from importlib.util import source_hash
 BESIDE_MODEL = (
     "engine/events.py",
     "engine/task.py",
+    "explore/dependence.py",
+    "explore/execution.py",
+    "explore/members.py",
+    "explore/reduction.py",
     "live/driver.py",
     "live/failure.py",
     "live/requests/atime.py",
@@ -31,7 +35,7 @@ BESIDE_MODEL = (
     "live/trace.py",
     "store/image_file.py",
 )
-"""What an open file's requests run through at each step, and is not the model."""
+"""What an open file's requests run through at each step, or a search, and is not the model."""
 
 SOURCES = os.path.dirname(__file__)
 COMPILED = os.path.join(SOURCES, "_compiled")

@@ -1,6 +1,7 @@
 """A coroutine and the step that it stands before; what each kind of step does when it is granted.
 
     Task.advance()    run to the next step; the last one is REPLY
+    Task.go()         grant the step, and run to the next one
     perform()         what a granted step does to a storage
 
 Whoever drives a task takes its step, waits as long as he likes, performs it, and advances the task
@@ -81,6 +82,16 @@ class Task:
             self.error = failure
         self.step = step
         return step
+
+    def go(self, storage: Storage) -> None:
+        """Perform the step that it stands before, if any, and advance: of who need not wait."""
+        step, value, error = self.step, None, None
+        if step is not None and step.kind is not PASS:
+            try:
+                value = perform(storage, step)
+            except FsError as failure:
+                error = failure
+        self.advance(value, error)
 
 
 def perform(storage: Storage, step: Step) -> Any:

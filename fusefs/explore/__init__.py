@@ -22,3 +22,7 @@ telling.py       all of it as text
 
 Without any reduction, for small cases and to check it: schedule.py, scenarios.py, crash.py.
 """
+
+from fusefs import compiled
+
+__path__ = compiled.path(__path__, "explore")

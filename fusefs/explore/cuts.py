@@ -9,14 +9,13 @@ not depend on each other have four cuts, and one schedule shows three.
 
 Of the cuts that differ only in other turns the smallest is taken.
 
-Units: a schedule is the tasks, by turn.  A cut is how many turns of each task have been made.
+Units: a schedule is the tasks, by turn.  A cut is a bitmap of the places in the trace.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Execution, Scenario
-from fusefs.explore.members import Cut, Order
 
 Schedule = tuple[int, ...]
 
@@ -26,12 +25,9 @@ def cuts(trace: Trace, marks: Collection[int]) -> Iterator[Schedule]:
 
     Depth first: a schedule mostly goes on where the one before it ended.
     """
-    order = Order(trace)
-    turns = [trace.turns[place] for place in sorted(marks)]
-    needs = [order.needs[turn.task][turn.index] for turn in turns]  # the smallest cut with it
-    start: Cut = tuple([0] * len(order.lengths))
-    seen = set[Cut]()
-    waiting: list[tuple[Cut, Schedule]] = [(start, ())]
+    needs = [trace.before[place] for place in sorted(marks)]  # the smallest cut with it
+    seen = set[int]()
+    waiting: list[tuple[int, Schedule]] = [(0, ())]
     while waiting:
         cut, schedule = waiting.pop()
         if cut in seen:
@@ -39,16 +35,13 @@ def cuts(trace: Trace, marks: Collection[int]) -> Iterator[Schedule]:
         seen.add(cut)
         yield schedule
         for need in reversed(needs):
-            reached = tuple(map(max, cut, need))
-            if reached not in seen:
-                waiting.append((reached, schedule + _between(trace, cut, reached)))
+            if cut | need not in seen:
+                waiting.append((cut | need, schedule + _tasks(trace, need & ~cut)))
 
 
-def _between(trace: Trace, cut: Cut, reached: Cut) -> Schedule:
-    """The turns that one cut has and the other has not, in the order of the trace."""
-    return tuple(
-        [turn.task for turn in trace.turns if cut[turn.task] <= turn.index < reached[turn.task]]
-    )
+def _tasks(trace: Trace, places: int) -> Schedule:
+    """Whose turns these are, in the order of the trace."""
+    return tuple([turn.task for place, turn in enumerate(trace.turns) if places >> place & 1])
 
 
 def walk(
@@ -74,7 +67,7 @@ def walk(
 
 def part(trace: Trace, schedule: Schedule) -> Trace:
     """The turns that a schedule of a cut has, in the order of the trace, as a trace."""
-    lengths = [0] * len(Order(trace).lengths)
+    lengths = [0] * len(trace.of_task)
     for task in schedule:
         lengths[task] += 1
     found = Trace()

@@ -9,7 +9,8 @@ ways to list all turns so that whatever comes before another one is listed befor
 A switch is a turn of another task than the one before; it is a preemption if that one could have
 gone on: it had not returned, and did not wait.
 
-Units: a cut is how many turns of each task have been made.  A schedule is the tasks, by turn.
+Units: a cut is the turns that have been made, as a bitmap of their places in the trace.  A schedule
+is the tasks, by turn.
 """
 
 from heapq import heappop, heappush
@@ -20,66 +21,52 @@ from fusefs.explore.dependence import Trace
 CUTS_MAX: Final = 20_000
 """Cuts that count() looks at before it gives up."""
 
-Cut = tuple[int, ...]
-
 
 class Order:
-    """What comes before what in a class, by task and number of the turn."""
+    """What comes before what in a class.  needs and enablers are by place, of_task by task.
 
-    __slots__ = ("lengths", "needs", "wakers")
+    needs      all that comes before a turn
+    enablers   who made it possible, as its task waited until then; 0 if that is nobody
+    of_task    the turns of a task
+    """
+
+    __slots__ = ("enablers", "needs", "of_task")
 
     def __init__(self, trace: Trace) -> None:
-        count = max([turn.task for turn in trace.turns], default=-1) + 1
-        self.lengths = [0] * count
-        self.needs: list[list[list[int]]] = [[] for _ in range(count)]
-        self.wakers: list[dict[int, tuple[int, int]]] = [{} for _ in range(count)]
-        for place, turn in enumerate(trace.turns):
-            clock = trace.clocks[place]
-            self.needs[turn.task].append((clock + [0] * count)[:count])
-            self.lengths[turn.task] += 1
-            for other in turn.woke:
-                if other < count:
-                    self.wakers[other][self.lengths[other]] = (turn.task, turn.index)
+        self.needs = [before & ~(1 << place) for place, before in enumerate(trace.before)]
+        self.enablers = [1 << place if place >= 0 else 0 for place in trace.enablers]
+        self.of_task = trace.of_task
 
-    def can_go(self, cut: Cut, task: int) -> bool:
-        """Whether the next turn of a task comes after no turn that is not in the cut."""
-        number = cut[task]
-        if number == self.lengths[task]:
-            return False
-        for other, count in enumerate(self.needs[task][number]):
-            if other != task and count > cut[other]:
-                return False
-        return True
+    def next(self, cut: int, task: int) -> int:
+        """The place of the next turn of a task; -1 if it comes after one that is not in the cut."""
+        left = self.of_task[task] & ~cut
+        place = (left & -left).bit_length() - 1
+        return -1 if place < 0 or self.needs[place] & ~cut else place
 
-    def could_have_gone_on(self, cut: Cut, task: int) -> bool:
+    def could_have_gone_on(self, cut: int, task: int) -> bool:
         """Whether a task neither has returned nor waits for what has not come."""
-        number = cut[task]
-        if number == self.lengths[task]:
-            return False
-        waker = self.wakers[task].get(number)
-        return waker is None or cut[waker[0]] > waker[1]
-
-
-def _with(cut: Cut, task: int) -> Cut:
-    return (*cut[:task], cut[task] + 1, *cut[task + 1 :])
+        left = self.of_task[task] & ~cut
+        place = (left & -left).bit_length() - 1
+        return place >= 0 and not self.enablers[place] & ~cut
 
 
 def count(trace: Trace) -> int | None:
     """How many schedules the class has; None if that would take too long to tell."""
     order = Order(trace)
     size = 1
-    for length in order.lengths:
-        size *= length + 1
+    for places in order.of_task:
+        size *= places.bit_count() + 1
     if size > CUTS_MAX:
         return None
-    tasks = range(len(order.lengths))
-    ways: dict[Cut, int] = {tuple([0] * len(order.lengths)): 1}
+    tasks = range(len(order.of_task))
+    ways = {0: 1}
     for _ in range(len(trace.turns)):
-        following: dict[Cut, int] = {}
+        following: dict[int, int] = {}
         for cut, number in ways.items():
             for task in tasks:
-                if order.can_go(cut, task):
-                    reached = _with(cut, task)
+                place = order.next(cut, task)
+                if place >= 0:
+                    reached = cut | 1 << place
                     following[reached] = following.get(reached, 0) + number
         ways = following
     return sum(ways.values())
@@ -93,23 +80,21 @@ UNBOUNDED: Final[Cost] = (1 << 30, 1 << 30)
 
 def cost(trace: Trace, schedule: tuple[int, ...]) -> Cost:
     """Preemptions and switches of one schedule of the class."""
-    order, preemptions, switches, running = Order(trace), 0, 0, -1
-    cut: Cut = tuple([0] * len(order.lengths))
+    order, preemptions, switches, running, cut = Order(trace), 0, 0, -1, 0
     for task in schedule:
         if running not in (-1, task):
             switches += 1
             preemptions += order.could_have_gone_on(cut, running)
-        cut, running = _with(cut, task), task
+        cut, running = cut | 1 << order.next(cut, task), task
     return preemptions, switches
 
 
 def simplest(trace: Trace, bound: Cost = UNBOUNDED) -> tuple[Cost, tuple[int, ...]] | None:
     """Cost and schedule of the simplest one; None if its cost is above the bound."""
     order, last = Order(trace), len(trace.turns)
-    tasks = range(len(order.lengths))
-    start: Cut = tuple([0] * len(order.lengths))
-    waiting: list[tuple[Cost, tuple[int, ...], Cut]] = [((0, 0), (), start)]
-    done: set[tuple[Cut, int]] = set()
+    tasks = range(len(order.of_task))
+    waiting: list[tuple[Cost, tuple[int, ...], int]] = [((0, 0), (), 0)]
+    done: set[tuple[int, int]] = set()
     while waiting:
         (preemptions, switches), schedule, cut = heappop(waiting)
         if len(schedule) == last:
@@ -118,12 +103,14 @@ def simplest(trace: Trace, bound: Cost = UNBOUNDED) -> tuple[Cost, tuple[int, ..
         if (cut, running) in done:
             continue
         done.add((cut, running))
+        preempted = running >= 0 and order.could_have_gone_on(cut, running)
         for task in tasks:
-            if not order.can_go(cut, task):
+            place = order.next(cut, task)
+            if place < 0:
                 continue
-            switched = running not in (-1, task)
-            preempted = switched and order.could_have_gone_on(cut, running)
-            reached = preemptions + preempted, switches + switched
+            reached = preemptions, switches
+            if running not in (-1, task):
+                reached = preemptions + preempted, switches + 1
             if reached <= bound:
-                heappush(waiting, (reached, (*schedule, task), _with(cut, task)))
+                heappush(waiting, (reached, (*schedule, task), cut | 1 << place))
     return None

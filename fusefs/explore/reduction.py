@@ -148,11 +148,7 @@ class Reduction:
     def _replayed(self, depth: int) -> Execution:
         """A new execution that has made the turns of the first places."""
         execution = Execution(self._make())
-        for task in self._prefix:
-            execution.turn(task)
-        for place in self._places[:depth]:
-            assert place.turn is not None
-            execution.turn(place.turn.task)
+        execution.replay([*self._prefix, *[turn.task for turn in self.trace.turns[:depth]]])
         self.turn_count += len(self._prefix) + depth
         return execution
 
@@ -184,22 +180,25 @@ class Reduction:
 
     def _plan(self) -> None:
         """For each race, a way that has its second turn first."""
-        trace, last = self.trace, len(self._places)
-        rest: dict[int, list[int]] = {}
-        for second in range(last):
+        trace = self.trace
+        turns = trace.turns
+        rest: dict[int, tuple[list[int], tuple[int, ...]]] = {}
+        for second in range(len(turns)):
             for first in trace.races(second):
-                if first not in rest:
-                    rest[first] = trace.not_after(first)
-                self._propose(first, [*rest[first], second])
+                known = rest.get(first)
+                if known is None:
+                    places = trace.not_after(first)
+                    known = rest[first] = places, tuple([turns[each].task for each in places])
+                places, tasks = known
+                tasks = (*tasks, turns[second].task)
+                seen = self._places[first].seen
+                if tasks not in seen:
+                    seen.add(tasks)
+                    self._propose(first, [*places, second], tasks)
 
-    def _propose(self, depth: int, sequence: list[int]) -> None:
+    def _propose(self, depth: int, sequence: list[int], tasks: tuple[int, ...]) -> None:
         """A sequence of turns could be made at a place, instead of what was made there."""
-        place, turns = self._places[depth], self.trace.turns
-        tasks = tuple([turns[each].task for each in sequence])
-        if tasks in place.seen:
-            return
-        place.seen.add(tasks)
-        for task, footprint in place.asleep.items():
+        for task, footprint in self._places[depth].asleep.items():
             if self._may_come_first(depth, task, footprint, sequence, tasks, sequence[-1]):
                 return
         self._insert(depth, sequence, tasks)
@@ -273,8 +272,7 @@ class Reduction:
         if tasks not in probes:
             execution = self._replayed(depth)
             footprint = Footprint(watches_lru=execution.scenario.watches_lru)
-            for task in tasks[:-1]:
-                execution.turn(task)
+            execution.replay(tasks[:-1])
             execution.turn(tasks[-1], footprint)
             execution.close()
             self.turn_count += len(tasks)

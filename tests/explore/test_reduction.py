@@ -55,11 +55,10 @@ class Words:
 
 
 def relation(trace: Trace) -> frozenset[object]:
-    """A class: its turns, and what comes before each."""
-    count = len(trace.clocks[-1])
+    """A class: its turns, and how many of each task come before each."""
     return frozenset(
-        (turn.task, turn.index, turn.name, *(trace.clocks[place] + [0] * count)[:count])
-        for place, turn in enumerate(trace.turns)
+        (turn.task, turn.index, turn.name, *((before & each).bit_count() for each in trace.of_task))
+        for turn, before in zip(trace.turns, trace.before, strict=True)
     )
 
 
