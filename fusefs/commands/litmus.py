@@ -25,25 +25,29 @@ docs/litmus.md has the format of files, and what a Never means."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="- for standard input")
+    add_search_arguments(parser, "today, and those that the file names")
+    parser.add_argument(
+        "--shrink", action="store_true", help="print the least of a file that fails"
+    )
+    parser.add_argument("--on", metavar="DIR", help="run it there, with real processes")
+    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="with --on (1000)")
+    parser.add_argument("--seed", type=int, metavar="S", help="with --on, of its pauses (new)")
+
+
+def add_search_arguments(parser: argparse.ArgumentParser, usual: str) -> None:
+    """What a search takes; usual are the eras that are asked where none is named."""
     parser.add_argument(
         "--era",
         action="append",
         default=[],
         metavar="NAME|all",
-        help="an era, an order, or orders with + between; more than one with commas"
-        " (today, and those that the file names)",
+        help=f"an era, an order, or orders with + between; more than one with commas ({usual})",
     )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--replay", metavar="TOKEN", help="run a witness again")
     parser.add_argument(
-        "--shrink", action="store_true", help="print the least of a file that fails"
-    )
-    parser.add_argument(
         "--jobs", type=int, metavar="N", help="processes (as many as there are CPUs)"
     )
-    parser.add_argument("--on", metavar="DIR", help="run it there, with real processes")
-    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="with --on (1000)")
-    parser.add_argument("--seed", type=int, metavar="S", help="with --on, of its pauses (new)")
     parser.add_argument("--dask", metavar="ADDRESS", help="a scheduler of dask.distributed")
     parser.add_argument(
         "--runs-max", type=int, default=5_000_000, metavar="N", help="classes a question (5000000)"
@@ -54,23 +58,32 @@ def run(arguments: argparse.Namespace) -> int:
     from fusefs.commands import litmus_text
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and coroutines anywhere
-    jobs = (os.cpu_count() or 1) if arguments.jobs is None else arguments.jobs
-    if jobs < 1 or arguments.runs_max < 1 or arguments.runs < 1:
-        raise UsageError("--jobs, --runs and --runs-max are numbers from 1 on")
-    files = []
+    if arguments.runs < 1:
+        raise UsageError("--runs is a number from 1 on")
+    files: list[tuple[str, str, Litmus]] = []
     for name in arguments.files:
         source = _source(name)
         files.append((name, source, litmus_text.read(source, name)))
-    if arguments.replay is not None:
-        if len(files) != 1:
-            raise UsageError("--replay takes one file")
-        return litmus_text.replayed(files[0][2], arguments.replay, as_json=arguments.json)
+    if arguments.replay is not None and len(files) != 1:
+        raise UsageError("--replay takes one file")
     if arguments.shrink:
         if len(files) != 1 or len(arguments.era) != 1:
             raise UsageError("--shrink takes one file and one --era")
         return litmus_text.shrunk(files[0][2], arguments.era[0])
     if arguments.on is not None:
         return _tried([litmus for *_, litmus in files], arguments)
+    return asked_of(files, arguments)
+
+
+def asked_of(files: Sequence[tuple[str, str, "Litmus"]], arguments: argparse.Namespace) -> int:
+    """Ask files, each with its name and its text, or replay a token of the only one."""
+    from fusefs.commands import litmus_text
+
+    jobs = (os.cpu_count() or 1) if arguments.jobs is None else arguments.jobs
+    if jobs < 1 or arguments.runs_max < 1:
+        raise UsageError("--jobs and --runs-max are numbers from 1 on")
+    if arguments.replay is not None:
+        return litmus_text.replayed(files[0][2], arguments.replay, as_json=arguments.json)
     asked = [
         (litmus, litmus_text.cells(litmus, name, source, arguments.era))
         for name, source, litmus in files

@@ -20,7 +20,7 @@ explain.py       where it was decided, the nearest schedule that passes, the sma
 token.py         a witness in one line
 telling.py       all of it as text
 
-Without any reduction, for small cases and to check it: schedule.py, scenarios.py, crash.py.
+Without any reduction, to check it: schedule.py, scenarios.py; and of one task, crash.py.
 """
 
 from fusefs import compiled

@@ -1,6 +1,7 @@
 """docs/litmus.md: each file in it is one, each output is what its command prints; no word lacks."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from fusefs.trial.histogram import KINDS
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "litmus.md").read_text()
 BLOCKS = [block.strip("\n") for block in PAGE.split("```")[1::2]]
-PROMPT = "$ ./mount_tool.py litmus "
+PROMPT = "$ ./mount_tool.py "
 
 
 def files(blocks: list[str]) -> dict[str, str]:
@@ -34,7 +35,7 @@ def printed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(words: str) -> list[str]:
-        main(["litmus", *words.split(), "--jobs", "1"])
+        main([*shlex.split(words), "--jobs", "1"])
         said = capsys.readouterr()
         return without_seconds(said.out + said.err)
 
@@ -68,7 +69,7 @@ def test_readme_s_example_is_what_is_printed(tmp_path, printed):
     lines = [line.removeprefix("    ") for line in section.splitlines() if line[:4] == "    "]
     text, _, output = "\n".join(lines).partition(PROMPT)
     words, *shown = output.splitlines()
-    (tmp_path / words.split()[0]).write_text(f"{text}\n")
+    (tmp_path / words.split()[1]).write_text(f"{text}\n")
     coming = iter(printed(words))
     assert shown
     assert all(line in coming for line in without_seconds("\n".join(shown)) if line != "...")

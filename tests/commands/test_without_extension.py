@@ -37,10 +37,9 @@ def status(*words: object) -> int:
     [
         ["--help"],
         ["mount", "--help"],
-        ["explore", "write0", "read1"],
-        ["explore", "--replay", "0 0 0", "-o", "invalidate=after", "write0", "read1"],
+        ["explore", "pwrite f 0 512 a direct", "pread f 512 512"],
     ],
-    ids=" ".join,
+    ids=lambda words: words[0],
 )
 def test_help_and_search(words: list[str]):
     assert status(*words) == 0

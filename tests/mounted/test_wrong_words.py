@@ -43,12 +43,10 @@ def test_word_that_is_nearly_a_command_is_no_image(
         (["status"], "the following arguments are required: mountpoint"),
         (["status", "a", "b"], "unrecognized arguments: b"),
         (["demo", "--jsno"], "unrecognized arguments: --jsno"),
-        (["explore", "-o", "ro"], "and no other option"),
-        (["explore", "-o", "metadata=x"], "and no other option"),
-        (["explore", "--replay", "a b"], "'a b' is no schedule"),
-        (["explore", "--replay", ""], "'' is no schedule"),
-        (["explore", "--replay", "9"], "task 9 cannot go at place 0"),
-        (["explore", "writ0"], "'writ0' is no task"),
+        (["explore"], "the following arguments are required: TEXT"),
+        (["explore", "writ0"], "explore:6: writ0; an operation is pwrite"),
+        (["explore", "fsync f", "--era", "linux"], "'linux' is no era and no order"),
+        (["explore", "fsync f", "--replay", "9"], "'9' is no token"),
         (["set", ".", "conversion_delay=5"], "it takes a time such as 500us, 1ms, 5s"),
         (["set", ".", "jitter=5"], "it takes a time such as 500us, 1ms, 5s"),
     ],
@@ -60,7 +58,7 @@ def test_usage_error_is_one_line(words: list[str], saying: str):
 
 def test_path_with_a_newline_is_told_in_one_line():
     refused(FAILED, "status", "no\nmount", saying="no\\nmount: no fusefs is mounted there")
-    refused(USAGE, "explore", "write\n0", saying="'write\\n0' is no task")
+    refused(USAGE, "explore", "fsync\nf", saying="explore:")
 
 
 def test_help_of_mkfs_lists_what_it_takes():
@@ -79,7 +77,7 @@ def test_help_of_mkfs_lists_what_it_takes():
         (["status", "/", "--json"], FAILED),
         (["status", "--json"], USAGE),
         (["fsck", "/nowhere", "--json"], 8),
-        (["explore", "bogus", "--json"], USAGE),
+        (["explore", "fsync", "--json"], USAGE),
         (["status", "/", "--js"], FAILED),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -129,9 +127,12 @@ def test_interrupt_while_it_imports_ends_it_without_a_word(tmp_path: Path):
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
+LONG = [f"pwrite f {512 * n} 512 {letter} direct; pread f 0 2k" for n, letter in enumerate("abcd")]
+
+
 def test_interrupt_ends_it_without_a_word():
     with subprocess.Popen(
-        [*MOUNT_TOOL, "explore", "write0", "write1", "read0", "read1"],
+        [*MOUNT_TOOL, "explore", "--jobs", "1", *LONG],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
