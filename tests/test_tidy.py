@@ -24,11 +24,12 @@ BELOW = {
     "engine": ("model",),
     "litmus": (),
     "trial": ("store", "litmus", "model"),
-    "explore": ("litmus", "engine", "model"),
+    "show": ("engine", "model"),
+    "explore": ("show", "litmus", "engine", "model"),
     "live": ("store", "engine", "model"),
     "mounts.py": ("store", "engine"),
-    "demo": ("mounts.py", "engine", "model"),
-    "commands": ("demo", "live", "trial", "explore", "litmus", "store", "engine", "model"),
+    "demo": ("mounts.py", "show", "engine", "model"),
+    "commands": ("demo", "live", "trial", "explore", "show", "litmus", "store", "engine", "model"),
     "__init__.py": ("mounts.py",),
 }
 """Each folder, and those that it may import: no arrow runs back up."""
@@ -37,7 +38,7 @@ PURE = [
     *MODEL,
     *(
         path
-        for name in ("engine", "explore", "litmus")
+        for name in ("engine", "show", "explore", "litmus")
         for path in sorted(FUSEFS.glob(f"{name}/*.py"))
     ),
 ]
@@ -48,10 +49,11 @@ OUTSIDE = {
     "engine": set(),
     "litmus": set(),
     "trial": set(),
+    "show": set(),
     "explore": set(),
     "live": {"pyfuse3", "trio"},
     "demo": {"rich"},
-    "commands": {"distributed"},
+    "commands": {"distributed", "rich"},
 }
 """What each folder needs beside the standard library."""
 

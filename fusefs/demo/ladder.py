@@ -17,9 +17,11 @@ Errors: NotInTrace, with one line that says what is missing.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from fusefs.demo.results import StaleRead
 from fusefs.engine.events import GRANTED, Event
+from fusefs.show.ladder import WIDTH, Cell, draw
 
 SUBMIT = "dio.write.submit"
 DROP = "dio.write.invalidate_post"
@@ -40,10 +42,10 @@ WORDS = {
     MAP: "A's blocks are still unwritten",
     FILL: "so the page gets zeros there",
 }
-"""What follows when a step is granted, in at most COLUMN - 4 characters."""
+"""What follows when a step is granted, in a few words."""
 
-COLUMN = 34
-"""Characters of each process's column; a row fits 80."""
+WRITER, READER = range(2)
+"""The columns."""
 
 
 class NotInTrace(Exception):
@@ -85,32 +87,27 @@ class Ladder:
         lines = [
             f"Inode {stale.ino}, {pages} of {size} bytes.  A owns bytes {region}.",
             "",
-            row("us", f"A: process {self.writer}", f"B: process {self.reader}"),
+            *draw(
+                {WRITER: f"A: process {self.writer}", READER: f"B: process {self.reader}"},
+                [*self._cells()],
+                "us",
+            ),
             "",
-            row("", "write(), O_DIRECT", ""),
+            *wrap("B filled the page between A's {} and {}.".format(*self.between), WIDTH),
         ]
-        started = False
+        return "\n".join(lines)
+
+    def _cells(self) -> Iterator[Cell]:
+        stale, started = self.stale, False
+        yield Cell(WRITER, "write(), O_DIRECT")
         for step in self.steps:
-            if step.pid == self.writer:
-                lines.extend(self._cells(step, left=True))
-                continue
-            if not started:
-                lines.append(row("", "", "read(), buffered, elsewhere"))
+            column = WRITER if step.pid == self.writer else READER
+            if column == READER and not started:
+                yield Cell(READER, "read(), buffered, elsewhere")
                 started = True
-            lines.extend(self._cells(step, left=False))
-        lines.append("")
-        lines.append(row(str(self.time_us(stale.time_ns)), "read(), buffered: zeros", ""))
-        lines.extend(("", "B filled the page between A's {} and {}.".format(*self.between)))
-        return "\n".join(line.rstrip() for line in lines)
-
-    def _cells(self, step: Event, *, left: bool) -> Iterator[str]:
-        time = str(self.time_us(step.time_ns))
-        for start, cell in ((time, step.step), ("", f"  {WORDS.get(step.step, 'wait')}")):
-            yield row(start, f"  {cell}", "") if left else row(start, "", f"  {cell}")
-
-
-def row(time: str, left: str, right: str) -> str:
-    return f"{time:>6}  {left:<{COLUMN}}  {right:<{COLUMN}}"
+            yield Cell(column, f"  {step.step}", str(self.time_us(step.time_ns)))
+            yield Cell(column, f"    {WORDS.get(step.step, 'wait')}")
+        yield Cell(WRITER, "read(), buffered: zeros", str(self.time_us(stale.time_ns)))
 
 
 def extent(pos: int, length: int) -> str:

@@ -15,13 +15,11 @@ from fusefs.explore.answer import Answer, Witness, task_name
 from fusefs.explore.execution import START, Made
 from fusefs.litmus.operations import operation_text
 from fusefs.litmus.test import Litmus
-
-WIDTH: Final = 72
+from fusefs.show.ladder import WIDTH, Cell, across, draw
 
 REPLY: Final = "reply"
 
-NOBODY: Final = -1
-"""Instead of a task, of a line across all columns."""
+NO_RETURN: Final = "from here on nothing can avoid it"
 
 
 def table(rows: Sequence[tuple[str, Answer, float | None]]) -> list[str]:
@@ -82,33 +80,18 @@ def ladder(
     crash comes last: the places of the turns whose writes it loses.
     """
     operations = [iter(task.operations) for task in litmus.tasks]
-    said: list[tuple[int, str]] = []
+    cells: list[Cell] = []
     for made, turn in enumerate(turns, 1):
         if turn.name not in (START, REPLY):
-            said.append((turn.task, f"  {_step(turn)}"))
+            cells.append(Cell(turn.task, f"  {_step(turn)}"))
         elif turn.task < len(operations):
             operation = next(operations[turn.task], None)
-            said += [] if operation is None else [(turn.task, operation_text(operation))]
+            cells += [] if operation is None else [Cell(turn.task, operation_text(operation))]
         if made == decided:
-            said.append((NOBODY, "-- from here on nothing can avoid it ".ljust(WIDTH, "-")))
+            cells.append(across(NO_RETURN))
     names = {n: task_name(litmus, n) for n in {*range(len(operations)), *(t.task for t in turns)}}
-    margins = _margins(names, said)
-    head = ""
-    for task, name in sorted(names.items()):
-        head = head.ljust(margins[task]) + name
-    lines = [head, *(" " * margins[task] + text for task, text in said)]
+    lines = draw(names, cells)
     return lines if lost is None else [*lines, *_crash(litmus, turns, lost)]
-
-
-def _margins(names: dict[int, str], said: Sequence[tuple[int, str]]) -> dict[int, int]:
-    """Where each task's column begins: evenly, unless the lines of the last ones are too long."""
-    width, following = max(WIDTH // len(names), 16), WIDTH
-    margins = {NOBODY: 0}
-    for column, (task, name) in reversed(list(enumerate(sorted(names.items())))):
-        longest = max(len(text) for text in [name, *(each for at, each in said if at == task)])
-        margins[task] = max(min(column * width, WIDTH - longest, following - len(name) - 1), 0)
-        following = margins[task]
-    return margins
 
 
 def _crash(litmus: Litmus, turns: Sequence[Made], lost: Sequence[int]) -> list[str]:

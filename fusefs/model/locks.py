@@ -91,6 +91,10 @@ class RwLock:
     def held_exclusive(self) -> bool:
         return self._exclusive
 
+    @property
+    def held_shared(self) -> bool:
+        return self._shared > 0
+
     def _note_exclusive(self) -> None:
         """It is taken, let go, or queued for, beside which nobody else can do anything."""
         footprint = current.footprint

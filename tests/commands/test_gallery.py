@@ -9,8 +9,8 @@ from fusefs.commands.errors import CommandError
 from fusefs.commands.gallery_text import Found, mark, page
 from fusefs.commands.litmus_text import read
 from fusefs.explore.answer import Answer, ask, is_as_expected
-from fusefs.explore.telling import WIDTH
 from fusefs.model.orders import ERAS, ROWS, TODAY
+from fusefs.show.ladder import WIDTH
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import pytest
 
 from fusefs.demo.ladder import (
-    COLUMN,
     CONVERT,
     DROP,
     FILL,
@@ -17,6 +16,7 @@ from fusefs.demo.ladder import (
 from fusefs.demo.results import StaleRead
 from fusefs.engine.events import ASKED, GRANTED, Event, parse
 from fusefs.model.steps import NAMES
+from fusefs.show.ladder import WIDTH
 
 A, B, C, INO, PAGE = 101, 102, 103, 7, 4096
 STALE = StaleRead(pid=A, ino=INO, pos=0, length=512, time_ns=2_000_000)
@@ -45,13 +45,13 @@ def test_fill_between_drop_and_conversion_is_found():
 
 def test_text_has_a_column_for_each_process_and_ends_with_zeros():
     lines = find_ladder(trace(*BUG), STALE, PAGE).text().splitlines()
-    assert max(map(len, lines)) <= 80
-    left, right = 8, 8 + COLUMN + 2
+    assert max(map(len, lines)) <= WIDTH
+    left, right = (lines[2].index(f"{name}: process") for name in "AB")
     where = {name: line.index(name) for name in WORDS for line in lines[3:-1] if name in line}
     assert {where[name] for name in (SUBMIT, DROP, CONVERT)} == {left + 2}
     assert {where[name] for name in (PAGE_LOCK, MAP, FILL)} == {right + 2}
-    assert lines[-3].split(maxsplit=1) == ["2000", "read(), buffered: zeros"]
-    assert lines[-1] == f"B filled the page between A's {DROP} and {CONVERT}."
+    assert lines[-4].split(maxsplit=1) == ["2000", "read(), buffered: zeros"]
+    assert " ".join(lines[-2:]) == f"B filled the page between A's {DROP} and {CONVERT}."
 
 
 def test_times_are_microseconds_since_the_first_step():
@@ -124,6 +124,6 @@ def test_ladder_of_the_trace_file_is_the_same():
     assert find_ladder(parse(map(str, records)), STALE, PAGE) == find_ladder(records, STALE, PAGE)
 
 
-def test_words_are_of_known_steps_and_fit_their_column():
+def test_words_are_of_known_steps_and_fit_half_a_line():
     assert set(WORDS) <= set(NAMES)
-    assert all(len(words) <= COLUMN - 4 for words in (*WORDS, *WORDS.values()))
+    assert all(len(words) <= WIDTH // 2 - 4 for words in (*WORDS, *WORDS.values()))
