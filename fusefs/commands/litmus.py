@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusefs.commands import pictures
 from fusefs.commands.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def add_search_arguments(parser: argparse.ArgumentParser, usual: str) -> None:
         "--runs-max", type=int, default=5_000_000, metavar="N", help="classes a question (5000000)"
     )
 
+    pictures.add_arguments(parser, "the simplest witness, or of the token's schedule")
+
 
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.commands import litmus_text
@@ -66,6 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
         files.append((name, source, litmus_text.read(source, name)))
     if arguments.replay is not None and len(files) != 1:
         raise UsageError("--replay takes one file")
+    if pictures.asked(arguments) and (
+        len(files) != 1 or arguments.shrink or arguments.on is not None
+    ):
+        raise UsageError("a picture is of one file's witness, or of one token's schedule")
     if arguments.shrink:
         if len(files) != 1 or len(arguments.era) != 1:
             raise UsageError("--shrink takes one file and one --era")
@@ -77,13 +84,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def asked_of(files: Sequence[tuple[str, str, "Litmus"]], arguments: argparse.Namespace) -> int:
     """Ask files, each with its name and its text, or replay a token of the only one."""
-    from fusefs.commands import litmus_text
+    from fusefs.commands import litmus_pictures, litmus_text
 
     jobs = (os.cpu_count() or 1) if arguments.jobs is None else arguments.jobs
     if jobs < 1 or arguments.runs_max < 1:
         raise UsageError("--jobs and --runs-max are numbers from 1 on")
+    is_drawn = pictures.asked(arguments)
     if arguments.replay is not None:
-        return litmus_text.replayed(files[0][2], arguments.replay, as_json=arguments.json)
+        return litmus_text.replayed(
+            *(files[0][2], arguments.replay),
+            as_json=arguments.json,
+            draw=litmus_pictures.of_token(arguments) if is_drawn else None,
+        )
     asked = [
         (litmus, litmus_text.cells(litmus, name, source, arguments.era))
         for name, source, litmus in files
@@ -94,6 +106,7 @@ def asked_of(files: Sequence[tuple[str, str, "Litmus"]], arguments: argparse.Nam
             *(asked, arguments.runs_max, executor),
             as_json=arguments.json,
             is_watched=sys.stderr.isatty() and arguments.dask is None,
+            draw=litmus_pictures.of_witness(arguments) if is_drawn else None,
         )
 
 

@@ -1,8 +1,9 @@
 """What the litmus command prints: tables, histograms, ladders; or JSON."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
+from typing import NamedTuple
 
 from fusefs.commands.answers import Answered, Cell, answers
 from fusefs.commands.errors import CommandError, UsageError
@@ -78,8 +79,12 @@ def print_answers(
     *,
     as_json: bool,
     is_watched: bool,
+    draw: Callable[[Litmus, Sequence[Answered]], None] | None = None,
 ) -> int:
-    """Print each file's answers; 1 if one of them is not as the file expects."""
+    """Print each file's answers; 1 if one of them is not as the file expects.
+
+    draw is called with each file, and what was found, after that was printed.
+    """
     all_cells = [cell for _, some in asked for cell in some]
     try:
         coming = answers(all_cells, runs_max, executor, is_watched=is_watched)
@@ -91,6 +96,8 @@ def print_answers(
                 reports.append(report(litmus, found))
             else:
                 print("\n".join([*page(litmus, found), ""]), flush=True)
+            if draw is not None:
+                draw(litmus, found)
     except ValueError as error:  # of what the model cannot run
         raise CommandError(str(error), 2) from None
     if as_json:
@@ -115,7 +122,7 @@ def page(litmus: Litmus, found: Sequence[Answered]) -> list[str]:
         if not _is_right(litmus, each):
             wanted = expected(litmus, _names(each.cell))
             lines += ["", f"{each.cell.era}: the file expects {wanted}"]
-    shown = _with_witness(found)
+    shown = with_witness(found)
     for each in [shown] if shown is not None else found[:1]:
         lines += ["", f"{each.cell.era}: {_words(each.answer)}", *histogram(each.answer)]
     if shown is not None:
@@ -131,7 +138,7 @@ def _words(answer: Answer) -> str:
     return f"{answer.class_count:,} classes{runs}, {answer.turn_count:,} turns{cuts}{proof}"
 
 
-def _with_witness(found: Sequence[Answered]) -> Answered | None:
+def with_witness(found: Sequence[Answered]) -> Answered | None:
     """The era with the simplest witness."""
     best: Answered | None = None
     for each in found:
@@ -235,11 +242,29 @@ def _turn_report(litmus: Litmus, turn: Made) -> dict[str, object]:
 # -- one schedule, one file ----------------------------------------------------------------
 
 
-def replayed(litmus: Litmus, token: str, *, as_json: bool) -> int:
+class Replayed(NamedTuple):
+    """What a token's schedule does.  positive says that it is what is asked for, failing that it is
+    a witness."""
+
+    token: Token
+    orders: frozenset[str]
+    turns: list[Made]
+    values: Values
+    positive: bool
+    broken: Sequence[tuple[str, str]]
+    failing: bool
+
+
+def replayed(
+    litmus: Litmus,
+    token: str,
+    *,
+    as_json: bool,
+    draw: Callable[[Litmus, Replayed], None] | None = None,
+) -> int:
     """Run a token's schedule; 1 if it does what the question or a rule forbids."""
     try:
-        known = parse_token(token)
-        turns, values, positive, broken, failing = _found_again(litmus, known)
+        found = _found_again(litmus, parse_token(token))
     except TokenError as error:
         raise CommandError(str(error), 2) from None
     if as_json:
@@ -247,37 +272,37 @@ def replayed(litmus: Litmus, token: str, *, as_json: bool) -> int:
             json.dumps(
                 {
                     "name": litmus.name,
-                    "era": known.era,
-                    "outcome": values_text(values),
-                    "positive": positive,
-                    "broken": dict(broken),
-                    "turns": [_turn_report(litmus, turn) for turn in turns],
+                    "era": found.token.era,
+                    "outcome": values_text(found.values),
+                    "positive": found.positive,
+                    "broken": dict(found.broken),
+                    "turns": [_turn_report(litmus, turn) for turn in found.turns],
                 }
             )
         )
     else:
-        lines = [*ladder(litmus, turns, lost=known.lost), values_text(values)]
-        lines += [f"{rule}: {sentence}" for rule, sentence in broken]
-        holds = "holds" if positive else "does not hold"
+        lines = [*ladder(litmus, found.turns, lost=found.token.lost), values_text(found.values)]
+        lines += [f"{rule}: {sentence}" for rule, sentence in found.broken]
+        holds = "holds" if found.positive else "does not hold"
         print("\n".join([*lines, f"{question_text(litmus.question)}: it {holds}"]))
-    return int(failing)
+    if draw is not None:
+        draw(litmus, found)
+    return int(found.failing)
 
 
-Found = tuple[list[Made], Values, bool, Sequence[tuple[str, str]], bool]
-"""Turns, outcome, whether that is what is asked for, broken rules, whether it is a witness."""
-
-
-def _found_again(litmus: Litmus, token: Token) -> Found:
+def _found_again(litmus: Litmus, token: Token) -> Replayed:
     """What a token's schedule does; TokenError."""
     if token.lost is not None:
         crash, turns = crashed(litmus, token, orders_of)
         positive = fulfils(litmus, crash)
-        return turns, crash.values, positive, crash.broken, positive or bool(crash.broken)
+        failing = positive or bool(crash.broken)
+        orders = orders_of(token.era)
+        return Replayed(token, orders, turns, crash.values, positive, crash.broken, failing)
     execution, turns = replay(litmus, token, orders_of)
     values, positive, broken = ended(litmus, execution)
     failing = fails(litmus, execution)
     execution.close()
-    return turns, values, positive, broken, failing
+    return Replayed(token, orders_of(token.era), turns, values, positive, broken, failing)
 
 
 def shrunk(litmus: Litmus, era: str) -> int:

@@ -9,7 +9,8 @@ Units: as everywhere.
 Errors: AssertionError for a schedule that is none of the file.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 from fusefs.engine.events import ASKED, BEGAN, ENDED, GRANTED, NOTHING, Event
@@ -49,6 +50,9 @@ from fusefs.show.story import (
 )
 
 REPLY: Final = "reply"
+
+LETTERS_MAX: Final = 8
+"""Blocks of a page that are told one by one."""
 
 MAP_KINDS: Final = {
     MapState.HOLE: HOLE,
@@ -263,20 +267,20 @@ class _World:
             return State(ABSENT, "not there")
         words = self._page_words(page, letters)
         if page.writeback:
-            return State(WRITEBACK, f"{words} writeback")
+            return State(WRITEBACK, f"writeback {words}")
         if page.blocks_dirty:
-            return State(DIRTY, f"{words} dirty")
+            return State(DIRTY, f"dirty {words}")
         if not page.blocks_uptodate:
             return State(LOCKED, "locked" if page.locked else "empty")
         first = index * self._page // self._block
         stale = self.world.stale_blocks(inode)
         if any(first <= block < first + self._page // self._block for block in stale):
-            return State(STALE, f"{words} stale")
-        return State(ZEROS if set(words) == {"0"} else CLEAN, words)
+            return State(STALE, f"stale {words}")
+        return State(ZEROS if not any(page.data) else CLEAN, words)
 
     def _page_words(self, page: Page, letters: Letters) -> str:
         size = self._block
-        return "".join(
+        return short_runs(
             letters.character(bytes(page.data[bit * size : (bit + 1) * size]))
             if page.blocks_uptodate >> bit & 1
             else "-"
@@ -291,6 +295,14 @@ class _World:
         data = self.world.image.read_at(mapping.physical * self._block, self._block)
         held = letters.character(data)
         return State(kind, held if kind == WRITTEN else f"unwritten, {held}")
+
+
+def short_runs(characters: Iterable[str]) -> str:
+    """Characters of blocks, long runs of one as a file says them: a*12 0*4."""
+    runs = [(character, len([*run])) for character, run in groupby(characters)]
+    if sum(count for _, count in runs) <= LETTERS_MAX:
+        return "".join(character * count for character, count in runs)
+    return " ".join(f"{character}*{count}" if count > 1 else character for character, count in runs)
 
 
 def _lock_state(lock: RwLock) -> State:

@@ -1,6 +1,6 @@
 """What became of pages, blocks and locks, as far as a mount's events say it.
 
-    follow()    the lanes of some events, their first states, and those after each event
+    Follower    takes one event after the other; has the lanes, and what they are in
 
 An event names a step and a range, and nothing that lies there.  So at first all is UNKNOWN, and
 what is known is what a step's name says of its range:
@@ -98,7 +98,7 @@ class Follower:
         }
         self._looked_up: dict[tuple[int, Part], str] = {}
         self._dropping: dict[int, Event] = {}
-        self._queued: dict[tuple[int, str], int] = {}
+        self._next = _next_steps(events)
 
     def _pages(self) -> list[tuple[int, int]]:
         """Those that a step was about, or that a direct write went past."""
@@ -144,7 +144,7 @@ class Follower:
             return State(kind, words[kind])
         versions = {version for version in page.parts.values() if version}
         if self.is_stale(page):
-            kind, what = STALE, "stale: "
+            kind, what = STALE, "stale "
         elif versions == {ZERO_BYTES}:
             kind, what = ZEROS, ""
         else:
@@ -240,9 +240,7 @@ class Follower:
 
     def _next_step(self, at: int) -> str:
         """The next that its request is granted."""
-        request = self.events[at].request
-        later = (each for each in self.events[at + 1 :] if each.request == request)
-        return next((each.step for each in later if each.event == GRANTED), NOTHING)
+        return self._next.get(at, NOTHING)
 
     def _drop(self, event: Event) -> None:
         """Whole pages of a truncate or a punch; each page that a write touches."""
@@ -303,31 +301,20 @@ class Follower:
                 }
 
 
-def follow(
-    events: Sequence[Event], page_size: int, block_size: int, files: Mapping[int, str]
-) -> tuple[tuple[Lane, ...], States, tuple[States, ...], int | None]:
-    """Lanes, their first states, the states after each event, and the critical one: the event with
-    which a page became stale that was so still when a direct write of it ended; None if none did.
-    """
-    follower = Follower(events, page_size, block_size)
-    first = follower.states()
-    after, since = [], dict[tuple[int, int], int]()
-    critical: int | None = None
-    for at, event in enumerate(events):
-        follower.take(at)
-        after.append(follower.states())
-        for place, page in follower.pages.items():
-            if not follower.is_stale(page):
-                since.pop(place, None)
-            else:
-                since.setdefault(place, at)
-        if critical is None and event.event == ENDED and event.operation in ("write", "work"):
-            met = [since[place] for place in since if place[0] == event.ino]
-            critical = min(met, default=None)
-    return follower.lanes(files), first, tuple(after), critical
-
-
 # -- helpers -----------------------------------------------------------------------------
+
+
+def _next_steps(events: Sequence[Event]) -> dict[int, str]:
+    """Of each event, by its place, the step that its request is granted next, if there is one."""
+    following: dict[int, str] = {}
+    found: dict[int, str] = {}
+    for at in range(len(events) - 1, -1, -1):
+        event = events[at]
+        if event.request in following:
+            found[at] = following[event.request]
+        if event.event == GRANTED:
+            following[event.request] = event.step
+    return found
 
 
 def _parts(granted: Sequence[Event], block_size: int) -> list[Part]:

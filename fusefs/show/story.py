@@ -20,6 +20,9 @@ from fusefs.engine.events import ASKED, BEGAN, ENDED, NOTHING, Event
 TURN_NS: Final = 1000
 """A turn of a witness: 1 us in a viewer of traces."""
 
+ENDLESS: Final = 1 << 60
+"""Bytes; a longer range goes up to where any file ends."""
+
 PAGE: Final = "page"
 BLOCKS: Final = "blocks"
 LOCK: Final = "lock"
@@ -53,7 +56,7 @@ KINDS: Final[Mapping[str, str]] = {
     UNWRITTEN: "a block that reads as zeros",
     WRITTEN: "a block that holds the data",
     FREE: "held by nobody",
-    HELD: "held",
+    HELD: "somebody has it",
 }
 
 
@@ -149,7 +152,7 @@ class Story:
             return self.request(event.request)
         if event.event == ENDED:
             return f"returns {event.detail}" if event.detail != NOTHING else "returns"
-        words = f"{event.step} {event.pos}+{event.length}" if event.length else event.step
+        words = f"{event.step} {extent(event)}" if event.length else event.step
         return f"{words}: waits" if event.event == ASKED else words
 
     def waits_for(self, event: Event) -> str:
@@ -163,6 +166,11 @@ class Story:
         return f"{self.actor(owner.pid)}: {self.request(number)}"
 
 
+def extent(event: Event) -> str:
+    """The range of an event, as its line has it; without a length if it has no end."""
+    return f"{event.pos}+{event.length if event.length < ENDLESS else ''}"
+
+
 def process_name(pid: int) -> str:
     """Of a thread; 0 is the kernel, or the daemon itself."""
     return f"process {pid}" if pid else "kernel"
@@ -173,7 +181,7 @@ def request_words(event: Event) -> str:
     if event.event != BEGAN:
         return event.operation
     flags = "" if event.detail == NOTHING else f" {event.detail.replace(',', ' ')}"
-    return f"{event.operation} {event.pos}+{event.length}{flags}"
+    return f"{event.operation} {extent(event)}{flags}"
 
 
 def select(

@@ -47,7 +47,7 @@ def test_text_has_a_column_for_each_process_and_ends_with_zeros():
     lines = find_ladder(trace(*BUG), STALE, PAGE).text().splitlines()
     assert max(map(len, lines)) <= WIDTH
     left, right = (lines[2].index(f"{name}: process") for name in "AB")
-    where = {name: line.index(name) for name in WORDS for line in lines[3:-1] if name in line}
+    where = {name: line.index(name) for name in WORDS for line in lines[3:-3] if name in line}
     assert {where[name] for name in (SUBMIT, DROP, CONVERT)} == {left + 2}
     assert {where[name] for name in (PAGE_LOCK, MAP, FILL)} == {right + 2}
     assert lines[-4].split(maxsplit=1) == ["2000", "read(), buffered: zeros"]

@@ -1,0 +1,144 @@
+"""Events of a mount as a story: of those that it still has, or of a file of them.
+
+    mount_story()   with lanes, if the sizes of pages and blocks are known
+    of_stale_page() the requests that made a page stale
+    file_lines()    a file of events, line by line; EventsError
+
+Errors: EventsError, with the file, the line's number, and what is wrong.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from fusefs.engine.events import BEGAN, ENDED, Event, parse
+from fusefs.show.flows import FILLED, flows
+from fusefs.show.follow import Follower
+from fusefs.show.story import Lane, States, Story, request_words
+
+WRITES: Final = frozenset({"write", "work", "pwrite"})
+"""Operations that a direct write may be; "work" is the end of an asynchronous one."""
+
+STALE: Final = "stale from here on: not what the disk holds"
+
+
+class EventsError(ValueError):
+    """A file that is none of events; one line."""
+
+
+class Stale(NamedTuple):
+    """since is the event with which a page became stale, until the one after which it was so still:
+    the end of a direct write.  filler brought the page; writer's bytes are not in it.
+    """
+
+    since: int
+    until: int
+    filler: int
+    writer: int
+
+
+def first_stale(
+    follower: Follower, stale_since: dict[tuple[int, int], int], at: int
+) -> Stale | None:
+    """After an event was taken: whether it left a page stale for good.  stale_since is kept."""
+    event = follower.events[at]
+    for place, page in follower.pages.items():
+        if follower.is_stale(page):
+            stale_since.setdefault(place, at)
+        elif stale_since:
+            stale_since.pop(place, None)
+    if not stale_since or event.event != ENDED or event.operation not in WRITES:
+        return None
+    since, place = min((since, place) for place, since in stale_since.items())
+    if place[0] != event.ino:
+        return None
+    return Stale(since, at, follower.pages[place].owner, event.request)
+
+
+def follow(
+    events: Sequence[Event], page_size: int, block_size: int, files: Mapping[int, str]
+) -> tuple[tuple[Lane, ...], States, tuple[States, ...], Stale | None]:
+    """Lanes, their first states, the states after each event, and the first page that a direct
+    write left stale, if one did.
+    """
+    follower = Follower(events, page_size, block_size)
+    first, after = follower.states(), []
+    stale: Stale | None = None
+    since: dict[tuple[int, int], int] = {}
+    for at in range(len(events)):
+        follower.take(at)
+        after.append(follower.states())
+        if stale is None:
+            stale = first_stale(follower, since, at)
+    return follower.lanes(files), first, tuple(after), stale
+
+
+def mount_story(
+    events: Sequence[Event],
+    *,
+    title: str,
+    files: Mapping[int, str],
+    page_size: int = 0,
+    block_size: int = 0,
+    notes: Sequence[str] = (),
+) -> Story:
+    """page_size and block_size are bytes; 0 if they are not known, and then there are no lanes."""
+    known: dict[int, Event] = {}
+    for event in events:
+        if event.request not in known or event.event == BEGAN:
+            known[event.request] = event
+    requests = {number: f"#{number} {request_words(event)}" for number, event in known.items()}
+    story = Story(title, tuple(events), {}, requests, files, notes=tuple(notes))
+    if not (page_size and block_size and events):
+        return story
+    lanes, first, after, stale = follow(events, page_size, block_size, files)
+    critical = None if stale is None else stale.since
+    return Story(
+        *(title, story.events, {}, requests, files, lanes, first, after, critical),
+        why=STALE if critical is not None else "",
+        notes=story.notes,
+    )
+
+
+def of_stale_page(events: Sequence[Event], page_size: int, block_size: int) -> list[Event]:
+    """The events of the requests that made the first page stale, and of the first read that was
+    answered from it, if there was one; none if no page became stale.
+    """
+    follower = Follower(events, page_size, block_size)
+    since: dict[tuple[int, int], int] = {}
+    for at in range(len(events)):
+        follower.take(at)
+        stale = first_stale(follower, since, at)
+        if stale is not None:
+            requests = {stale.filler, stale.writer, *_reader(events, stale)}
+            return [event for event in events if event.request in requests]
+    return []
+
+
+def _reader(events: Sequence[Event], stale: Stale) -> list[int]:
+    """The first read after it that was answered from what the filler brought, of these bytes."""
+    write = events[stale.until]
+    for flow in flows(events):
+        read = events[flow.target]
+        if (
+            flow.kind == FILLED
+            and flow.target > stale.until
+            and events[flow.source].request == stale.filler
+            and read.pos < write.pos + write.length
+            and write.pos < read.pos + read.length
+        ):
+            return [read.request]
+    return []
+
+
+def file_lines(name: str, lines: Iterable[str]) -> list[Event]:
+    """The events of a file, in the order of time; lines that begin with # are not looked at."""
+    events: list[Event] = []
+    for number, line in enumerate(lines, 1):
+        if line.startswith("#") or not line.strip():
+            continue
+        try:
+            events += parse([line])
+        except ValueError:
+            shown = line.strip()[:60]
+            raise EventsError(f"{name}:{number}: '{shown}' is no event of a trace") from None
+    return sorted(events, key=lambda event: event.time_ns)
