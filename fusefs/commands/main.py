@@ -18,7 +18,19 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
-from fusefs.commands import demo, explore, fsck, litmus, mkfs, mount, set_, status, trace, umount
+from fusefs.commands import (
+    demo,
+    explore,
+    fsck,
+    litmus,
+    mkfs,
+    mount,
+    set_,
+    status,
+    top,
+    trace,
+    umount,
+)
 from fusefs.commands.errors import CommandError, UsageError
 from fusefs.commands.helpers import HELPERS, Statuses
 from fusefs.commands.streams import give_up, open_all
@@ -26,7 +38,7 @@ from fusefs.model.options import OptionError
 
 COMMANDS = {
     command.NAME: command
-    for command in (mount, umount, mkfs, fsck, set_, status, trace, demo, explore, litmus)
+    for command in (mount, umount, mkfs, fsck, set_, status, top, trace, demo, explore, litmus)
 }
 
 ALIASES = {

@@ -151,18 +151,21 @@ class _Teller:
             self.after.append(self.after[-1])
 
     def _begin(self, number: int, time_ns: int) -> None:
-        operation: Operation | None = None
-        if number < len(self._operations):
+        request, count = len(self.requests) + 1, len(self._operations)
+        if number < count:
             operation = next(self._operations[number], None)
-        request = len(self.requests) + 1
-        self.requests[request] = operation_text(operation) if operation else "end of the I/O"
+            self.requests[request] = operation_text(operation) if operation else "end"
+        else:  # the end of what a task has begun, which may have gone on since
+            operation = self._under_way[number % count][1]
+            what = f" of {operation_text(operation)}" if operation else ""
+            self.requests[request] = f"end{what}"
         self._under_way[number] = request, operation
         self._note(number, time_ns, BEGAN, NOTHING, None)
 
     def _end(self, number: int, time_ns: int) -> None:
         _, operation = self._under_way[number]
         detail = NOTHING
-        if operation is not None and operation.result:
+        if number < len(self._operations) and operation is not None and operation.result:
             name = task_name(self._told.litmus, number)
             detail = self._results.get(("", f"{name}.{operation.result}"), NOTHING)
         self._note(number, time_ns, ENDED, REPLY, None, detail)
@@ -180,7 +183,9 @@ class _Teller:
         pos = length = 0
         word, ino = "work", 0
         if operation is not None:
-            word, pos, length = operation.word, operation.pos, operation.length
+            if number < len(self._operations):
+                word = operation.word
+            pos, length = operation.pos, operation.length
             ino = self._inos.get(operation.file, 0)
         if turn is not None:
             pos, length = turn.pos, turn.length

@@ -155,7 +155,9 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     )
     atime = Atime(volume.nodes, request.fuse_options)
     mountpoint = os.path.abspath(request.mountpoint)
-    control = Control(volume, trace, timing, ring, atime, mountpoint, request.fuse_options)
+    control = Control(
+        *(volume, trace, timing, driver, ring, atime, mountpoint, request.fuse_options)
+    )
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
     handlers = Handlers(volume, driver, timing, control, atime, pages)
     options = libfuse_options(request)

@@ -206,6 +206,18 @@ class Driver:
             self._timer_first.set()
         return not self.tasks_running
 
+    def statistics(self) -> dict[str, int]:
+        """How many requests have begun, and are under way; and of these, how many could go on, are
+        delayed, and wait for a commit.  All others wait for each other.
+        """
+        return {
+            "begun": self.request_count,
+            "under_way": self.tasks_running,
+            "ready": len(self._ready),
+            "delayed": len(self._timers),
+            "committing": len(self._commit_tasks),
+        }
+
     # -- carrying out steps ----------------------------------------------------------
 
     def _run(self, task: LiveTask, value: Any, error: BaseException | None) -> None:

@@ -82,6 +82,7 @@ async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, bloc
     while True:
         page = inode.mapping.find(index)
         if page is None:
+            fs.counters.pages_missed += 1
             with contextlib.suppress(FsError):  # of other pages; this one is tried again
                 await read_ahead(fs, file, index, count)
             if inode.mapping.find(index) is None:

@@ -19,6 +19,8 @@ from fusefs.model.steps import Step
 class Counters:
     """What happened since the mount; shown in .fusefs/status.
 
+    pages_missed counts pages that a buffered read looked for in vain; pages_filled has those of
+    readahead, too.
     pages_stale_possible counts pages that were cached in the range of a direct write
     when it returned although its conversion came after its last drop: each may hold
     zeros instead of the data.  In AFTER order it stays 0.
@@ -28,6 +30,7 @@ class Counters:
     direct_writes: int = 0
     buffered_reads: int = 0
     buffered_writes: int = 0
+    pages_missed: int = 0
     pages_filled: int = 0
     pages_written_back: int = 0
     invalidations_pre: int = 0

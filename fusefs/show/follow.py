@@ -19,11 +19,12 @@ free, what happened before the first event.
 Units: pos, length, page_size and block_size are bytes.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Final
 
 from fusefs.engine.events import ASKED, ENDED, GRANTED, NOTHING, Event
+from fusefs.show.known import ZERO_BYTES, Blocks, Page, Part, blocks_state, versions
 from fusefs.show.story import (
     ABSENT,
     BLOCKS,
@@ -47,72 +48,63 @@ from fusefs.show.story import (
 )
 
 LANES_MAX: Final = 24
-"""Pages, ranges of blocks, and locks that are followed: of each kind those met first."""
+"""Pages, and ranges of blocks, that a picture has room for: those that come first in the files."""
 
 CHANGES_BLOCKS: Final = ("dio.write.", "writeback.", "fallocate.")
 """How the names of steps begin that change what a block is or holds."""
 
-Part = tuple[int, int, int]
-"""Part of a file: inode, start, end."""
-
-ZERO_BYTES: Final = "zeros"
-"""What blocks read as that hold no data; other versions are the requests that wrote them."""
-
-
-class Page:
-    """A page, or part of what is known of it.  parts has what it was filled with."""
-
-    def __init__(self) -> None:
-        self.kind = UNKNOWN
-        self.owner = 0
-        self.parts: dict[Part, str] = {}
-
-
-class Blocks:
-    """A range of blocks.  version is what its bytes on the disk are; "" if that is not known."""
-
-    def __init__(self) -> None:
-        self.kind = UNKNOWN
-        self.version = ""
-
-    @property
-    def read(self) -> str:
-        """The version that a read finds."""
-        if self.kind in (HOLE, UNWRITTEN):
-            return ZERO_BYTES
-        return self.version if self.kind == WRITTEN or self.version else ""
+WRITEBACK_GOES_ON: Final = ("writeback.submit", "writeback.convert")
+"""After a submit, a page is still under writeback before one of these."""
 
 
 class Follower:
     """The lanes of some events, and how they are at one moment."""
 
-    def __init__(self, events: Sequence[Event], page_size: int, block_size: int) -> None:
+    def __init__(
+        self,
+        events: Sequence[Event],
+        page_size: int,
+        block_size: int,
+        lanes_max: int | None = LANES_MAX,
+    ) -> None:
         self.events = events
         self.page_size = page_size
         self.block_size = block_size
-        self.granted = [event for event in events if event.event == GRANTED]
-        self.blocks = {part: Blocks() for part in _parts(self.granted, block_size)}
-        self.pages = {page: Page() for page in self._pages()}
+        granted = [event for event in events if event.event == GRANTED]
+        parts = _parts(granted, block_size)[:lanes_max]
+        self.blocks = {part: Blocks() for part in parts}
+        self._starts: dict[int, list[Part]] = {}
+        for part in parts:
+            self._starts.setdefault(part[0], []).append(part)
+        self.pages = {page: Page() for page in self._pages(granted)[:lanes_max]}
         self.locks: dict[tuple[int, str], int] = {
             (event.ino, _lock_of(event)): 0 for event in events if _lock_of(event)
         }
         self._looked_up: dict[tuple[int, Part], str] = {}
         self._dropping: dict[int, Event] = {}
-        self._next = _next_steps(events)
+        self._locking: set[int] = set()
+        self._filling: dict[int, list[tuple[int, int]]] = {}
+        self._late: dict[int, Event] = {}
+        self._next = _next_events(events)
 
-    def _pages(self) -> list[tuple[int, int]]:
-        """Those that a step was about, or that a direct write went past."""
-        found: dict[tuple[int, int], None] = {}
-        for event in self.granted:
-            if event.step.startswith(("buffered.", "writeback.", "mmap.")) and event.length:
-                for index in self._indices(event):
-                    found[event.ino, index] = None
-        return sorted(list(found)[:LANES_MAX])
+    def _pages(self, granted: Sequence[Event]) -> list[tuple[int, int]]:
+        """Those that a step was about that looked for a page."""
+        found: set[tuple[int, int]] = set()
+        for event in granted:
+            if event.length and event.step.startswith(("buffered.", "writeback.", "mmap.")):
+                found.update((event.ino, index) for index in self._indices(event))
+        return sorted(found)
 
     def _indices(self, event: Event) -> range:
-        """The pages that an event touches; not more of them than there are lanes."""
-        first, end = event.pos // self.page_size, -(-(event.pos + event.length) // self.page_size)
-        return range(first, min(end, first + LANES_MAX))
+        """The pages that an event touches."""
+        return range(event.pos // self.page_size, -(-(event.pos + event.length) // self.page_size))
+
+    def places(self, event: Event) -> list[tuple[int, int]]:
+        """Of the pages that are followed, those that an event touches."""
+        indices = self._indices(event)
+        if len(indices) > len(self.pages):
+            return [place for place in self.pages if place[0] == event.ino and place[1] in indices]
+        return [(event.ino, index) for index in indices if (event.ino, index) in self.pages]
 
     # -- what a moment is in ---------------------------------------------------------
 
@@ -129,27 +121,27 @@ class Follower:
     def states(self) -> States:
         return (
             *(self._page_state(place, page) for place, page in self.pages.items()),
-            *(_blocks_state(each) for each in self.blocks.values()),
-            *(State(HELD, f"held by #{owner}") if owner else NOT_KNOWN for owner in self._owners()),
+            *(blocks_state(each) for each in self.blocks.values()),
+            *(
+                State(HELD, f"held by #{owner}") if owner else NOT_KNOWN
+                for owner in self.locks.values()
+            ),
         )
-
-    def _owners(self) -> list[int]:
-        return list(self.locks.values())
 
     def _page_state(self, place: tuple[int, int], page: Page) -> State:
         kind = page.kind
         if kind != CLEAN:
-            words = {UNKNOWN: "?", ABSENT: "not there", LOCKED: f"locked by #{page.owner}"}
-            words |= {DIRTY: f"dirty by #{page.owner}", WRITEBACK: "writeback"}
-            return State(kind, words[kind])
-        versions = {version for version in page.parts.values() if version}
+            told = {UNKNOWN: "?", ABSENT: "not there", LOCKED: f"locked by #{page.owner}"}
+            told |= {DIRTY: f"dirty by #{page.owner}", WRITEBACK: "writeback"}
+            return State(kind, told[kind])
+        found = {version for version in page.parts.values() if version}
+        words = versions(page) or "filled"
         if self.is_stale(page):
-            kind, what = STALE, "stale "
-        elif versions == {ZERO_BYTES}:
-            kind, what = ZEROS, ""
-        else:
-            what = ""
-        return State(kind, what + (_versions(page) or "filled"))
+            return State(STALE, f"stale {words}")
+        if found != {ZERO_BYTES}:
+            return State(CLEAN, words)
+        is_whole = sum(end - start for _, start, end in page.parts) >= self.page_size
+        return State(ZEROS, words) if is_whole else State(CLEAN, f"{words} in part")
 
     def is_stale(self, page: Page) -> bool:
         """Some part of it is known to be something else on the disk."""
@@ -176,6 +168,8 @@ class Follower:
         if lock in self.locks:
             self.locks[lock] = event.request
         path, _, step = event.step.rpartition(".")
+        if event.step == "lock.worker.exclusive" and event.request in self._late:
+            self._end_fill(self._late.pop(event.request))
         if event.step in ("lock.page", "lock.page.writeback"):
             if event.request in self._dropping:
                 self._drop(self._dropping[event.request])
@@ -186,40 +180,53 @@ class Follower:
         elif step in ("invalidate_pre", "invalidate_post", "drop_pages"):
             self._dropping[event.request] = event
             self._drop(event)
-        elif event.step == "buffered.write.copy":
+        elif path == "buffered.write":
+            self._writes(event, step)
+        elif path == "mmap.fault" and event.operation != "mread":
             for page in self._touched(event):
-                page.kind, page.owner, page.parts = DIRTY, event.request, {}
-        elif step in ("map", "submit", "convert", "allocate", "free"):
+                page.kind, page.is_mapped, page.parts = UNKNOWN, True, {}
+        elif step in ("map", "submit", "convert", "isize", "allocate", "free"):
             self._on_disk(event, path, step, at)
 
     def _touched(self, event: Event) -> list[Page]:
-        places = [(event.ino, index) for index in self._indices(event)]
-        return [self.pages[place] for place in places if place in self.pages]
+        return [self.pages[place] for place in self.places(event)]
+
+    def _writes(self, event: Event, step: str) -> None:
+        for page in self._touched(event):
+            if step == "page_lock" and page.kind == ABSENT:
+                page.kind, page.owner = LOCKED, event.request
+            elif step == "copy":
+                page.kind, page.owner, page.parts = DIRTY, event.request, {}
 
     def _fills(self, event: Event, step: str, at: int) -> None:
+        """Pages are locked, then the map is looked at; under map_before_insert the other way, and
+        then only what is known not to be there is known to be locked.
+        """
         if step == "page_lock":
+            self._locking.add(event.request)
+            self._filling[event.request] = self.places(event)
             for page in self._touched(event):
                 if page.kind == ABSENT:
                     page.kind, page.owner = LOCKED, event.request
         elif step == "map":
-            for page in self._touched(event):
-                page.kind, page.owner, page.parts = LOCKED, event.request, {}
+            if event.request in self._locking:
+                self._filling[event.request] = self.places(event)
+                for page in self._touched(event):
+                    page.kind, page.owner, page.parts = LOCKED, event.request, {}
             for part in self._overlapped(event):
-                blocks = self.blocks[part]
-                self._looked_up[event.request, part] = blocks.kind
+                self._looked_up[event.request, part] = self.blocks[part].kind
+        elif self._next.get(at) == (ASKED, "lock.worker.exclusive"):
+            self._late[event.request] = event
         elif self._next_step(at) != event.step:
-            for index in self._whole_pages(event):
-                page = self.pages[index]
-                page.kind, page.owner = CLEAN, event.request
-                page.parts = {part: self._found(event, part) for part in self._of_page(index)}
+            self._end_fill(event)
 
-    def _whole_pages(self, event: Event) -> list[tuple[int, int]]:
-        """The pages that this request has locked, and fills."""
-        return [
-            place
-            for place, page in self.pages.items()
-            if place[0] == event.ino and page.kind == LOCKED and page.owner == event.request
-        ]
+    def _end_fill(self, event: Event) -> None:
+        """Of the pages that this request has locked."""
+        for place in self._filling.pop(event.request, ()):
+            page = self.pages[place]
+            if page.kind == LOCKED and page.owner == event.request:
+                page.kind = CLEAN
+                page.parts = {part: self._found(event, part) for part in self._of_page(place)}
 
     def _found(self, event: Event, part: Part) -> str:
         """What a fill brings: by what the map said when it was looked at, and the disk now."""
@@ -229,48 +236,55 @@ class Follower:
         return self.blocks[part].version if kind == WRITTEN else ""
 
     def _of_page(self, place: tuple[int, int]) -> list[Part]:
-        start, end = place[1] * self.page_size, (place[1] + 1) * self.page_size
-        return [part for part in self.blocks if part[0] == place[0] and _meet(part, start, end)]
+        return self._between(place[0], place[1] * self.page_size, (place[1] + 1) * self.page_size)
 
     def _overlapped(self, event: Event) -> list[Part]:
-        end = event.pos + event.length
-        return [
-            part for part in self.blocks if part[0] == event.ino and _meet(part, event.pos, end)
-        ]
+        return self._between(event.ino, event.pos, event.pos + event.length)
+
+    def _between(self, ino: int, start: int, end: int) -> list[Part]:
+        """The ranges of blocks that have bytes of a range."""
+        parts = self._starts.get(ino, [])
+        first = bisect_right(parts, start, key=lambda part: part[2])
+        last = bisect_left(parts, end, key=lambda part: part[1])
+        return parts[first:last]
 
     def _next_step(self, at: int) -> str:
-        """The next that its request is granted."""
-        return self._next.get(at, NOTHING)
+        """What its request stands before."""
+        what, step = self._next.get(at, (ENDED, NOTHING))
+        return step if what != ENDED else NOTHING
 
     def _drop(self, event: Event) -> None:
         """Whole pages of a truncate or a punch; each page that a write touches."""
-        end = event.pos + event.length
         is_partial = event.step.endswith("drop_pages")
-        for (ino, index), page in self.pages.items():
-            start, stop = index * self.page_size, (index + 1) * self.page_size
-            if ino != event.ino or not _meet((ino, start, stop), event.pos, end):
-                continue
-            if is_partial and not (event.pos <= start and stop <= end):
+        for place in self.places(event):
+            page, start = self.pages[place], place[1] * self.page_size
+            is_whole = event.pos <= start and start + self.page_size <= event.pos + event.length
+            if is_partial and not is_whole:
                 page.kind, page.parts = UNKNOWN, {}
-            elif page.kind in (UNKNOWN, CLEAN):
+            elif page.kind == CLEAN or (page.kind == UNKNOWN and not page.is_mapped):
                 page.kind, page.parts = ABSENT, {}
 
     def _on_disk(self, event: Event, path: str, step: str, at: int) -> None:
         writes = path in ("dio.write", "writeback")
-        for part in self._overlapped(event):
+        parts = self._overlapped(event)
+        unwritten = [part for part in parts if self.blocks[part].kind != WRITTEN]
+        for part in parts:
             blocks = self.blocks[part]
             is_whole = event.pos <= part[1] and part[2] <= event.pos + event.length
             if step == "free" and is_whole:
                 blocks.kind, blocks.version = HOLE, ""
             elif step == "allocate" and is_whole and blocks.kind == HOLE:
                 blocks.kind = UNWRITTEN
-            elif step == "map" and writes and blocks.kind != WRITTEN:
-                if self._is_converted(event, at):
+            elif step == "map" and writes:
+                if [part] == unwritten and self._is_converted(event, at):
                     blocks.kind = UNWRITTEN
             elif step == "submit" and writes:
                 blocks.version = f"#{event.request}'s bytes"
             elif step == "convert":
                 blocks.kind = WRITTEN
+                blocks.is_behind_end = self._next_step(at) == "dio.write.isize"
+            elif step == "isize":
+                blocks.is_behind_end = False
         if path == "writeback":
             self._written_back(event, step, at)
 
@@ -286,14 +300,15 @@ class Follower:
         return False
 
     def _written_back(self, event: Event, step: str, at: int) -> None:
-        is_last = step == "convert" or self._next_step(at) != "writeback.convert"
-        for index in self._indices(event):
-            page = self.pages.get((event.ino, index))
-            if page is None or page.kind not in (DIRTY, WRITEBACK) or step == "map":
+        is_last = step == "convert"
+        is_last |= step == "submit" and self._next_step(at) not in WRITEBACK_GOES_ON
+        for place in self.places(event):
+            page = self.pages[place]
+            if page.kind not in (DIRTY, WRITEBACK):
                 continue
             page.kind = CLEAN if is_last else WRITEBACK
             if is_last:
-                parts = self._of_page((event.ino, index))
+                parts = self._of_page(place)
                 page.parts = {
                     part: self.blocks[part].version
                     for part in parts
@@ -304,41 +319,38 @@ class Follower:
 # -- helpers -----------------------------------------------------------------------------
 
 
-def _next_steps(events: Sequence[Event]) -> dict[int, str]:
-    """Of each event, by its place, the step that its request is granted next, if there is one."""
-    following: dict[int, str] = {}
-    found: dict[int, str] = {}
+def _next_events(events: Sequence[Event]) -> dict[int, tuple[str, str]]:
+    """What happens next to the request of each event, by its place: event and step."""
+    following: dict[int, tuple[str, str]] = {}
+    found: dict[int, tuple[str, str]] = {}
     for at in range(len(events) - 1, -1, -1):
         event = events[at]
         if event.request in following:
             found[at] = following[event.request]
-        if event.event == GRANTED:
-            following[event.request] = event.step
+        following[event.request] = event.event, event.step
     return found
 
 
 def _parts(granted: Sequence[Event], block_size: int) -> list[Part]:
     """The ranges of blocks between which some step of a write tells them apart."""
-    cuts: dict[int, set[int]] = {}
-    for event in granted:
-        if event.length and event.step.startswith(CHANGES_BLOCKS):
-            end = -(-(event.pos + event.length) // block_size) * block_size
-            cuts.setdefault(event.ino, set()).update((event.pos // block_size * block_size, end))
-    parts = []
-    for ino, edges in sorted(cuts.items()):
-        places = sorted(edges)
-        parts += [(ino, *each) for each in pairwise(places)]
-    used = [part for part in parts if any(_used(part, event) for event in granted)]
-    return used[:LANES_MAX]
+    changing = [each for each in granted if each.length and each.step.startswith(CHANGES_BLOCKS)]
+    edges: dict[int, set[int]] = {}
+    for event in changing:
+        edges.setdefault(event.ino, set()).update(_blocks_of(event, block_size))
+    cuts = {ino: sorted(places) for ino, places in edges.items()}
+    used = set()
+    for event in changing:
+        places = cuts[event.ino]
+        start, end = _blocks_of(event, block_size)
+        for at in range(bisect_left(places, start), bisect_left(places, end)):
+            used.add((event.ino, places[at], places[at + 1]))
+    return sorted(used)
 
 
-def _used(part: Part, event: Event) -> bool:
-    changes = event.step.startswith(CHANGES_BLOCKS)
-    return changes and part[0] == event.ino and _meet(part, event.pos, event.pos + event.length)
-
-
-def _meet(part: Part, start: int, end: int) -> bool:
-    return part[1] < end and start < part[2]
+def _blocks_of(event: Event, block_size: int) -> tuple[int, int]:
+    """Where the blocks begin and end that an event touches."""
+    end = event.pos + event.length
+    return event.pos // block_size * block_size, -(-end // block_size) * block_size
 
 
 def _touch(one: Event, other: Event) -> bool:
@@ -350,17 +362,3 @@ def _lock_of(event: Event) -> str:
     parts = event.step.split(".")
     names = {"inode": "i_rwsem", "mapping": "invalidate_lock", "worker": "worker", "dio": "dio"}
     return names.get(parts[1], "") if parts[0] == "lock" else ""
-
-
-def _versions(page: Page) -> str:
-    """What a page holds, each once, in the file's order."""
-    return ", ".join(dict.fromkeys(version for _, version in sorted(page.parts.items()) if version))
-
-
-def _blocks_state(blocks: Blocks) -> State:
-    held = blocks.version
-    if blocks.kind == UNWRITTEN:
-        return State(UNWRITTEN, f"unwritten, {held}" if held else "unwritten")
-    if blocks.kind == WRITTEN:
-        return State(WRITTEN, held or "written")
-    return State(blocks.kind, blocks.kind) if blocks.kind == HOLE else State(UNKNOWN, held or "?")

@@ -10,7 +10,7 @@ Errors: EventsError, with the file, the line's number, and what is wrong.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from fusefs.engine.events import BEGAN, ENDED, Event, parse
+from fusefs.engine.events import BEGAN, ENDED, GRANTED, Event, parse
 from fusefs.show.flows import FILLED, flows
 from fusefs.show.follow import Follower
 from fusefs.show.story import Lane, States, Story, request_words
@@ -41,10 +41,11 @@ def first_stale(
 ) -> Stale | None:
     """After an event was taken: whether it left a page stale for good.  stale_since is kept."""
     event = follower.events[at]
-    for place, page in follower.pages.items():
-        if follower.is_stale(page):
+    touched = [*stale_since, *(follower.places(event) if event.event == GRANTED else ())]
+    for place in touched:
+        if follower.is_stale(follower.pages[place]):
             stale_since.setdefault(place, at)
-        elif stale_since:
+        else:
             stale_since.pop(place, None)
     if not stale_since or event.event != ENDED or event.operation not in WRITES:
         return None
@@ -103,7 +104,7 @@ def of_stale_page(events: Sequence[Event], page_size: int, block_size: int) -> l
     """The events of the requests that made the first page stale, and of the first read that was
     answered from it, if there was one; none if no page became stale.
     """
-    follower = Follower(events, page_size, block_size)
+    follower = Follower(events, page_size, block_size, lanes_max=None)
     since: dict[tuple[int, int], int] = {}
     for at in range(len(events)):
         follower.take(at)

@@ -255,7 +255,7 @@ class Daemon:
             before_space=Reclaim(volume.deleted, volume.fs).wait_forgotten,
         )
         atime = Atime(volume.nodes, ["noatime"])
-        control = Control(volume, trace, timing, LogRing(), atime, "/mnt", ())
+        control = Control(volume, trace, timing, self.driver, LogRing(), atime, "/mnt", ())
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
         self.handlers = Handlers(volume, self.driver, timing, control, atime, pages)
         self.files, self.data = self.handlers.files, self.handlers.data

@@ -18,6 +18,8 @@ cdef unsigned BACKGROUND_MAX = 16  # asynchronous requests under way: all others
 cdef object run_ready = None  # the driver's: let all go on whose wait is over
 cdef process_t real_process = NULL
 cdef fuse_buf drain_buf
+cdef enum: OPCODE_MAX = 64  # the kernel's own numbers of operations are below
+cdef uint64_t taken_counts[OPCODE_MAX]  # requests of each
 cdef bint taken_here = False  # the request that is being processed is the handlers',
 cdef uint64_t unique_now = 0  # and its number, which the kernel gave it
 cdef char held_bytes[HELD_BYTES_MAX]
@@ -68,7 +70,10 @@ cdef bint process(fuse_session *se, const fuse_buf *buf) noexcept:
     if real_process is NULL:
         real_process = <process_t> dlsym(RTLD_NEXT, "fuse_session_process_buf")
     taken_here = False
-    unique_now = (<fuse_in_header *> buf.mem).unique
+    cdef fuse_in_header *header = <fuse_in_header *> buf.mem
+    unique_now = header.unique
+    if header.opcode < OPCODE_MAX:
+        taken_counts[header.opcode] += 1
     rename_unknown(buf)
     real_process(se, buf)
     try:

@@ -215,6 +215,9 @@ def install(handlers: Handlers, max_read: int = 0) -> None:
     max_read: bytes of one read request, as the mount option says; 0 without that option.
     """
 
+def requests_taken() -> list[int]:
+    """By the kernel's numbers of operations (linux/fuse.h), how many requests there have been."""
+
 def missing() -> list[str]:
     """Functions of the libfuse at hand that the extension calls and cannot find."""
 

@@ -57,6 +57,11 @@ def device_fd():
     return device
 
 
+def requests_taken():
+    """By the kernel's numbers of operations, how many requests there have been of each."""
+    return [taken_counts[opcode] for opcode in range(OPCODE_MAX)]
+
+
 def missing():
     """Functions of the libfuse at hand that this module calls and cannot find."""
     names = NEEDED + (NEEDED_BEFORE_MMAP if fuse_version() < VERSION_WITH_MMAP else NEEDED_WITH_MMAP)

@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from fusefs import compiled
+from fusefs.live.driver import Driver
+from fusefs.live.extension import _lowlevel
 from fusefs.live.requests.atime import FLAGS, Atime
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
@@ -41,6 +43,62 @@ WRITE_LENGTH_MAX = 4096
 
 CONTENT_BYTES_MAX = 16 << 20
 """Of all open control files together: each keeps what it had to say when it was opened."""
+
+
+OPERATIONS = {
+    1: "lookup",
+    2: "forget",
+    3: "getattr",
+    4: "setattr",
+    5: "readlink",
+    6: "symlink",
+    8: "mknod",
+    9: "mkdir",
+    10: "unlink",
+    11: "rmdir",
+    12: "rename",
+    13: "link",
+    14: "open",
+    15: "read",
+    16: "write",
+    17: "statfs",
+    18: "release",
+    20: "fsync",
+    21: "setxattr",
+    22: "getxattr",
+    23: "listxattr",
+    24: "removexattr",
+    25: "flush",
+    26: "init",
+    27: "opendir",
+    28: "readdir",
+    29: "releasedir",
+    30: "fsyncdir",
+    34: "access",
+    35: "create",
+    36: "interrupt",
+    38: "destroy",
+    39: "ioctl",
+    42: "batch_forget",
+    43: "fallocate",
+    44: "readdirplus",
+    45: "rename2",
+    46: "lseek",
+    47: "copy_file_range",
+    50: "syncfs",
+    51: "tmpfile",
+    52: "statx",
+}
+"""What the kernel's numbers of operations stand for: enum fuse_opcode of linux/fuse.h."""
+
+
+def operations_taken() -> dict[str, int]:
+    """How many requests the kernel has sent, by operation; of those that there were."""
+    return {
+        OPERATIONS.get(number, f"opcode{number}"): count
+        for number, count in enumerate(_lowlevel.requests_taken())
+        if count
+    }
 
 
 class LogRing(logging.Handler):
@@ -65,6 +123,7 @@ class Control:
         volume: Volume,
         trace: Trace,
         timing: Timing,
+        driver: Driver,
         log_ring: LogRing,
         atime: Atime,
         mountpoint: str,
@@ -73,6 +132,7 @@ class Control:
         self.volume = volume
         self.trace = trace
         self.timing = timing
+        self.driver = driver
         self.log_ring = log_ring
         self.atime = atime
         self.mountpoint = mountpoint
@@ -175,7 +235,8 @@ class Control:
         """What .fusefs/status says, as one dictionary.
 
         options are spelled as -o takes them, and so are mount_options, those that are not fusefs's
-        own; all other sizes are bytes, and space is blocks.
+        own; all other sizes are bytes, and space is blocks.  requests are the model's, but for
+        those taken: all that the kernel has sent, by operation.
         """
         volume, fs = self.volume, self.volume.fs
         block = volume.image.superblock
@@ -196,6 +257,7 @@ class Control:
             "counters": asdict(fs.counters)
             | asdict(self.timing.delays)
             | {"commits": volume.commit_count, "pages_evicted": fs.cache.evicted_count},
+            "requests": self.driver.statistics() | {"taken": operations_taken()},
             "cache": {
                 "pages": len(fs.cache),
                 "pages_dirty": fs.cache.dirty_count,
