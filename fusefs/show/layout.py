@@ -22,7 +22,10 @@ GUTTER: Final = 64
 """Left of the first column: times."""
 
 COLUMN_WIDTHS: Final = (120.0, 290.0)
-LANE_WIDTHS: Final = (70.0, 150.0)
+LANE_WIDTHS: Final = (70.0, 180.0)
+HEADING_LETTER: Final = 7.6
+"""Of the names of groups, which are bold and not of a fixed font."""
+
 GAP: Final = 10.0
 GROUP_GAP: Final = 26.0
 
@@ -114,7 +117,7 @@ class Layout:
             if key != previous:
                 left += GROUP_GAP if previous is None else GAP
                 name = f"{PLURALS[lane.kind]} of {lane.of}" if lane.of else PLURALS[lane.kind]
-                width = max(width, _group_width(self.story, key, len(name) * LETTER))
+                width = max(width, _group_width(self.story, key, len(name) * HEADING_LETTER))
                 self.groups.append(Group(name, Span(left, 0)))
             self.lanes.append(Span(left, width))
             group = self.groups[-1]

@@ -14,7 +14,7 @@ from typing import Final
 from fusefs.engine.events import ASKED, BEGAN, ENDED
 from fusefs.show.flows import FILLED, WOKE, flows
 from fusefs.show.layout import HEAD, LETTER, ROW, Layout, Span
-from fusefs.show.story import PAGE, Story
+from fusefs.show.story import PAGE, State, Story
 
 HUES: Final = 6
 """Colours of processes, which then begin again."""
@@ -101,19 +101,23 @@ def _heads(story: Story, layout: Layout, hues: dict[int, int]) -> Iterator[str]:
 def _lanes(story: Story, layout: Layout) -> Iterator[str]:
     """Ribbons: a piece for each state, from the event that brought it on."""
     for place, span in enumerate(layout.lanes):
-        top, state = HEAD - 20.0, story.first[place]
+        top, state, since = HEAD - 20.0, story.first[place], -1
         for at, states in enumerate(story.after):
             if states[place] != state:
-                yield from _piece(place, span, top, layout.middle(at), state.kind, state.text)
-                top, state = layout.middle(at), states[place]
-        yield from _piece(place, span, top, layout.height, state.kind, state.text)
+                yield from _piece(place, (since, at), span, (top, layout.middle(at)), state)
+                top, state, since = layout.middle(at), states[place], at
+        yield from _piece(place, (since, -1), span, (top, layout.height), state)
 
 
 def _piece(
-    place: int, span: Span, top: float, bottom: float, kind: str, words: str
+    lane: int, events: tuple[int, int], span: Span, reach: tuple[float, float], state: State
 ) -> Iterator[str]:
-    yield _rect(f"piece {kind}", span, top + 1, bottom, f' rx="2" data-lane="{place}"')
-    yield _text(span.left + 7, top + 16, words, f"state on-{kind}", span.width - 12)
+    """events are those that it begins and ends with; -1 for none.  reach is from top to bottom."""
+    since, until = events
+    data = f' rx="2" data-lane="{lane}" data-since="{since}" data-until="{until}"'
+    yield _rect(f"piece {state.kind}", span, reach[0] + 1, reach[1], data)
+    kind, room = f"state on-{state.kind}", span.width - 12
+    yield _text(span.left + 7, reach[0] + 16, state.text, kind, room)
 
 
 def _boxes(story: Story, layout: Layout, hues: dict[int, int]) -> Iterator[str]:

@@ -172,8 +172,10 @@ function show(moment, x, y) {
   if (changes) {
     tip.append(changes.cloneNode(true));
     for (const change of changes.children) {
-      for (const piece of document.querySelectorAll(`[data-lane="${change.dataset.lane}"]`)) {
-        piece.classList.add("touched");
+      for (const end of ["since", "until"]) {
+        const lane = `[data-lane="${change.dataset.lane}"]`;
+        document.querySelector(`${lane}[data-${end}="${moment.dataset.at}"]`)
+          .classList.add("touched");
       }
     }
   }
