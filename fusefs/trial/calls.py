@@ -102,6 +102,11 @@ class Calls:
             return aligned_buffer(operation.length, self._alphabet.byte(operation.value))
         return None
 
+    @property
+    def in_flight(self) -> bool:
+        """Something was submitted that was not reaped."""
+        return bool(self._submitted)
+
     def finish(self) -> None:
         """Wait for all that was submitted and not reaped."""
         while self._submitted:

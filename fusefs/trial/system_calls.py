@@ -3,7 +3,8 @@
     fallocate       with its modes
     MappedFile       mmap(2) of a range that need not be in the file, shared
     alignment       what statx(2) says of direct I/O
-    is_cached       whether the page cache has pages of a range
+    cache_count     how many pages of a range are in the page cache, and dirty
+    is_cached       whether any is
     cached_read     what it has there, if that is uptodate
 
 Units: pos and length are bytes in the file.
@@ -14,6 +15,7 @@ import ctypes
 import mmap
 import os
 import struct
+from dataclasses import dataclass
 
 KEEP_SIZE = 0x01
 PUNCH_HOLE = 0x02
@@ -75,13 +77,27 @@ def aligned_buffer(length: int, content: bytes = b"") -> mmap.mmap:
     return buffer
 
 
-def is_cached(fd: int, pos: int, length: int) -> bool:
-    """cachestat(2), of Linux 6.5: whether any page is there, uptodate or not."""
+@dataclass(frozen=True, slots=True)
+class CacheCount:
+    """Pages of a range: there, uptodate or not; of these dirty, and under writeback."""
+
+    cached: int
+    dirty: int
+    writeback: int
+
+
+def cache_count(fd: int, pos: int, length: int) -> CacheCount:
+    """cachestat(2), of Linux 6.5.  A folio is dirty as a whole."""
     found = ctypes.create_string_buffer(_CACHESTAT_LENGTH)
     span = struct.pack("QQ", pos, length)
     if _libc.syscall(ctypes.c_long(_CACHESTAT), fd, span, found, 0):
         raise _last_error()
-    return bool(struct.unpack_from("Q", found)[0])
+    return CacheCount(*struct.unpack_from("QQQ", found))
+
+
+def is_cached(fd: int, pos: int, length: int) -> bool:
+    """Whether any page of a range is there, uptodate or not."""
+    return cache_count(fd, pos, length).cached > 0
 
 
 def cached_read(fd: int, pos: int, length: int) -> bytes | None:
