@@ -25,6 +25,7 @@ from fusefs.model.iomap import begin_buffered, free_blocks
 from fusefs.model.page_cache import Page
 from fusefs.model.readahead import plan_marked, plan_missing
 from fusefs.model.steps import Buffer, load_map, reach, read_image
+from fusefs.model.writeback import write_and_wait_range
 
 WRITE_PAGES_MAX = 256
 """Pages that a buffered write holds locked at a time."""
@@ -308,11 +309,13 @@ async def zero_from_end(fs: Filesystem, inode: Inode, end: int) -> None:
     """The file is about to grow to end: what is behind its end now has to read as zeros.
 
     Of that only the rest of its block is on the image; but a store through a mapping may have come
-    to the rest of its page.
+    to the rest of its page.  As that page may be dirty over a hole, or unwritten blocks, it is
+    written back if it is: iomap_zero_iter_flush_and_stale().
     """
     size, geometry = inode.size, fs.geometry
-    await zero_to_block_end(fs, inode, size, end)
     index, offset = divmod(size, geometry.page_size)
+    dirty = bool(offset) and inode.mapping.needs_flush(index, index + 1)
+    await zero_to_block_end(fs, inode, size, end)
     page = inode.mapping.find(index) if offset else None
     if page is None or fs.orders.zero_range_ignores_dirty:
         return
@@ -320,6 +323,8 @@ async def zero_from_end(fs: Filesystem, inode: Inode, end: int) -> None:
     start = -(-offset // geometry.block_size) * geometry.block_size
     page.data[start:] = bytes(geometry.page_size - start)
     page.unlock()
+    if dirty and start < geometry.page_size and index * geometry.page_size + start < end:
+        await write_and_wait_range(fs, inode, index, index + 1)
 
 
 async def zero_to_block_end(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:

@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from fusefs.model.chunk import CHUNK_BLOCKS, HOLE, Chunk, State
-from fusefs.model.footprint import MAP, key
 from fusefs.model.geometry import BlockIndex, PhysicalBlock
 from fusefs.model.steps import current
 
@@ -173,13 +172,20 @@ class ExtentMap:
             used += [] if stored is None or stored < first else [stored]
         return max(used, default=None)
 
-    @property
-    def has_delalloc(self) -> bool:
-        """Some block of the file is promised room, and has no place yet."""
+    def delalloc_run(self, block: int) -> tuple[BlockIndex, int]:
+        """The run of delayed blocks that a delayed block is in, as far as its chunk goes."""
+        number, offset = divmod(block, CHUNK_BLOCKS)
+        chunk = self._look(number)
+        assert chunk is not None, "a delayed block in a hole"
+        assert chunk.blocks_delalloc[offset], "a block that is not delayed"
+        bits, base = chunk.blocks_delalloc, number * CHUNK_BLOCKS
+        start = bits.find(0, 0, offset, right=True) + 1
+        end = bits.find(0, offset, CHUNK_BLOCKS)
+        end = CHUNK_BLOCKS if end < 0 else end
         footprint = current.footprint
         if footprint is not None:
-            footprint.read(key(MAP, self.ino))
-        return self.blocks_delalloc > 0
+            footprint.read_map(self.ino, base + max(start - 1, 0), base + end + 1)
+        return BlockIndex(base + start), base + end
 
     # -- changing --------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ async def write(
         if fs.cache.dirty_count > fs.cache.dirty_limit:
             await balance_dirty_pages(fs)
     if sync:
-        await fsync(fs, file)
+        await fsync(fs, file, pos if append is None else append.pos, written)
     return written
 
 
@@ -113,7 +113,7 @@ async def submit(
             fs.work.append(_end_queued(fs, file, completion, write, sync=sync))
             return completion
         if sync:
-            await fsync(fs, file)
+            await fsync(fs, file, pos if append is None else append.pos, completion.result)
     except FsError as error:
         completion.error = error
     completion.tell()
@@ -127,7 +127,7 @@ async def _end_queued(
     await completion.end(write)
     if sync and completion.error is None:
         try:
-            await fsync(fs, file)
+            await fsync(fs, file, write.pos, write.length)
         except FsError as error:
             completion.error = error
     completion.tell()
@@ -154,15 +154,16 @@ async def write_mapped(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> 
     return len(view)
 
 
-async def fsync(fs: Filesystem, file: OpenFile) -> None:
-    """All of the file is durable when this returns: xfs_file_fsync().
+async def fsync(fs: Filesystem, file: OpenFile, pos: int = 0, length: int = FILE_SIZE_MAX) -> None:
+    """A range of the file is durable when this returns: xfs_file_fsync().
 
+    All of it for fsync(2), of an O_DSYNC write what was written: generic_write_sync().
     FsError with what a writeback or invalidation failed with since this open file last
     reported one; there is no commit then.
     """
     mapping = file.inode.mapping
     with contextlib.suppress(FsError):  # the mapping has it
-        await writeback_range(fs, file.inode, 0, FILE_SIZE_MAX)
+        await writeback_range(fs, file.inode, *fs.geometry.page_range(pos, length))
     error, file.error_seen = mapping.tell_errors(file.error_seen)
     if error:
         raise FsError(error)

@@ -14,7 +14,7 @@ from fusefs.model.chunk import DELALLOC, HOLE, UNWRITTEN
 from fusefs.model.errors import FsError
 from fusefs.model.extents import CHUNK_BLOCKS, Mapping
 from fusefs.model.filesystem import Filesystem
-from fusefs.model.geometry import PhysicalBlock
+from fusefs.model.geometry import BlockIndex, PhysicalBlock
 from fusefs.model.inode import Inode
 from fusefs.model.steps import commit, load_map
 
@@ -77,16 +77,29 @@ def begin_writeback(fs: Filesystem, inode: Inode, block: int, end: int) -> list[
     while block < end:
         mapping = inode.extents.find(block, end)
         if mapping.state is DELALLOC:
-            mapping = _allocate_for_write(fs, inode, mapping, mapping.count, reserved=True)
+            _allocate_delayed(fs, inode, block)
+            continue
         assert mapping.state is not HOLE, "a dirty block without a reservation"
         mappings.append(mapping)
         block = mapping.end
     return mappings
 
 
+def _allocate_delayed(fs: Filesystem, inode: Inode, block: int) -> None:
+    """A place for a delayed block, and all of its run before it: xfs_bmapi_convert_delalloc().
+
+    So a file that is written back in pieces lies in one.
+    """
+    start, end = inode.extents.delalloc_run(block)
+    while start <= block:
+        run = Mapping(DELALLOC, start, end - start, PhysicalBlock(0))
+        start = BlockIndex(_allocate_for_write(fs, inode, run, end - start, reserved=True).end)
+
+
 def allocate_unwritten(fs: Filesystem, inode: Inode, mapping: Mapping) -> Mapping:
-    """Preallocate a hole for fallocate(2); FsError(ENOSPC)."""
-    return _allocate(fs, inode, mapping, mapping.count, reserved=False)
+    """Preallocate a hole for fallocate(2), or give delayed blocks a place; FsError(ENOSPC)."""
+    delayed = mapping.state is DELALLOC
+    return _allocate(fs, inode, mapping, mapping.count, reserved=delayed)
 
 
 def free_blocks(fs: Filesystem, inode: Inode, block: int, end: int) -> int:

@@ -223,28 +223,36 @@ async def _punch(fs: Filesystem, inode: Inode, pos: int, length: int) -> None:
         if free_end <= block:
             break
         await commit("fallocate.commit", inode)
-    edge_end = min(pos + length, inode.size)
-    if block > block_end:  # both edges in one block
-        if pos < edge_end:
-            await zero_in_block(fs, inode, pos, edge_end)
-        return
-    if pos % size and pos < inode.size:
-        await zero_to_block_end(fs, inode, pos, edge_end)
-    tail = block_end * size
-    if tail < edge_end:
-        await zero_in_block(fs, inode, tail, edge_end)
+    if pos < inode.size:
+        await _zero_edges(fs, inode, pos, min(pos + length, inode.size))
+
+
+async def _zero_edges(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
+    """Zero what a punched range has of its first and last block.
+
+    If that goes up to the end of the file, its last page is written back: that zeroes what is
+    behind the end, where a store through a mapping may have come.
+    """
+    size = fs.geometry.block_size
+    first, last = -(-pos // size), end // size
+    if first > last:  # both edges in one block
+        await zero_in_block(fs, inode, pos, end)
+    else:
+        await zero_to_block_end(fs, inode, pos, end)
+        if last * size < end:
+            await zero_in_block(fs, inode, last * size, end)
+    if end >= inode.size and end % fs.geometry.page_size:
+        first_page = end // fs.geometry.page_size
+        await write_and_wait_range(fs, inode, first_page, first_page + 1)
 
 
 async def _preallocate(fs: Filesystem, inode: Inode, pos: int, length: int) -> None:
     """Fill the holes of a range with unwritten blocks: xfs_alloc_file_space().
 
+    Delayed blocks get a place, too, and their pages stay dirty.
     What was allocated before the image was full stays, as in Linux.
     """
     size = fs.geometry.block_size
-    first, end = fs.geometry.page_range(pos, length)
-    if inode.extents.has_delalloc and inode.mapping.dirty(first, end):
-        await reach("fallocate.flush", pos, length)
-        await write_and_wait_range(fs, inode, first, end)
     block, block_end = fs.geometry.block_range(pos, length)
     if block_end - block > fs.space.block_count + inode.extents.blocks_allocated:
         raise FsError(errno.ENOSPC)
@@ -252,10 +260,11 @@ async def _preallocate(fs: Filesystem, inode: Inode, pos: int, length: int) -> N
     while block < block_end:
         await load_map("fallocate.allocate", inode, block * size, (block_end - block) * size)
         mapping = inode.extents.find(block, min(block_end, block + CHUNK_BLOCKS))
-        if mapping.state is not HOLE:
+        if mapping.state not in (HOLE, DELALLOC):
             block = mapping.end
             continue
-        if fs.space.available_count <= 0 and await freed_space_committed(fs):
+        room = mapping.state is DELALLOC or fs.space.available_count > 0
+        if not room and await freed_space_committed(fs):
             continue
         block = allocate_unwritten(fs, inode, mapping).end
         mapping_count += 1

@@ -53,6 +53,36 @@ def refusal_of(world: World, coroutine, **steps) -> int:
     return refusal.value.errno
 
 
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "buffered"])
+def test_o_dsync_writes_back_what_was_written_and_no_more(world, direct):
+    """generic_write_sync(): pages of earlier writes stay dirty."""
+    file = OpenFile(Inode(1))
+    write(world, file, 0, b"A" * 3 * PAGE)
+    fsync(world, file)
+    write(world, file, 0, b"B" * 3 * PAGE)
+    before = world.commit_count
+    run(
+        world,
+        file_io.write(world.fs, file, PAGE, b"C" * PAGE, direct=direct, sync=True),
+    )
+    assert file.inode.mapping.pages_dirty == {0, 2}
+    assert world.commit_count == before + 1
+    fsync(world, file)
+    assert not file.inode.mapping.pages_dirty
+    check_world(world, [file.inode])
+
+
+def test_o_dsync_append_writes_back_where_it_wrote(world):
+    """Not where the caller's position was."""
+    file = file_with(world, b"A" * 2 * PAGE)
+    run(
+        world,
+        file_io.write(world.fs, file, 0, b"B" * PAGE, direct=False, sync=True, append=Append()),
+    )
+    assert not file.inode.mapping.pages_dirty
+    assert file.inode.disk_size == 3 * PAGE
+
+
 # -- fsync -------------------------------------------------------------------------------
 
 

@@ -357,14 +357,63 @@ def test_preallocated_blocks_read_as_zeros(sizes, mode):
 
 
 def test_preallocation_keeps_what_is_there(world):
-    """Mapped, delayed and unwritten blocks stay as they are."""
+    """Mapped and unwritten blocks stay as they are; delayed ones get a place, and stay dirty."""
     file = file_with(world, b"A" * BLOCK)
     allocate(world, file, KEEP, 2 * BLOCK, BLOCK)
     write(world, file, BLOCK, b"B" * BLOCK)
     allocate(world, file, KEEP, 0, PAGE)
-    assert states(file.inode) == ["mapped", "mapped", "unwritten", "unwritten"]
+    assert states(file.inode) == ["mapped", "unwritten", "unwritten", "unwritten"]
+    assert file.inode.mapping.pages_dirty == {0}
+    assert world.fs.space.reserved_count == 0
     assert both_reads(world, file) == (b"A" * BLOCK + b"B" * BLOCK,) * 2
     check_world(world, [file.inode])
+
+
+def test_only_what_is_asked_for_of_a_delayed_run_is_preallocated(world):
+    file = OpenFile(Inode(1))
+    write(world, file, 0, b"A" * PAGE)
+    allocate(world, file, 0, BLOCK, BLOCK)
+    assert states(file.inode) == ["delalloc", "unwritten", "delalloc", "delalloc"]
+    fsync(world, file)
+    assert states(file.inode) == ["mapped"] * 4
+    assert both_reads(world, file) == (b"A" * PAGE,) * 2
+    check_world(world, [file.inode])
+
+
+@pytest.mark.parametrize(
+    ("end", "dirty"), [(0, set()), (BLOCK, {1})], ids=["up to the end", "before it"]
+)
+@pytest.mark.parametrize("mode", [PUNCH | KEEP, ZERO], ids=["punch", "zero"])
+def test_zeros_up_to_the_end_are_written_back(world, mode, end, dirty):
+    """They would else be behind the end, too, where a store through a mapping may have come."""
+    file = file_with(world, b"A" * (PAGE + 2 * BLOCK + 100))
+    start = PAGE + BLOCK - end + 50
+    allocate(world, file, mode, start, file.inode.size - end - start)
+    assert file.inode.mapping.pages_dirty == dirty
+
+
+@pytest.mark.parametrize("grow", ["write", "direct write", "truncate"])
+@pytest.mark.parametrize("size", [100, BLOCK])
+def test_dirty_page_of_the_end_is_written_back_when_the_file_grows(world, grow, size):
+    """It may be dirty over a hole: iomap_zero_iter_flush_and_stale()."""
+    file = OpenFile(Inode(1))
+    write(world, file, 0, b"A" * size)
+    if grow == "truncate":
+        set_size(world, file, 2 * PAGE)
+    else:
+        write(world, file, 2 * PAGE, b"B" * BLOCK, direct=grow == "direct write")
+    assert states(file.inode) == ["mapped", "hole", "hole", "hole"]
+    assert 0 not in file.inode.mapping.pages_dirty
+    check_world(world, [file.inode])
+
+
+def test_page_that_ends_with_the_file_stays_dirty_when_it_grows(world):
+    """Nothing behind the end is in it."""
+    file = OpenFile(Inode(1))
+    write(world, file, 0, b"A" * PAGE)
+    write(world, file, 2 * PAGE, b"B" * BLOCK)
+    assert states(file.inode) == ["delalloc"] * 4
+    assert 0 in file.inode.mapping.pages_dirty
 
 
 def test_preallocation_without_room_keeps_the_size(world):

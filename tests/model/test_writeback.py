@@ -209,8 +209,8 @@ def test_bytes_cut_off_do_not_come_back_with_a_later_size(world, direct):
 def test_end_under_writeback_is_waited_for(world):
     """(W4)"""
     file = file_with(world, b"A" * 100)
-    write(world, file, 50, b"B")
     write(world, file, PAGE, b"C" * PAGE)
+    write(world, file, 50, b"B")
     first = Task(world, writeback_range(world.fs, file.inode, 0, 1)).go_to("writeback.submit")
     second = Task(world, writeback_range(world.fs, file.inode, 1, 2))
     assert second.waits
@@ -221,6 +221,26 @@ def test_end_under_writeback_is_waited_for(world):
 
 
 # -- how ---------------------------------------------------------------------------------
+
+
+def test_delayed_blocks_get_a_place_as_a_run(world):
+    """What is written back of them is converted, the others stay dirty."""
+    file = dirty_file(world, b"A" * 3 * PAGE)
+    run(world, writeback_range(world.fs, file.inode, 1, 2))
+    found = [(each.state, each.count) for each in file.inode.extents.mappings(0, 12)]
+    assert found == [(State.UNWRITTEN, 4), (State.MAPPED, 4), (State.UNWRITTEN, 4)]
+    assert file.inode.mapping.pages_dirty == {0, 2}
+    assert world.fs.space.reserved_count == 0
+    fsync(world, file)
+    assert both_reads(world, file) == (b"A" * 3 * PAGE,) * 2
+    check_world(world, [file.inode])
+
+
+def test_delayed_blocks_beyond_a_hole_stay_delayed(world):
+    file = dirty_file(world, b"A" * PAGE)
+    write(world, file, PAGE + BLOCK, b"B" * BLOCK)
+    run(world, writeback_range(world.fs, file.inode, 0, 1))
+    assert file.inode.extents.find(5, 6).state is State.DELALLOC
 
 
 def test_adjacent_pages_are_one_write(world):
