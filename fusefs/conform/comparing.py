@@ -1,6 +1,6 @@
 """What the kernel did with a program, beside what the model does: the first thing that differs.
 
-    first_difference    of two runs of one program
+    compare             of two runs of one program: what differs, and what that is explained by
     with_results        the program with a name for each result
     difference_text     a few lines for people
 
@@ -8,8 +8,9 @@ Units: as in observed.py.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from fusefs.conform.explained import end_pages, settle
 from fusefs.conform.observed import Difference, FileLook, Observed
 from fusefs.litmus.operations import operation_text
 from fusefs.litmus.test import Litmus, Operation, TaskText
@@ -33,22 +34,35 @@ def _named(number: int, operation: Operation) -> Operation:
     return replace(operation, result=f"r{number}")
 
 
-def first_difference(kernel: Observed, model: Observed) -> Difference | None:
-    """The earliest; of one moment in the order of FIELDS, after the result."""
-    return next(_differences(kernel, model), None)
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """difference is None if there is none but those that reasons explain."""
+
+    difference: Difference | None
+    reasons: frozenset[str]
 
 
-def _differences(kernel: Observed, model: Observed) -> Iterator[Difference]:
-    for place, (one, other) in enumerate(zip(kernel.looks, model.looks, strict=True)):
+def compare(litmus: Litmus, kernel: Observed, model: Observed) -> Compared:
+    """The earliest difference; of one moment in the order of _fields(), after the result."""
+    reasons: set[str] = set()
+    sizes: dict[str, list[int]] = {file.name: [] for file in litmus.machine.files}
+    for place, looks in enumerate(zip(kernel.looks, model.looks, strict=True)):
         if place:
             results = kernel.results[place - 1], model.results[place - 1]
             if results[0] != results[1]:
-                yield Difference(place, "result", "", *results)
-        for name in one or ():
-            if other is not None and one is not None:
-                for what, *found in _fields(one[name], other[name]):
-                    if found[0] != found[1]:
-                        yield Difference(place, what, name, *found)
+                return Compared(Difference(place, "result", "", *results), frozenset(reasons))
+        if looks[0] is None or looks[1] is None:
+            continue
+        for name, found in looks[0].items():
+            sizes[name].append(found.size)
+            ends = end_pages(sizes[name], litmus.machine.page)
+            machine = litmus.machine
+            settled = settle(found, looks[1][name], ends, machine.block, machine.page)
+            reasons |= settled.reasons
+            for what, *values in _fields(found, settled.look):
+                if values[0] != values[1]:
+                    return Compared(Difference(place, what, name, *values), frozenset(reasons))
+    return Compared(None, frozenset(reasons))
 
 
 def _fields(kernel: FileLook, model: FileLook) -> Iterator[tuple[str, str, str]]:

@@ -54,9 +54,8 @@ def _smaller(litmus: Litmus) -> Iterator[Litmus]:
     for place, task in enumerate(litmus.tasks):
         for number, operation in enumerate(task.operations):
             for simpler in _simpler_operations(operation, litmus.machine.block):
-                operations = [*task.operations]
-                operations[number] = simpler
-                yield _with_task(litmus, place, tuple(operations))
+                before, after = task.operations[:number], task.operations[number + 1 :]
+                yield _with_task(litmus, place, (*before, simpler, *after))
 
 
 def _with_task(litmus: Litmus, place: int, operations: tuple[Operation, ...]) -> Litmus:

@@ -188,7 +188,8 @@ class Calls:
         )
 
     def _mread(self, _number: int, operation: Operation) -> Value:
-        return self._mappings[operation.file].load(operation.pos, operation.length)
+        loaded = self._mappings[operation.file].load(operation.pos, operation.length)
+        return loaded if len(loaded) == operation.length else -errno.EFAULT
 
     def _mwrite(self, _number: int, operation: Operation) -> Value:
         data = self._alphabet.byte(operation.value) * operation.length
