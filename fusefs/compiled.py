@@ -33,6 +33,7 @@ BESIDE_MODEL = (
     "live/requests/open_files.py",
     "live/timing.py",
     "live/trace.py",
+    "live/under_way.py",
     "store/image_file.py",
 )
 """What an open file's requests run through at each step, or a search, and is not the model."""

@@ -35,6 +35,9 @@ class Storage(Protocol):
         """A storage whose commit takes time answers such steps itself, and not through this."""
 
 
+BEGIN: Final = Step(PASS, "begin")
+"""What a task stands before until its first turn: nothing has happened."""
+
 REPLY: Final = Step(PASS, "reply")
 """The last step of each task: its coroutine has returned, and whoever asked is not told yet."""
 

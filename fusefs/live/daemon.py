@@ -25,6 +25,7 @@ from fusefs.live import teller
 from fusefs.live.checks import MountError, MountRequest, check
 from fusefs.live.driver import Driver
 from fusefs.live.extension import _lowlevel
+from fusefs.live.gatekeeper import Gatekeeper
 from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.reclaim import Reclaim
 from fusefs.live.requests.atime import Atime
@@ -153,11 +154,10 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         timing,
         before_space=reclaim.wait_forgotten,
     )
-    atime = Atime(volume.nodes, request.fuse_options)
+    atime, keeper = Atime(volume.nodes, request.fuse_options), Gatekeeper(driver, volume)
     mountpoint = os.path.abspath(request.mountpoint)
-    control = Control(
-        *(volume, trace, timing, driver, ring, atime, mountpoint, request.fuse_options)
-    )
+    told = mountpoint, request.fuse_options
+    control = Control(volume, driver, timing, keeper, ring, atime, *told)
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
     handlers = Handlers(volume, driver, timing, control, atime, pages)
     options = libfuse_options(request)
@@ -174,7 +174,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         mounted()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        trio.run(_serve, volume, driver, pages, reclaim)
+        trio.run(_serve, volume, driver, keeper, pages, reclaim)
     finally:
         pyfuse3.close(unmount=True)
         volume.close()
@@ -238,6 +238,7 @@ def _escaped(value: str) -> str:
 async def _serve(
     volume: Volume,
     driver: Driver,
+    keeper: Gatekeeper,
     kernel_pages: KernelPages,
     reclaim: Reclaim,
     requests: Callable[[], Awaitable[None]] = pyfuse3.main,
@@ -249,6 +250,7 @@ async def _serve(
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
+        nursery.start_soon(keeper.run)
         nursery.start_soon(kernel_pages.run)
         nursery.start_soon(_end_on_signal)
         async with trio.open_nursery() as flushing:
@@ -257,6 +259,7 @@ async def _serve(
             await requests()
             flushing.cancel_scope.cancel()
         kernel_pages.abandon()
+        keeper.release_all()
         await _finish(volume, driver, reclaim)
         nursery.cancel_scope.cancel()
 

@@ -9,7 +9,12 @@ Image reads and writes are done in place: the image is a file in the host's page
     run()         the trio side: sleeps until the next timer, and commits
 
 Each step is asked for, and is performed when it is granted; a reply is the last step.  Who must
-wait although he could go on is the schedule's decision: fusefs/live/timing.py.
+wait although he could go on is the schedule's decision: fusefs/live/timing.py.  Before that, and
+before a request begins, a keeper of gates may hold it: fusefs/live/gatekeeper.py.
+
+    keep_gates()  from now on a keeper is asked before the steps that it names
+    let_go()      one whom it held goes on
+    refuse()      one who was held before he had begun is answered with an error
 
 Errors: FsError of a request goes to whoever started it, and any other exception as failure.py
 has it.  What the image fails with is logged, but not more often than the kernel would.
@@ -22,18 +27,28 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import trio
 
 from fusefs.engine.events import ASKED, ENDED, GRANTED, Request
-from fusefs.engine.task import REPLY, Task, perform
+from fusefs.engine.task import BEGIN, REPLY, perform
 from fusefs.live.failure import failure
 from fusefs.live.trace import Trace, now_ns
+from fusefs.live.under_way import (
+    Done,
+    Image,
+    Keeper,
+    LiveStorage,
+    LiveTask,
+    ModelCoroutine,
+    Schedule,
+    nobody,
+)
 from fusefs.model.errors import FsError
 from fusefs.model.inode import Inode
-from fusefs.model.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Buffer, Kind, Step
+from fusefs.model.steps import LOAD_MAP, PASS, READ_IMAGE, WRITE_IMAGE, Kind, Step
 
 log = logging.getLogger(__name__)
 
@@ -42,57 +57,6 @@ ERRORS_PERIOD_S = 5.0
 """Image errors logged in each period: printk_ratelimited(), which a failing disk needs."""
 
 T = TypeVar("T")
-ModelCoroutine = Coroutine[Step, Any, T]
-Done = Callable[[Any, FsError | None], None]
-
-
-def nobody(result: Any, error: FsError | None) -> None:
-    """Nobody has asked."""
-
-
-class Image(Protocol):
-    """What the driver needs of an image; addr and length are bytes."""
-
-    def read_at(self, addr: int, length: int) -> Buffer: ...
-    def write_at(self, addr: int, data: Buffer) -> None: ...
-
-
-class LiveStorage:
-    """What steps are performed on: an image, and whoever reads maps.  Commits are run() alone's."""
-
-    __slots__ = ("load_map", "read_at", "write_at")
-
-    def __init__(self, image: Image, load_map: Callable[[Inode, int, int], None]) -> None:
-        self.read_at = image.read_at
-        self.write_at = image.write_at
-        self.load_map = load_map
-
-    def commit(self) -> None:
-        raise AssertionError("a commit takes time")
-
-
-class LiveTask(Task):
-    """One request under way."""
-
-    __slots__ = ("done", "request")
-
-    def __init__(self, coroutine: ModelCoroutine[Any], done: Done, request: Request) -> None:
-        super().__init__(coroutine, request.number)
-        self.done = done
-        self.request = request
-
-
-class Schedule(Protocol):
-    """Who must wait although he could go on.
-
-    watched are the names of steps that it wants to be asked about, beside all delays: one set,
-    in which they may change.  About waits and commits it is not asked.
-    """
-
-    watched: set[str]
-
-    def until(self, request: Request, step: Step) -> float | None:
-        """The time, of time.monotonic(), before which a step is not granted; None: go on."""
 
 
 class Driver:
@@ -113,6 +77,8 @@ class Driver:
         self.trace = trace
         self.schedule = schedule
         self._watched = schedule.watched
+        self._keeper: Keeper | None = None
+        self._gated: set[str] = set()
         self.tasks_running = 0
         self.request_count = 0
         self._storage = LiveStorage(image, load_map)
@@ -148,7 +114,10 @@ class Driver:
         self.request_count += 1
         count = self.request_count
         request = Request(count, now_ns(), operation, ino, pid, pos, length, flags)
-        self._run(LiveTask(coroutine, done, request), None, None)
+        task = LiveTask(coroutine, done, request)
+        if self._gated and BEGIN.name in self._gated and self._is_held(task, BEGIN):
+            return
+        self._run(task, None, None)
 
     def start_next(
         self,
@@ -222,7 +191,7 @@ class Driver:
 
     def _run(self, task: LiveTask, value: Any, error: BaseException | None) -> None:
         """Run a task until it ends or must wait."""
-        request, watched = task.request, self._watched
+        request, watched, gated = task.request, self._watched, self._gated
         while True:
             try:
                 step = task.advance(value, error)
@@ -232,6 +201,8 @@ class Driver:
                 step = REPLY
             kind = step.kind
             at_once = kind is PASS or kind is LOAD_MAP or kind is READ_IMAGE or kind is WRITE_IMAGE
+            if gated and step.name in gated and self._is_held(task, step):
+                return
             if (not at_once or step.name in watched) and self._park(task, step):
                 return
             if step is REPLY:
@@ -242,8 +213,12 @@ class Driver:
     def _go_on(self, task: LiveTask, error: FsError | None) -> None:
         """A wait is over; error is a commit's."""
         step, value = task.step, None
+        if task.is_held:
+            self._let_in(task, step, error)
+            return
         if step is None:  # it has not begun
-            self._run(task, None, None)
+            if BEGIN.name not in self._gated or not self._is_held(task, BEGIN):
+                self._run(task, None, None)
             return
         if step is REPLY:
             self._end(task)
@@ -309,6 +284,55 @@ class Driver:
             self._park_until(task, until)
         self._note(task, ASKED, step, owner)
         return True
+
+    # -- those who are held ------------------------------------------------------------
+
+    def keep_gates(self, keeper: Keeper) -> None:
+        """Ask it before the steps that it names."""
+        self._keeper = keeper
+        self._gated = keeper.gated
+
+    def let_go(self, task: LiveTask) -> None:
+        """Who was held goes on, when whoever runs now has ended, or waits (V2)."""
+        self._ready.append((task, None))
+        self._timer_first.set()
+
+    def refuse(self, task: LiveTask, error: FsError) -> None:
+        """Who was held before he had begun never does, and is answered."""
+        assert task.step is None, "it has begun"
+        self._ready.append((task, error))
+        self._timer_first.set()
+
+    def _is_held(self, task: LiveTask, step: Step) -> bool:
+        """Whether its keeper holds a task before a step; what he fails with holds nobody."""
+        keeper = self._keeper
+        assert keeper is not None, "nobody has named steps"
+        try:
+            task.is_held = keeper.holds(task, step)
+        except Exception:
+            log.exception("the keeper of gates failed at %s", step.name)
+        if task.is_held:
+            self._note(task, ASKED, step, 0)
+        return task.is_held
+
+    def _let_in(self, task: LiveTask, step: Step | None, error: FsError | None) -> None:
+        """Who was held is granted his step, or waits for it as if he had not been."""
+        task.is_held = False
+        if error is not None:
+            task.coroutine.close()
+            task.error = error
+            self._end(task)
+        elif step is None:
+            self._note(task, GRANTED, BEGIN, 0)
+            self._run(task, None, None)
+        elif not self._must_wait(step) or not self._park(task, step):
+            self._go_on(task, None)
+
+    def _must_wait(self, step: Step) -> bool:
+        """Whether a step is asked for, and not granted at once: all but a wait that is over."""
+        if step.waiter is not None:
+            return not step.waiter.woken
+        return step.kind is Kind.COMMIT or step.kind is Kind.DELAY or step.name in self._watched
 
     def _park_until(self, task: LiveTask, deadline: float) -> None:
         self._timer_count += 1

@@ -24,6 +24,7 @@ import trio
 
 from fusefs.live.driver import Driver
 from fusefs.live.extension._lowlevel import Shown
+from fusefs.live.gatekeeper import Gatekeeper
 from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.reclaim import Reclaim
 from fusefs.live.requests.atime import Atime
@@ -255,7 +256,8 @@ class Daemon:
             before_space=Reclaim(volume.deleted, volume.fs).wait_forgotten,
         )
         atime = Atime(volume.nodes, ["noatime"])
-        control = Control(volume, trace, timing, self.driver, LogRing(), atime, "/mnt", ())
+        keeper = Gatekeeper(self.driver, volume)
+        control = Control(volume, self.driver, timing, keeper, LogRing(), atime, "/mnt", ())
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
         self.handlers = Handlers(volume, self.driver, timing, control, atime, pages)
         self.files, self.data = self.handlers.files, self.handlers.data

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 from fusefs.live.daemon import _serve
 from fusefs.live.driver import Driver
+from fusefs.live.gatekeeper import Gatekeeper
 from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.reclaim import Reclaim
 from fusefs.live.timing import Timing
@@ -40,7 +41,8 @@ async def test_unmount_waits_for_a_commit_that_the_flusher_began(
         volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
     pages = KernelPages(driver, lambda: socket.socketpair()[0])
     reclaim = Reclaim(volume.deleted, volume.fs)
-    await _serve(volume, driver, pages, reclaim, requests=trio.lowlevel.checkpoint)
+    keeper = Gatekeeper(driver, volume)
+    await _serve(volume, driver, keeper, pages, reclaim, requests=trio.lowlevel.checkpoint)
     assert driver.tasks_running == 0
     volume.close()
     again = Volume.open(path, meta, Options())

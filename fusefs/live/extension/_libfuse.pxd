@@ -27,6 +27,8 @@ cdef extern from *:
     /* Names that older headers of the kernel or of libfuse lack. */
     #define OPEN_DIRECT (1u << 0 | 1u << 6)    /* FOPEN_DIRECT_IO, _PARALLEL_DIRECT_WRITES:
         without the latter the kernel holds the inode's lock over each direct write */
+    #define OPEN_STREAM (1u << 0 | 1u << 4)    /* FOPEN_DIRECT_IO, _STREAM: it has no position, and
+        whoever reads keeps nobody from writing */
     #define OPEN_CACHED_DIR (1u << 1 | 1u << 3)    /* FOPEN_KEEP_CACHE, _CACHE_DIR */
     #define DIRECT_IO_ALLOW_MMAP (1u << 28)    /* libfuse's flag for it, from 3.17 on */
     #define OVER_IO_URING (1u << 31)           /* libfuse's, from 3.18 on */
@@ -173,11 +175,12 @@ cdef extern from *:
     const int FUSE_SET_ATTR_MODE, FUSE_SET_ATTR_UID, FUSE_SET_ATTR_GID, FUSE_SET_ATTR_SIZE
     const int FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW
     const int FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW
-    const uint32_t OPEN_DIRECT, OPEN_CACHED_DIR
+    const uint32_t OPEN_DIRECT, OPEN_STREAM, OPEN_CACHED_DIR
     const uint32_t DIRECT_IO_ALLOW_MMAP, DIRECT_IO_ALLOW_MMAP_2, INIT_EXT, OVER_IO_URING
     const int VERSION_WITH_MMAP, ERROR_END
     const fuse_ctx *fuse_req_ctx(fuse_req_t)
     void fuse_reply_none(fuse_req_t)
+    void fuse_req_interrupt_func(fuse_req_t, void (*)(fuse_req_t, void *) noexcept, void *)
     size_t fuse_add_direntry_plus(fuse_req_t, char *, size_t, const char *, const fuse_entry_param *, off_t)
     int fuse_session_fd(fuse_session *)
     int fuse_session_exited(fuse_session *)

@@ -1,5 +1,6 @@
 """What pyfuse3 does not reach of libfuse; import it with RTLD_GLOBAL before pyfuse3."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from fusefs.model.errors import FsError
@@ -65,6 +66,12 @@ class Request:
     umask: int
     """Of the caller, where something is made; else 0."""
 
+    def when_interrupted(self, call: Callable[[], object]) -> None:
+        """Call it once a signal has come for whoever waits for the answer, or at once if one has.
+
+        It must not answer the request, but see to it that this is done later.
+        """
+
     def reply_done(self, nothing: None = None, error: FsError | None = None) -> None:
         """Answer success, which has no data."""
 
@@ -91,6 +98,9 @@ class Request:
 
     def reply_open(self, fh: int | None, error: FsError | None = None) -> None:
         """Answer with a handle; the kernel's page cache stays out of its way."""
+
+    def reply_stream(self, fh: int) -> None:
+        """As reply_open, of a file that has no position: while a read waits, a write can come."""
 
     def reply_opendir(self, fh: int, cached: bool) -> None:
         """Answer with a directory's handle; cached: the kernel may list it by itself next time."""

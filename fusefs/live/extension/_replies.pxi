@@ -44,6 +44,12 @@ cdef class Request:
     cdef uint64_t unique
     cdef readonly int pid
     cdef readonly unsigned uid, gid, umask
+    cdef object on_interrupt
+
+    def when_interrupted(self, call not None):
+        if self.req is not NULL:
+            self.on_interrupt = call
+            fuse_req_interrupt_func(self.req, interrupted, <void *> self)
 
     cdef bint fails(self, error) except -1:
         """Whether there is an error, which is the answer then."""
@@ -127,6 +133,11 @@ cdef class Request:
         show_open(&out, fh, OPEN_DIRECT)
         send(self, 0, &out, sizeof(out))
 
+    def reply_stream(self, fh):
+        cdef fuse_open_out out
+        show_open(&out, fh, OPEN_STREAM)
+        send(self, 0, &out, sizeof(out))
+
     def reply_opendir(self, uint64_t fh, bint cached):
         cdef fuse_open_out out
         show_open(&out, fh, OPEN_CACHED_DIR if cached else 0)
@@ -152,6 +163,17 @@ cdef class Request:
     def __dealloc__(self):
         if self.req is not NULL:
             send(self, -EIO, NULL, 0)
+
+
+cdef void interrupted(fuse_req_t req, void *data) noexcept:
+    """libfuse holds the request's lock: whoever is called must not answer it now."""
+    cdef Request request = <Request> data
+    call, request.on_interrupt = request.on_interrupt, None
+    try:
+        if call is not None:
+            call()
+    except BaseException:
+        log.exception("an interrupt failed")
 
 
 cdef class Listing(Request):

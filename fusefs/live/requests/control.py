@@ -3,6 +3,7 @@
     status       JSON: options, counters, cache, space; read_only says why, if it is
     trace        the last events, one a line; writing anything clears it
     log          the daemon's last log lines
+    gates        who is held before which step: gate_files.py
     flags        ro, noatime, strictatime, nodiratime: which reads move atime; or rw
     NAME         one file for each option that may change live; reading gives its value
 
@@ -20,18 +21,22 @@ import stat
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from fusefs import compiled
 from fusefs.live.driver import Driver
 from fusefs.live.extension import _lowlevel
 from fusefs.live.requests.atime import FLAGS, Atime
 from fusefs.live.timing import Timing
-from fusefs.live.trace import Trace
 from fusefs.model.errors import FsError
 from fusefs.model.errseq import Position
 from fusefs.model.options import OPTIONS, OptionError, format_size
 from fusefs.store.stored import INO_END
 from fusefs.store.volume import Volume
+
+if TYPE_CHECKING:  # they need the extension, and commands want no more of this file than names
+    from fusefs.live.gatekeeper import Gatekeeper
+    from fusefs.live.requests.gate_files import GateFile
 
 CONTROL_NAME = b".fusefs"
 CONTROL_INO = INO_END
@@ -121,25 +126,26 @@ class Control:
     def __init__(
         self,
         volume: Volume,
-        trace: Trace,
-        timing: Timing,
         driver: Driver,
+        timing: Timing,
+        keeper: "Gatekeeper",
         log_ring: LogRing,
         atime: Atime,
         mountpoint: str,
         fuse_options: Sequence[str],
     ) -> None:
         self.volume = volume
-        self.trace = trace
-        self.timing = timing
         self.driver = driver
+        self.trace = driver.trace
+        self.timing = timing
+        self.keeper = keeper
         self.log_ring = log_ring
         self.atime = atime
         self.mountpoint = mountpoint
         self.fuse_options = fuse_options
         self.uid, self.gid = os.getuid(), os.getgid()
         live = [name for name, option in OPTIONS.items() if option.live]
-        self.names = ["status", "trace", "log", "flags", *live]
+        self.names = ["status", "trace", "log", "flags", "gates", *live]
         self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
         self._content_bytes = 0
         self._error_seen: dict[int, Position] = {}
@@ -167,14 +173,26 @@ class Control:
     def open(self, ino: int, flags: int) -> bytes:
         """What reading this open file gives until release(); FsError(ENFILE) if it is too much."""
         content = b"" if flags & os.O_ACCMODE == os.O_WRONLY else self.content(ino)
-        if self._content_bytes + len(content) > CONTENT_BYTES_MAX:
-            raise FsError(errno.ENFILE)
-        self._content_bytes += len(content)
+        self._account(len(content))
         return content
 
     def release(self, content: bytes) -> None:
         """An open file is closed."""
-        self._content_bytes -= len(content)
+        self._account(-len(content))
+
+    def open_gates(self, ino: int, fh: int, flags: int) -> "GateFile | None":
+        """The gates' file, opened as number fh; None if it is another one that is opened."""
+        from fusefs.live.requests.gate_files import GateFile
+
+        if ino == CONTROL_INO or self.name(ino) != "gates":
+            return None
+        return GateFile(self.keeper, fh, flags, self._account)
+
+    def _account(self, count: int) -> None:
+        """Open files keep so many bytes more, or fewer; FsError(ENFILE) if that is too much."""
+        if count > 0 and self._content_bytes + count > CONTENT_BYTES_MAX:
+            raise FsError(errno.ENFILE)
+        self._content_bytes += count
 
     def open_directory(self) -> int:
         """A handle of .fusefs itself, and of nothing else."""

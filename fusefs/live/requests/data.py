@@ -13,9 +13,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from fusefs.live.driver import ModelCoroutine
 from fusefs.live.requests.atime import Atime
 from fusefs.live.requests.open_files import OpenFiles
+from fusefs.live.under_way import ModelCoroutine
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import copy_range, read_pieces, write, write_mapped
 from fusefs.model.inode import Inode
@@ -51,7 +51,7 @@ class DataRequests:
     def read(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
         handle = self.handles.get(fh)
         if handle is None:  # of .fusefs
-            request.reply_buf(self.files.contents[fh][pos : pos + size])
+            self.files.read_control(request, fh, pos, size)
             return
         if not flags & O_NOATIME:
             self.atime.touch(handle.node, time.time_ns())
@@ -85,8 +85,7 @@ class DataRequests:
             return
         handle = self.handles.get(fh)
         if handle is None:  # of .fusefs
-            self.files.control.write(ino, bytes(data))
-            request.reply_write(len(data))
+            self.files.write_control(request, ino, fh, bytes(data))
             return
         self.health.check_writable()
         self.permissions.modified(handle.node, request, time.time_ns())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # not compiled: see setup.py
     from fusefs.live.extension._lowlevel import Request
     from fusefs.live.kernel_pages import KernelPages
     from fusefs.live.requests.control import Control
+    from fusefs.live.requests.gate_files import GateFile
     from fusefs.store.node import Node
     from fusefs.store.volume import Volume
 
@@ -45,7 +46,10 @@ class Handle:
 
 
 class OpenFiles:
-    """Those of one mount, by number.  Of a control file, contents has what reading it gives."""
+    """Those of one mount, by number.
+
+    Of a control file, contents has what reading it gives; gates has those that are .fusefs/gates.
+    """
 
     def __init__(
         self,
@@ -67,13 +71,14 @@ class OpenFiles:
         self.kernel_pages = kernel_pages
         self.handles: dict[int, Handle] = {}
         self.contents: dict[int, bytes] = {}
+        self.gates: dict[int, GateFile] = {}
         self._count = 0
 
     # -- open and close --------------------------------------------------------------
 
     def open(self, request: "Request", ino: int, flags: int) -> None:
         if ino not in self.in_memory and self.control.owns(ino):
-            request.reply_open(self._open_control(ino, flags))
+            self._open_control(request, ino, flags)
             return
         if flags & CHANGES:
             self.health.check_writable()
@@ -103,16 +108,36 @@ class OpenFiles:
         self.handles[self._count] = Handle(node, file, self.timing.opened(inode, pid, flags))
         return self._count
 
-    def _open_control(self, ino: int, flags: int) -> int:
-        content = self.control.open(ino, flags)
+    def _open_control(self, request: "Request", ino: int, flags: int) -> None:
         self._count += 1
-        self.contents[self._count] = content
-        return self._count
+        fh = self._count
+        gates = self.control.open_gates(ino, fh, flags)
+        if gates is None:
+            self.contents[fh] = self.control.open(ino, flags)
+            request.reply_open(fh)
+        else:
+            self.gates[fh] = gates
+            request.reply_stream(fh)
+
+    def read_control(self, request: "Request", fh: int, pos: int, size: int) -> None:
+        gates = self.gates.get(fh)
+        if gates is None:
+            request.reply_buf(self.contents[fh][pos : pos + size])
+        else:
+            gates.read(request, size)
+
+    def write_control(self, request: "Request", ino: int, fh: int, data: bytes) -> None:
+        gates = self.gates.get(fh)
+        if gates is None:
+            self.control.write(ino, data)
+            request.reply_write(len(data))
+        else:
+            gates.write(request, data)
 
     def release(self, request: "Request", fh: int) -> None:
         handle = self.handles.pop(fh, None)
         if handle is None:
-            self.control.release(self.contents.pop(fh))
+            self._release_control(fh)
         else:
             self.timing.closed(handle.opened)
             node, inode = handle.node, handle.file.inode
@@ -122,6 +147,13 @@ class OpenFiles:
             if not node.nlink or not (node.lookups or node.opens):
                 self.volume.release(node)
         request.reply_done()
+
+    def _release_control(self, fh: int) -> None:
+        gates = self.gates.pop(fh, None)
+        if gates is None:
+            self.control.release(self.contents.pop(fh))
+        else:
+            gates.close()
 
     # -- the file as a whole ---------------------------------------------------------
 
