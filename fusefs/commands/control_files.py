@@ -30,7 +30,7 @@ def read_control(mountpoint: str, name: str) -> str:
     try:
         return let_in(mountpoint, read)
     except OSError as error:
-        raise _refused(mountpoint, error) from None
+        raise refused(mountpoint, error) from None
 
 
 def write_control(mountpoint: str, name: str, value: str) -> None:
@@ -70,7 +70,7 @@ def sync_control(mountpoint: str) -> None:
     try:
         failure = let_in(mountpoint, sync)
     except OSError as error:
-        raise _refused(mountpoint, error) from None
+        raise refused(mountpoint, error) from None
     if failure:
         raise CommandError(
             f"{mountpoint}: not all that was written is on the disk: {failure};"
@@ -78,7 +78,7 @@ def sync_control(mountpoint: str) -> None:
         )
 
 
-def _refused(mountpoint: str, error: OSError) -> CommandError:
+def refused(mountpoint: str, error: OSError) -> CommandError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return CommandError(f"{mountpoint}: no fusefs is mounted there")
     if error.errno == errno.ENOTCONN:

@@ -22,14 +22,18 @@ from fusefs.commands import (
     demo,
     explore,
     fsck,
+    gates,
+    hold,
     litmus,
     mkfs,
     mount,
+    release,
     set_,
     status,
     top,
     trace,
     umount,
+    wait,
 )
 from fusefs.commands.errors import CommandError, UsageError
 from fusefs.commands.helpers import HELPERS, Statuses
@@ -38,7 +42,10 @@ from fusefs.model.options import OptionError
 
 COMMANDS = {
     command.NAME: command
-    for command in (mount, umount, mkfs, fsck, set_, status, top, trace, demo, explore, litmus)
+    for command in (
+        *(mount, umount, mkfs, fsck, set_, status, top, trace),
+        *(hold, wait, release, gates, demo, explore, litmus),
+    )
 }
 
 ALIASES = {

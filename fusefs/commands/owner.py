@@ -11,7 +11,7 @@ ANSWER_TIMEOUT_S = 20
 """A user's daemon need not answer; root must not wait for it for ever."""
 
 
-def let_in(mountpoint: str, work: Callable[[], str]) -> str:
+def let_in(mountpoint: str, work: Callable[[], str], timeout_s: float = ANSWER_TIMEOUT_S) -> str:
     """What work() returns; done as the mount's owner if root is not let in.  OSError."""
     try:
         return work()
@@ -19,10 +19,10 @@ def let_in(mountpoint: str, work: Callable[[], str]) -> str:
         mounted = mount_table.find(mountpoint)
         if os.geteuid() or mounted is None or mounted.owner is None or mounted.owner[0] == 0:
             raise
-        return _done_by(*mounted.owner, work)
+        return _done_by(*mounted.owner, work, timeout_s)
 
 
-def _done_by(user: int, group: int, work: Callable[[], str]) -> str:
+def _done_by(user: int, group: int, work: Callable[[], str], timeout_s: float) -> str:
     """A process of that user's does the work; its exit status is the errno."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -30,7 +30,7 @@ def _done_by(user: int, group: int, work: Callable[[], str]) -> str:
         status = 0
         try:
             os.close(reading)
-            signal.alarm(ANSWER_TIMEOUT_S)
+            signal.setitimer(signal.ITIMER_REAL, timeout_s)
             os.setgroups([])
             os.setresgid(group, group, group)
             os.setresuid(user, user, user)

@@ -9,6 +9,8 @@ A STEP is one of the model's (model/steps.py), or
     reply      all has happened, and whoever asked is not told
     NAME*      all that begin like this; * alone is every step
 
+With begin, reply and * the daemon's own requests are meant only if op= names them.
+
 What follows until= is about the request that is awaited: of the held one's file, unless a path or
 an ino says otherwise.
 
@@ -33,11 +35,15 @@ from fusefs.model.steps import NAMES
 
 STEPS: Final = (BEGIN.name, *NAMES, REPLY.name)
 
+OWN: Final = ("writeback", "commit", "inactivate")
+"""Requests of the daemon itself: it asks for them every few seconds, or as it runs out of room."""
+
 OPERATIONS: Final = (
     *("read", "write", "fsync", "truncate", "fallocate", "lseek", "copy_file_range", "utimens"),
-    *("rename", "fsyncdir", "writeback", "commit", "inactivate", "work"),
+    *("rename", "fsyncdir", "work"),
+    *OWN,
 )
-"""What requests are: the last four are nobody's, but the daemon's own."""
+"""What requests are.  work is what a write leaves behind."""
 
 TIMEOUT_S: Final = 5.0
 TIMEOUT_MAX_S: Final = 3600.0
@@ -110,6 +116,10 @@ class GateText:
     awaited: Who
     name: str
 
+    def holds(self, asked: Asked) -> bool:
+        """Whether one who stands before such a step is meant."""
+        return self.who.meets(asked) and not spares(self.step, self.who, asked)
+
     def __str__(self) -> str:
         words = ["hold", self.step, *self.who.words()]
         words.append(f"count={'all' if self.count is None else self.count}")
@@ -117,6 +127,12 @@ class GateText:
         if self.until:
             words += [f"until={self.until}", *self.awaited.words()]
         return " ".join([*words, "as", self.name])
+
+
+def spares(word: str, who: Who, asked: Asked) -> bool:
+    """What every request stands before is not meant of the daemon's own, unless op= says so."""
+    is_own = asked.request.operation in OWN and not who.operations
+    return is_own and word in (BEGIN.name, REPLY.name, "*")
 
 
 def steps(word: str) -> frozenset[str]:

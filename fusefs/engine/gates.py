@@ -25,7 +25,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from fusefs.engine.gate import Asked, Find, GateError, GateText, Who, parse_hold, shown, steps
+from fusefs.engine.gate import (
+    Asked,
+    Find,
+    GateError,
+    GateText,
+    Who,
+    parse_hold,
+    shown,
+    spares,
+    steps,
+)
 from fusefs.engine.task import BEGIN
 from fusefs.engine.waits import Waits, could_pass
 
@@ -89,6 +99,11 @@ class Gate:
         """Whom a hold waits for; of the held one's file, if nothing else is said."""
         who = self.text.awaited
         return who if who.ino is not None else replace(who, ino=hold.asked.request.ino)
+
+    def awaits(self, hold: Hold, asked: Asked) -> bool:
+        """Whether a hold waits for one who passes such a step."""
+        who = self.awaited(hold)
+        return who.meets(asked) and not spares(self.text.until, who, asked)
 
     def report(self, now: float) -> dict[str, object]:
         return {
@@ -216,7 +231,7 @@ class Gates:
         number = asked.request.number
         self._arriving = number
         for gate in list(self._gates.values()):
-            if asked.step in gate.steps and gate.text.who.meets(asked):
+            if asked.step in gate.steps and gate.text.holds(asked):
                 self._meets(gate, asked, now)
         if number in self._held:
             self._check_hold(asked)
@@ -248,7 +263,7 @@ class Gates:
         """A request was granted a step: it is what somebody may be held until."""
         for gate in [each for each in self._gates.values() if asked.step in each.until]:
             for number, hold in list(gate.holding.items()):
-                if number != asked.request.number and gate.awaited(hold).meets(asked):
+                if number != asked.request.number and gate.awaits(hold, asked):
                     self._end_hold(gate, number, f"{asked} has passed {asked.step}")
 
     def waits(self, asked: Asked, owner: int) -> None:

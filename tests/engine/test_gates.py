@@ -154,6 +154,28 @@ def test_interrupted_one_is_held_no_longer_and_is_not_let_go(table: Table):
     table.gates.forget(1)
 
 
+@pytest.mark.parametrize("step", ["begin", "reply", "*"])
+def test_daemon_s_own_requests_are_held_only_if_they_are_named(table: Table, step: str):
+    """Where every request comes by; a step of writeback is of whoever writes back."""
+    table.hold(f"{step} count=all as a")
+    met = "begin" if step == "*" else step
+    assert not table.arrives(2, met, operation="writeback")
+    assert table.arrives(1, met)
+    table.hold(f"{step} op=writeback as b")
+    assert table.arrives(4, met, operation="writeback")
+    table.hold("writeback.submit as c")
+    assert table.gates.arrives(Asked(table.request(6, "writeback"), "writeback.submit"), 0)
+
+
+def test_daemon_s_own_reply_is_not_what_is_awaited(table: Table):
+    table.hold("begin until=reply as a")
+    assert table.arrives(1)
+    table.passes(2, "reply", operation="writeback")
+    assert table.gone_on == []
+    table.passes(4, "reply")
+    assert table.gone_on == [1]
+
+
 # -- until -------------------------------------------------------------------------------
 
 
