@@ -92,7 +92,7 @@ def test_wheel_of_the_sdist_works_elsewhere(tree: Path, tmp_path: Path):
 
 def test_python_without_the_libraries_says_what_to_do():
     """As who forgot to activate the environment; -S leaves its packages out."""
-    made = build("-S", ROOT / "mount_tool.py", "explore", cwd=ROOT)
+    made = build("-S", ROOT / "mount_tool.py", "explore", "pread f 0 512", cwd=ROOT)
     assert (made.returncode, made.stdout) == (1, "")
     assert made.stderr.count("\n") == 1
     assert "lacks bitarray, pyfuse3, rich, trio; run '" in made.stderr
