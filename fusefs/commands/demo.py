@@ -11,12 +11,15 @@ EPILOG = ""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--html", metavar="FILE", help="where the first ladder is drawn (a new temporary file)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.demo.run import DemoError, run
 
     try:
-        return run(json=arguments.json)
+        return run(json=arguments.json, html=arguments.html)
     except DemoError as error:
         raise CommandError(f"demo: {error}") from None

@@ -2,14 +2,13 @@
 
 import argparse
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusefs.commands import pictures
 from fusefs.commands.control_files import read_control, read_status, write_control
 from fusefs.commands.errors import CommandError, UsageError
-from fusefs.model.options import OptionError, parse_size
+from fusefs.model.options import parse_size
 
 if TYPE_CHECKING:
     from fusefs.engine.events import Event
@@ -128,7 +127,7 @@ def _story(
         )
     return mount_story(
         shown,
-        title=f"Requests of {', '.join(files.values()) or source.name}",
+        title=f"Requests of {', '.join(files.values()) or os.path.basename(os.path.normpath(source.name))}",
         files=files,
         page_size=source.page,
         block_size=source.block,
@@ -149,16 +148,12 @@ def _range(words: str) -> tuple[int, int]:
     """POS+LEN, as events have it, or with k, m and g."""
     pos, plus, length = words.partition("+")
     try:
-        found = _bytes(pos), _bytes(length)
-    except OptionError:
+        found = parse_size(pos), parse_size(length)
+    except ValueError:
         found = (0, 0)
     if not plus or not found[1]:
         raise UsageError(f"'{words}' is no range: POS+LEN, such as 4096+512 or 4k+512")
     return found
-
-
-def _bytes(words: str) -> int:
-    return int(words) if re.fullmatch(r"\d+", words) else parse_size(words)
 
 
 def _source(arguments: argparse.Namespace) -> Source:
@@ -200,8 +195,8 @@ def _geometry(words: str | None) -> tuple[int, int]:
         return 0, 0
     page, comma, block = words.partition(",")
     try:
-        found = _bytes(page), _bytes(block)
-    except OptionError:
+        found = parse_size(page), parse_size(block)
+    except ValueError:
         found = (0, 0)
     if not comma or not found[1] or found[0] % found[1]:
         raise UsageError(f"'{words}' is no geometry: PAGE,BLOCK, such as 4k,512")

@@ -4,6 +4,7 @@ Works on the events of .fusefs/trace alone; does no I/O.
 
     find_ladder     from one stale read to the steps that explain it
     Ladder.text     those steps as two columns
+    Ladder.story    all events of those requests, and of the stale read, to be drawn
 
 Process A wrote directly, and later read zeros.  Process B's buffered read filled the page.
 Only the moments at which steps were granted count here: the page was dropped just after
@@ -20,8 +21,10 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from fusefs.demo.results import StaleRead
-from fusefs.engine.events import GRANTED, Event
+from fusefs.engine.events import ENDED, GRANTED, Event
 from fusefs.show.ladder import WIDTH, Cell, draw
+from fusefs.show.mount import mount_story
+from fusefs.show.story import Story
 
 SUBMIT = "dio.write.submit"
 DROP = "dio.write.invalidate_post"
@@ -54,11 +57,15 @@ class NotInTrace(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The steps of A (who read zeros) and B (who filled the page), in the trace's order."""
+    """The steps of A (who read zeros) and B (who filled the page), in the trace's order.
+
+    events are all of these requests, and those of A's read, as far as the trace had them.
+    """
 
     stale: StaleRead
     page_size: int
     steps: tuple[Event, ...]
+    events: tuple[Event, ...] = ()
 
     @property
     def writer(self) -> int:
@@ -97,6 +104,21 @@ class Ladder:
         ]
         return "\n".join(lines)
 
+    def story(self, block_size: int) -> Story:
+        """The same with what became of the page and the blocks; block_size is bytes."""
+        return mount_story(
+            self.events,
+            title="A reads zeros where it has just written",
+            files={self.stale.ino: f"inode {self.stale.ino}"},
+            actors={
+                self.writer: f"A: process {self.writer}",
+                self.reader: f"B: process {self.reader}",
+            },
+            page_size=self.page_size,
+            block_size=block_size,
+            notes=["B filled the page between A's {} and {}.".format(*self.between)],
+        )
+
     def _cells(self) -> Iterator[Cell]:
         stale, started = self.stale, False
         yield Cell(WRITER, "write(), O_DIRECT")
@@ -124,7 +146,23 @@ def find_ladder(events: Sequence[Event], stale: StaleRead, page_size: int) -> La
         raise NotInTrace(_why_no_drop(granted, stale, convert))
     read = _fill_steps(granted, stale, range(drops[-1], convert))
     steps = tuple(granted[i] for i in sorted({*write, *read}) if i <= convert or i in read)
-    return Ladder(stale, page_size, steps)
+    shown = {step.request for step in steps} | _stale_read(events, stale)
+    told = tuple(event for event in events if event.request in shown)
+    return Ladder(stale, page_size, steps, told)
+
+
+def _stale_read(events: Sequence[Event], stale: StaleRead) -> set[int]:
+    """The number of the request that returned zeros to A, if the trace has it."""
+    for event in reversed(events):
+        if (
+            event.event == ENDED
+            and event.operation == "read"
+            and (event.pid, event.ino) == (stale.pid, stale.ino)
+            and event.pos <= stale.pos < event.pos + event.length
+            and event.time_ns <= stale.time_ns
+        ):
+            return {event.request}
+    return set()
 
 
 def _find_conversion(granted: Sequence[Event], stale: StaleRead) -> int:

@@ -86,12 +86,13 @@ class OrderReport:
 
 @dataclass(slots=True)
 class Report:
-    """Both orders; duration_s is the whole demo's."""
+    """Both orders; duration_s is the whole demo's, picture where the first ladder is drawn."""
 
     orders: dict[Invalidate, OrderReport] = field(
         default_factory=lambda: {order: OrderReport() for order in ORDERS}
     )
     duration_s: float = 0.0
+    picture: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -174,6 +175,7 @@ class Report:
             "passed": self.passed,
             "objections": self.objections(),
             "duration_s": round(self.duration_s, 3),
+            "picture": self.picture,
             **{order.value: _order_document(report) for order, report in self.orders.items()},
         }
 

@@ -35,8 +35,11 @@ from fusefs.demo.report import ORDERS, OrderReport, Report
 from fusefs.demo.results import CASES, DIOTEST3, INVALIDATE_CACHE, Run, StaleRead, parse_event
 from fusefs.model.options import Invalidate, parse_size
 from fusefs.mounts import ROOT, Mount, MountFailed, OptionValue, is_mounted
+from fusefs.show.html import page
 
-MOUNT_OPTIONS: dict[str, OptionValue] = {"size": "64m", "block_size": 512}
+BLOCK_SIZE = 512
+
+MOUNT_OPTIONS: dict[str, OptionValue] = {"size": "64m", "block_size": BLOCK_SIZE}
 """Eight writers to a page of 4096 bytes, and aligned writes of any size: see docs/design.md."""
 
 BATCH_TIMEOUT_S = 300.0
@@ -100,19 +103,38 @@ def plan() -> list[Batch]:
 # -- the whole ----------------------------------------------------------------------
 
 
-def run(json: bool) -> int:
-    """Run the demo and print what it found; 0 if before showed the bug and after did not."""
+def run(json: bool, html: str | None = None) -> int:
+    """Run the demo and print what it found; 0 if before showed the bug and after did not.
+
+    html is where the first ladder is drawn; without it, in a new temporary file, but for json.
+    """
     errors = Console(stderr=True)
     handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
         report = _run_both(errors)
     finally:
         signal.signal(signal.SIGTERM, handler)
+    if html is not None or not json:
+        report.picture = draw(report, html)
     if json:
         print(json_codec.dumps(report.document(), indent=2))
     else:
         show(report, Console())
     return 0 if report.passed else 1
+
+
+def draw(report: Report, html: str | None) -> str | None:
+    """Write the first ladder as a page; its path, or None if there is none."""
+    ladder = next((each.ladder for each in report.orders.values() if each.ladder is not None), None)
+    if ladder is None:
+        return None
+    text = page(ladder.story(BLOCK_SIZE))
+    if html is None:
+        number, html = tempfile.mkstemp(prefix="fusefs-demo-", suffix=".html")
+        os.close(number)
+    with open(html, "w", encoding="utf-8") as file:
+        file.write(text)
+    return html
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -148,6 +170,9 @@ def show(report: Report, console: Console) -> None:
             console.print(found.ladder.text(), markup=False, highlight=False, soft_wrap=True)
         elif found.ladder_missing is not None:
             console.print(f"\ninvalidate={order.value}: {found.ladder_missing}.", markup=False)
+    if report.picture is not None:
+        line = f"\nThe same to look at, in a browser: {report.picture}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print()
     for line in report.verdict():
         console.print(line, markup=False, highlight=False)

@@ -78,23 +78,28 @@ def mount_story(
     *,
     title: str,
     files: Mapping[int, str],
+    actors: Mapping[int, str] | None = None,
     page_size: int = 0,
     block_size: int = 0,
     notes: Sequence[str] = (),
 ) -> Story:
-    """page_size and block_size are bytes; 0 if they are not known, and then there are no lanes."""
+    """files and actors are the names of inodes, and of threads by their pid.
+
+    page_size and block_size are bytes; 0 if they are not known, and then there are no lanes.
+    """
     known: dict[int, Event] = {}
     for event in events:
         if event.request not in known or event.event == BEGAN:
             known[event.request] = event
     requests = {number: f"#{number} {request_words(event)}" for number, event in known.items()}
-    story = Story(title, tuple(events), {}, requests, files, notes=tuple(notes))
+    named = dict(actors or {})
+    story = Story(title, tuple(events), named, requests, files, notes=tuple(notes))
     if not (page_size and block_size and events):
         return story
     lanes, first, after, stale = follow(events, page_size, block_size, files)
     critical = None if stale is None else stale.since
     return Story(
-        *(title, story.events, {}, requests, files, lanes, first, after, critical),
+        *(title, story.events, named, requests, files, lanes, first, after, critical),
         why=STALE if critical is not None else "",
         notes=story.notes,
     )

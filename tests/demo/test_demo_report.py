@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from fusefs.demo.results import (
     format_event,
     parse_event,
 )
-from fusefs.demo.run import BLOCK_SIZES, Batch, plan, read_lines, run_batch, show
+from fusefs.demo.run import BLOCK_SIZES, Batch, draw, plan, read_lines, run_batch, show
 from fusefs.engine.events import GRANTED, Event
 from fusefs.model.options import Invalidate
 
@@ -94,6 +95,37 @@ def test_document_is_json_and_has_both_orders():
     assert (document["before"]["zeros"], document["after"]["zeros"]) == (1, 0)
     assert document["before"]["ladder"]["between"] == [steps[0].step, steps[2].step]
     assert len(document["before"]["cases"]) == sum(map(len, CASES.values()))
+
+
+def ladder_of_one() -> Ladder:
+    """As small as it can be: A's drop, B's look-up, A's conversion."""
+    step = Event(0, 101, "write", 7, "dio.write.invalidate_post", 0, 512, 1, GRANTED, "-")
+    steps = (
+        step,
+        Event(1000, 102, "read", 7, "buffered.read.map", 0, 4096, 2, GRANTED, "-"),
+        step._replace(time_ns=2000, step="dio.write.convert"),
+    )
+    return Ladder(STALE, 4096, steps, steps)
+
+
+def test_first_ladder_is_drawn_and_its_path_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = report(replace(RUN, zeros=1), RUN)
+    made.orders[Invalidate.BEFORE].ladder = ladder_of_one()
+    made.picture = draw(made, None)
+    [path] = tmp_path.iterdir()
+    assert made.picture == str(path)
+    assert "A reads zeros where it has just written" in path.read_text()
+    text = io.StringIO()
+    show(made, Console(file=text, width=80))
+    assert str(path) in text.getvalue()
+    assert draw(made, str(tmp_path / "named.html")) == str(tmp_path / "named.html")
+    assert (tmp_path / "named.html").read_text() == path.read_text()
+
+
+def test_nothing_is_drawn_without_a_ladder(tmp_path):
+    assert draw(report(RUN, RUN), str(tmp_path / "none.html")) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shown_report_has_every_case_and_fits_80_columns():

@@ -14,8 +14,9 @@ from fusefs.demo.ladder import (
     find_ladder,
 )
 from fusefs.demo.results import StaleRead
-from fusefs.engine.events import ASKED, GRANTED, Event, parse
+from fusefs.engine.events import ASKED, ENDED, GRANTED, Event, parse
 from fusefs.model.steps import NAMES
+from fusefs.show.html import page
 from fusefs.show.ladder import WIDTH
 
 A, B, C, INO, PAGE = 101, 102, 103, 7, 4096
@@ -122,6 +123,21 @@ def test_after_order_cannot_be_blamed(before):
 def test_ladder_of_the_trace_file_is_the_same():
     records = trace(*BUG)
     assert find_ladder(parse(map(str, records)), STALE, PAGE) == find_ladder(records, STALE, PAGE)
+
+
+def test_story_has_the_stale_read_and_where_the_page_became_stale():
+    """Every event of A's write, of B's read, and of the read that returned zeros; nobody else's."""
+    read = Event(1_900_000, A, "read", INO, "reply", 0, 512, 7, ENDED, "512")
+    other = read._replace(request=8, pid=C)
+    late = read._replace(request=9, time_ns=STALE.time_ns + 1)
+    ended = Event(700_000, A, "write", INO, "reply", 0, 512, A, ENDED, "512")
+    ladder = find_ladder([*trace(*BUG), ended, read, other, late], STALE, PAGE)
+    assert {event.request for event in ladder.events} == {A, B, 7}
+    story = ladder.story(512)
+    assert story.critical is not None
+    assert story.events[story.critical].step == CONVERT
+    assert [story.actor(pid) for pid in (A, B)] == ["A: process 101", "B: process 102"]
+    assert "data-at" in page(story)
 
 
 def test_words_are_of_known_steps_and_fit_half_a_line():
