@@ -125,9 +125,10 @@ def _story(
         notes.append(
             "pages and blocks are not drawn: --geometry PAGE,BLOCK says how large they are"
         )
+    name = os.path.basename(os.path.normpath(source.name))
     return mount_story(
         shown,
-        title=f"Requests of {', '.join(files.values()) or os.path.basename(os.path.normpath(source.name))}",
+        title=f"Requests of {', '.join(files.values()) or name}",
         files=files,
         page_size=source.page,
         block_size=source.block,
