@@ -54,8 +54,8 @@ def _samples(mountpoint: str, interval_s: float, count: int | None) -> Iterator[
     before, before_at = read_status(mountpoint), time.monotonic()
     wake_at = before_at
     while count is None or count > 0:
-        wake_at = max(wake_at + interval_s, time.monotonic())
-        time.sleep(wake_at - time.monotonic())
+        wake_at = max(wake_at + interval_s, time.monotonic())  # late ones are not made up for
+        time.sleep(max(0.0, wake_at - time.monotonic()))
         now, now_at = _read_again(mountpoint), time.monotonic()
         if now["pid"] == before["pid"]:  # else it was mounted anew, and counts from 0
             yield Rates(before, now, now_at - before_at)

@@ -9,11 +9,11 @@ from fusefs.commands.top_rates import Rates, short, size
 OPERATIONS_MAX = 10
 """Those with most requests since the mount; the picture keeps its height."""
 
-BAR_WIDTH = 18
+BAR_WIDTH = 14
 
 
 def view(mountpoint: str, rates: Rates) -> RenderableType:
-    """One picture, for any width from 60 columns on."""
+    """One picture, for any width from 72 columns on."""
     table = Table.grid(padding=(0, 3))
     table.add_row(_requests(rates), Group(_data(rates), Text(), _standing(rates)))
     title = Text.assemble(
