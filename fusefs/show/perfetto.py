@@ -7,12 +7,16 @@ a slice, and in that its steps, each from when it was granted to the next event.
 from when it was asked to when it was granted.  Flows lead from who woke to whom he woke, and from
 a fill to the reads that it answered.
 
+An end of a flow counts only where a slice is, and a slice without length cannot be seen: so a flow
+that ends with a request ends a nanosecond earlier, and what happens in one turn of a witness is
+drawn a little apart.
+
 Units: ts and dur are microseconds, as the format has them, since the story's first event.
 """
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from fusefs.engine.events import ASKED, BEGAN, ENDED, NOTHING, Event
 from fusefs.show.flows import flows
@@ -32,8 +36,19 @@ def trace_json(story: Story) -> str:
     return json.dumps(document, indent=1)
 
 
-def _us(story: Story, event: Event) -> float:
-    return (event.time_ns - story.events[0].time_ns) / 1000
+WITHIN_TURN_US: Final = 0.1
+NANOSECOND_US: Final = 0.001
+
+
+def _times(story: Story) -> list[float]:
+    """When each event is."""
+    times: list[float] = []
+    alike = 0
+    for at, event in enumerate(story.events):
+        alike = alike + 1 if at and event.time_ns == story.events[at - 1].time_ns else 0
+        apart = alike * WITHIN_TURN_US if story.in_turns else 0.0
+        times.append(round((event.time_ns - story.events[0].time_ns) / 1000 + apart, 3))
+    return times
 
 
 def _place(event: Event) -> Entry:
@@ -60,23 +75,27 @@ def _names(story: Story) -> Iterator[Entry]:
 def _slices(story: Story) -> Iterator[Entry]:
     """Requests, and what happened in each; a slice within another comes after it."""
     own: dict[int, list[int]] = {}
+    times = _times(story)
     for at, event in enumerate(story.events):
         own.setdefault(event.request, []).append(at)
     for request, places in own.items():
         events = [story.events[at] for at in places]
-        start, end = _us(story, events[0]), _us(story, events[-1])
-        whole = _place(events[0]) | {"ph": "X", "cat": "request", "ts": start, "dur": end - start}
+        start, dur = times[places[0]], _between(times, places[0], places[-1])
+        whole = _place(events[0]) | {"ph": "X", "cat": "request", "ts": start, "dur": dur}
         yield whole | {"name": story.request(request), "args": _request_arguments(story, events)}
         for at, following in zip(places, [*places[1:], places[-1]], strict=True):
             event = story.events[at]
             if event.event in (BEGAN, ENDED):
                 continue
-            ts, stop = _us(story, event), _us(story, story.events[following])
             waits = event.event == ASKED
             slice_ = _place(event) | {"ph": "X", "cat": "wait" if waits else "step"}
-            slice_ |= {"ts": ts, "dur": stop - ts}
+            slice_ |= {"ts": times[at], "dur": _between(times, at, following)}
             name = f"waits: {event.step}" if waits else event.step
             yield slice_ | {"name": name, "args": _arguments(story, at)}
+
+
+def _between(times: list[float], first: int, last: int) -> float:
+    return round(times[last] - times[first], 3)
 
 
 def _request_arguments(story: Story, events: list[Event]) -> Entry:
@@ -103,11 +122,13 @@ def _arguments(story: Story, at: int) -> Entry:
 
 
 def _flows(story: Story) -> Iterator[Entry]:
+    times = _times(story)
     for number, flow in enumerate(flows(story.events), 1):
         for phase, at in (("s", flow.source), ("f", flow.target)):
             event = story.events[at]
             entry = _place(event) | {"ph": phase, "cat": flow.kind, "name": flow.kind}
-            entry |= {"id": number, "ts": _us(story, event)}
+            early = NANOSECOND_US if event.event == ENDED else 0.0
+            entry |= {"id": number, "ts": round(times[at] - early, 3)}
             yield entry | ({"bp": "e"} if phase == "f" else {})
 
 
@@ -115,4 +136,4 @@ def _critical(story: Story) -> Iterator[Entry]:
     if story.critical is not None:
         event = story.events[story.critical]
         entry = _place(event) | {"ph": "i", "s": "g", "cat": "critical"}
-        yield entry | {"name": story.why, "ts": _us(story, event)}
+        yield entry | {"name": story.why, "ts": _times(story)[story.critical]}

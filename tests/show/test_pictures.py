@@ -206,6 +206,20 @@ def test_flows_begin_and_end_in_pairs(story):
         assert begin["tid"] != end["tid"]
 
 
+@pytest.mark.parametrize("phase", ["s", "f"])
+def test_flow_begins_and_ends_in_a_slice_of_its_track(story, phase):
+    """Else Perfetto draws none."""
+    for flow in entries(story, phase):
+        assert any(
+            each["tid"] == flow["tid"] and each["ts"] <= flow["ts"] < each["ts"] + each["dur"]
+            for each in entries(story, "X")
+        )
+
+
+def test_every_request_can_be_seen(story):
+    assert all(entry["dur"] > 0 for entry in entries(story, "X") if entry["cat"] == "request")
+
+
 def test_times_begin_at_0_and_are_microseconds():
     assert min(entry["ts"] for entry in entries(live(), "X")) == 0
     [first] = [e for e in entries(live(), "X") if e["cat"] == "request" and e["tid"] == 2]
