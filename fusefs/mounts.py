@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from fusefs.engine.events import Event, parse
+from fusefs.gates import Gates
 from fusefs.store import mount_table
 
 ROOT = Path(__file__).parents[1]
@@ -134,6 +135,13 @@ class Mount:
     def trace(self) -> list[Event]:
         """The last events of all requests, oldest first."""
         return parse(self._control("trace").splitlines())
+
+    def gates(self) -> Gates:
+        """Holds requests before their steps; it is for a with block.
+
+        It waits for the daemon in this process: interrupted_after() ends that, too.
+        """
+        return Gates(self.path)
 
     def log(self) -> str:
         return self._control("log")

@@ -1,74 +1,47 @@
-"""MOUNTPOINT/.fusefs/gates from outside: commands are written to it, and their answers read.
+"""Commands of gates: what they ask a live mount, as its owner if they must be.
 
-    Gates      the file, open: gates that are set through it go with it
-    ask()      one command on a file of its own, as the mount's owner if it must be
-
-Errors: CommandError, with the line that the daemon answered.
+Errors: CommandError, with the line that the daemon answered; of usage if the command was wrong.
 """
 
 import errno
 import json
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from fusefs.commands.control_files import control_path, refused
+from fusefs.commands.control_files import refused
 from fusefs.commands.errors import CommandError
 from fusefs.commands.owner import ANSWER_TIMEOUT_S, let_in
-
-ANSWER_BYTES_MAX = 1 << 20
-
-Answer = dict[str, Any]
-
-
-class Gates:
-    """Use it in a with block: the gates go at its end."""
-
-    def __init__(self, mountpoint: str) -> None:
-        self._fd = os.open(control_path(mountpoint, "gates"), os.O_RDWR)
-
-    def __enter__(self) -> "Gates":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def ask(self, command: str) -> list[Answer]:
-        """The answers to a command; OSError if there is none at all."""
-        failure: OSError | None = None
-        try:
-            os.write(self._fd, command.encode())
-        except OSError as error:
-            failure = error
-        text = b""
-        while piece := os.read(self._fd, ANSWER_BYTES_MAX):
-            text += piece
-        if failure is not None and not text:
-            raise failure
-        return [json.loads(line) for line in text.splitlines()]
+from fusefs.gates import Answer, GateRefused, Gates
 
 
 def ask(mountpoint: str, command: str, timeout_s: float = ANSWER_TIMEOUT_S) -> list[Answer]:
-    """What the daemon answers; CommandError if that is an error."""
+    """What the daemon answers to a command on a file of its own."""
 
     def asked() -> str:
         with Gates(mountpoint) as gates:
             return json.dumps(gates.ask(command))
 
+    answers: list[Answer] = json.loads(with_gates(mountpoint, asked, timeout_s))
+    return answers
+
+
+def with_gates(mountpoint: str, work: Callable[[], str], timeout_s: float) -> str:
+    """What work() returns, which uses Gates; a timeout_s of 0 is none."""
+
+    def told() -> str:
+        try:
+            return f"+{work()}"
+        except GateRefused as error:
+            return f"{error.number} {error}"
+
     try:
-        answers: list[Answer] = json.loads(let_in(mountpoint, asked, timeout_s))
+        text = let_in(mountpoint, told, timeout_s)
     except OSError as error:
         raise refused(mountpoint, error) from None
-    return checked(answers)
-
-
-def checked(answers: list[Answer]) -> list[Answer]:
-    """CommandError if one of them is an error; of usage, if the command was wrong."""
-    for answer in answers:
-        if "error" in answer:
-            usage = answer["errno"] == errno.errorcode[errno.EINVAL]
-            raise CommandError(answer["error"], 2 if usage else 0)
-    return answers
+    if text.startswith("+"):
+        return text[1:]
+    number, _, line = text.partition(" ")
+    raise CommandError(line, 2 if int(number) == errno.EINVAL else 0)
 
 
 def words_inside(mountpoint: str, words: Sequence[str]) -> list[str]:
@@ -81,10 +54,3 @@ def words_inside(mountpoint: str, words: Sequence[str]) -> list[str]:
             word = f"path={os.path.relpath(os.path.abspath(path), top)}"
         found.append(word)
     return found
-
-
-def held_text(held: Answer) -> str:
-    """Who is held before which step, in a line."""
-    where = f"bytes {held['pos']}+{held['length']} of inode {held['ino']}"
-    who = f"{held['operation']} {held['request']} of pid {held['pid']}"
-    return f"{who} before {held['step']}, {where}"

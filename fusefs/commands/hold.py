@@ -3,9 +3,8 @@
 import argparse
 import time
 
-from fusefs.commands.control_files import refused
-from fusefs.commands.gate_client import Gates, ask, checked, words_inside
-from fusefs.commands.owner import let_in
+from fusefs.commands.gate_client import ask, with_gates, words_inside
+from fusefs.gates import Gates
 
 NAME = "hold"
 HELP = "hold requests of a live mount before a step, until they are released"
@@ -48,14 +47,11 @@ def _own(mountpoint: str, words: list[str]) -> int:
 
     def stay() -> str:
         with Gates(mountpoint) as gates:
-            (gate,) = checked(gates.ask(f"hold {' '.join(words)}"))
-            print(gate["name"], flush=True)
-            while gate["name"] in [each["name"] for each in gates.ask("list")]:
+            name = gates.hold(*words)
+            print(name, flush=True)
+            while name in [each["name"] for each in gates.all()]:
                 time.sleep(LOOK_S)
         return ""
 
-    try:
-        let_in(mountpoint, stay, 0)
-    except OSError as error:
-        raise refused(mountpoint, error) from None
+    with_gates(mountpoint, stay, 0)
     return 0

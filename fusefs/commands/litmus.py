@@ -17,6 +17,8 @@ from fusefs.commands.errors import CommandError, UsageError
 if TYPE_CHECKING:
     from fusefs.litmus.test import Litmus
 
+RUNS, RUNS_OF_REPLAY = 1000, 1
+
 NAME = "litmus"
 HELP = "ask a litmus file whether an outcome is possible, in every era of the kernel"
 EPILOG = """\
@@ -31,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shrink", action="store_true", help="print the least of a file that fails"
     )
     parser.add_argument("--on", metavar="DIR", help="run it there, with real processes")
-    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="with --on (1000)")
+    parser.add_argument(
+        "--runs", type=int, metavar="N", help=f"with --on ({RUNS}; of a replay {RUNS_OF_REPLAY})"
+    )
     parser.add_argument("--seed", type=int, metavar="S", help="with --on, of its pauses (new)")
 
 
@@ -45,7 +49,11 @@ def add_search_arguments(parser: argparse.ArgumentParser, usual: str) -> None:
         help=f"an era, an order, or orders with + between; more than one with commas ({usual})",
     )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--replay", metavar="TOKEN", help="run a witness again")
+    parser.add_argument(
+        "--replay",
+        metavar="TOKEN",
+        help="run a witness again; with --on, on a mount of fusefs, each process held by gates",
+    )
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="processes (as many as there are CPUs)"
     )
@@ -61,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fusefs.commands import litmus_text
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and coroutines anywhere
-    if arguments.runs < 1:
+    if arguments.runs is not None and arguments.runs < 1:
         raise UsageError("--runs is a number from 1 on")
     files: list[tuple[str, str, Litmus]] = []
     for name in arguments.files:
@@ -73,6 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         len(files) != 1 or arguments.shrink or arguments.on is not None
     ):
         raise UsageError("a picture is of one file's witness, or of one token's schedule")
+    if arguments.replay is not None and arguments.on is not None:
+        from fusefs.commands.litmus_replay import replayed_on
+
+        where = arguments.replay, arguments.on, arguments.runs or RUNS_OF_REPLAY
+        return replayed_on(files[0][2], *where, as_json=arguments.json)
     if arguments.shrink:
         if len(files) != 1 or len(arguments.era) != 1:
             raise UsageError("--shrink takes one file and one --era")
@@ -120,12 +133,11 @@ def _tried(files: Sequence["Litmus"], arguments: argparse.Namespace) -> int:
         raise UsageError("--on takes one --era: that of the directory's kernel")
     era = arguments.era[0] if arguments.era else TODAY
     known_orders(era)
+    runs = arguments.runs or RUNS
     found = []
     for litmus in files:
         try:
-            found.append(
-                on_directory(litmus, Path(arguments.on), arguments.runs, arguments.seed, era=era)
-            )
+            found.append(on_directory(litmus, Path(arguments.on), runs, arguments.seed, era=era))
         except TrialError as error:
             raise CommandError(f"{litmus.name}: {error}") from None
         if not arguments.json:

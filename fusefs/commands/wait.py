@@ -3,8 +3,9 @@
 import argparse
 import json
 
-from fusefs.commands.gate_client import ask, held_text
+from fusefs.commands.gate_client import ask
 from fusefs.commands.owner import ANSWER_TIMEOUT_S
+from fusefs.gates import held_text
 from fusefs.model.options import parse_time
 
 NAME = "wait"

@@ -5,4 +5,6 @@ run.py        mounts, runs the clients, unmounts
   report.py   sums them up: tables, verdict, JSON document
   ladder.py   how the first zeros came about, from the trace
   results.py  what passes between them
+one.py        the bug in one schedule, by a gate
+  pair.py     its two processes
 """

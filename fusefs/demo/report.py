@@ -194,7 +194,7 @@ def _order_document(report: OrderReport) -> dict[str, Any]:
             for (program, case), tally in report.cases.items()
         ],
         "stale_first": report.stale_first and asdict(report.stale_first),
-        "ladder": report.ladder and _ladder_document(report.ladder),
+        "ladder": report.ladder and ladder_document(report.ladder),
         "ladder_missing": report.ladder_missing,
     }
 
@@ -209,7 +209,7 @@ def _tally_document(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _ladder_document(ladder: Ladder) -> dict[str, Any]:
+def ladder_document(ladder: Ladder) -> dict[str, Any]:
     return {
         "writer": ladder.writer,
         "reader": ladder.reader,

@@ -303,10 +303,12 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def mounted(folder: Path, order: Invalidate) -> Iterator[Mount]:
+def mounted(
+    folder: Path, order: Invalidate, options: dict[str, OptionValue] = MOUNT_OPTIONS
+) -> Iterator[Mount]:
     """A new image, mounted with an order; DemoError if it cannot be."""
-    options = MOUNT_OPTIONS | {"invalidate": order.value}
-    mount = Mount(folder / order.value, folder / f"{order.value}.img", options)
+    all_options = options | {"invalidate": order.value}
+    mount = Mount(folder / order.value, folder / f"{order.value}.img", all_options)
     try:
         try:
             with uninterrupted():

@@ -2,6 +2,7 @@
 
     task       a coroutine and the step that it stands before; perform: what a granted step does
     events     what happens to a request, as events; to a line and back
+    gates      who is held before which step, and what lets him go: gate, held, waits
 
 A step is asked for, and later granted; what it does is done when it is granted.  Who is granted
 when, whoever drives decides: nothing here does.

@@ -23,7 +23,8 @@ import trio
 
 from fusefs.engine.events import ASKED, ENDED, GRANTED, Noted
 from fusefs.engine.gate import Asked, GateError
-from fusefs.engine.gates import ALL, MOUNT, Gate, Gates, Hold, Watch
+from fusefs.engine.gates import ALL, Gates
+from fusefs.engine.held import MOUNT, Gate, Hold, Watch
 from fusefs.live.driver import Driver
 from fusefs.live.extension._lowlevel import Request
 from fusefs.live.under_way import Done, LiveTask

@@ -2,6 +2,7 @@
 
     Cast        a process for each task, and the keeper of the files
     Cast.run    one run: files made, tasks let go together, what they found
+    Process     one of them
     started     a Cast; afterwards all its processes have ended, and its directory is gone
 
 Every answer is waited for with a time limit, and nothing here enters the directory, so a file
@@ -52,7 +53,7 @@ class TrialError(Exception):
     """One line."""
 
 
-class _Process:
+class Process:
     """One process and its socket, from its start to READY and its end.  name is for errors."""
 
     def __init__(self, name: str, fds: Sequence[int] = (), **what: Any) -> None:
@@ -69,6 +70,10 @@ class _Process:
         finally:
             other.close()
         self.connection.send_bytes(pickle.dumps(what))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def send(self, *message: object) -> None:
         try:
@@ -110,11 +115,11 @@ class Cast:
         self.litmus = litmus
         self.factor = 1
         self._directory = directory
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._seed = seed
         self._board = Board(os.memfd_create("board"))
-        self._tasks: list[_Process] = []
-        self._keeper = _Process(str(directory), litmus=litmus, directory=directory.absolute())
+        self.tasks: list[Process] = []
+        self._keeper = Process(str(directory), litmus=litmus, directory=directory.absolute())
 
     def reasons_to_skip(self) -> tuple[str, ...]:
         """Why the file cannot be tried there; the first thing to ask.
@@ -123,43 +128,49 @@ class Cast:
         """
         self._await_start([self._keeper])
         reasons: tuple[str, ...]
-        self.factor, reasons = self._ask_keeper("check")
+        self.factor, reasons = self.ask_keeper("check")
         self.litmus = scaled(self.litmus, self.factor)
         return reasons
 
-    def start_tasks(self) -> None:
+    def start_tasks(self, *, by_step: bool = False) -> None:
+        """by_step: each waits before each of its operations until that is asked for."""
         for number, task in enumerate(self.litmus.tasks):
-            process = _Process(
+            process = Process(
                 task.name,
                 [self._board.fd],
                 board=self._board.fd,
                 litmus=self.litmus,
                 number=number,
                 seed=self._seed,
+                by_step=by_step,
             )
-            self._tasks.append(process)
-        self._await_start(self._tasks)
+            self.tasks.append(process)
+        self._await_start(self.tasks)
 
     def run(self, run: int) -> Outcome:
         """The values of all results, and of all that the question asks of files."""
-        directory = self._ask_keeper("make", run)
-        for task in self._tasks:
+        directory = self.ask_keeper("make", run)
+        for task in self.tasks:
             task.send(run, directory)
-        self._answers(self._tasks, self._timeout_s, run)  # READY
+        self.answers(self.tasks, self.timeout_s, run)  # READY
         self._board.let_go(run)
+        return self.outcome(run)
+
+    def outcome(self, run: int) -> Outcome:
+        """What all have found who are about to end their run."""
         outcome: dict[tuple[str, str], str] = {}
-        results = self._answers(self._tasks, self._timeout_s, run)
-        for task, found in zip(self._tasks, results, strict=True):
+        results = self.answers(self.tasks, self.timeout_s, run)
+        for task, found in zip(self.tasks, results, strict=True):
             outcome |= {(RESULT, f"{task.name}.{name}"): value for name, value in found.items()}
-        outcome |= self._ask_keeper("look", run)
+        outcome |= self.ask_keeper("look", run)
         return outcome
 
     def close(self) -> None:
         """TrialError if the keeper could not remove what it made."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.kill()
         self._keeper.connection.close()  # which asks it to end
-        for task in self._tasks:
+        for task in self.tasks:
             task.connection.close()
             task.has_ended()
         os.close(self._board.fd)
@@ -169,23 +180,23 @@ class Cast:
 
     # -- how -------------------------------------------------------------------------
 
-    def _await_start(self, processes: Sequence[_Process]) -> None:
+    def _await_start(self, processes: Sequence[Process]) -> None:
         end = time.monotonic() + START_TIMEOUT_S
         for process in processes:
             if not process.connection.poll(max(end - time.monotonic(), 0)):
                 raise TrialError(f"{process.name}: not started after {START_TIMEOUT_S:g} s")
             process.receive()  # READY
 
-    def _ask_keeper(self, word: str, *arguments: object) -> Any:
+    def ask_keeper(self, word: str, *arguments: object) -> Any:
         self._keeper.send(word, *arguments)
-        if not self._keeper.connection.poll(self._timeout_s):
+        if not self._keeper.connection.poll(self.timeout_s):
             run = f" for run {arguments[0]}" if arguments else ""
             raise TrialError(
-                f"{self._directory}: hangs: {KEEPING[word]}{run} after {self._timeout_s:g} s"
+                f"{self._directory}: hangs: {KEEPING[word]}{run} after {self.timeout_s:g} s"
             )
         return self._keeper.receive()
 
-    def _answers(self, processes: Collection[_Process], timeout_s: float, run: int) -> list[Any]:
+    def answers(self, processes: Collection[Process], timeout_s: float, run: int) -> list[Any]:
         """One of each, in order; all within the time."""
         found: dict[int, Any] = {}
         left = {process.connection: process for process in processes}
@@ -200,12 +211,12 @@ class Cast:
                 found[places[connection]] = left.pop(connection).receive()
         return [found[place] for place in range(len(found))]
 
-    def _what_hangs(self, processes: Collection[_Process], timeout_s: float, run: int) -> str:
+    def _what_hangs(self, processes: Collection[Process], timeout_s: float, run: int) -> str:
         """Who waits for another task is told only if nobody else is the cause."""
         told: list[str] = []
         waiting: list[str] = []
         for number, task in enumerate(self.litmus.tasks):
-            if self._tasks[number] not in processes:
+            if self.tasks[number] not in processes:
                 continue
             place = self._board.doing(number)
             if not place:

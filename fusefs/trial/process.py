@@ -3,7 +3,8 @@
 One plays a task of the litmus file, again and again; another one, the keeper, looks after the
 files.  Only they enter the directory under trial: whoever started them cannot be held up by it.
 
-    task        gets (run, directory), answers READY, waits for the board's go, answers its results
+    task        gets (run, directory), answers READY, waits for the board's go, answers its results;
+                by_step it gets the number of each operation, and END, instead of the go
     keeper      gets (word, …), a method of Keeper, and answers what that returns
 
 Each says READY once it is there.  Both end when the other end of their socket is closed; the
@@ -33,6 +34,8 @@ from fusefs.trial.files import end_state, make_files
 from fusefs.trial.machine import factor_for, reasons_to_skip
 
 READY = "ready"
+END = "end"
+"""Asked for instead of an operation: the run is over."""
 
 PAUSE_SHARE = 0.5
 PAUSE_MIN_S, PAUSE_MAX_S = 1e-6, 2e-3
@@ -48,7 +51,15 @@ _PR_SET_PDEATHSIG = 1
 # -- a task --------------------------------------------------------------------------------
 
 
-def play_task(connection: Connection, board: Board, litmus: Litmus, number: int, seed: int) -> None:
+def play_task(
+    connection: Connection,
+    board: Board,
+    litmus: Litmus,
+    number: int,
+    seed: int,
+    *,
+    by_step: bool,
+) -> None:
     """All runs of a task, which is known by its number."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     task = litmus.tasks[number]
@@ -66,8 +77,11 @@ def play_task(connection: Connection, board: Board, litmus: Litmus, number: int,
             continue
         pauses = random_pauses(f"{seed} {run} {task.name}", len(task.operations))
         connection.send(READY)
-        board.wait_for_go(run)
-        for place, operation in enumerate(task.operations):
+        if by_step:
+            perform_as_asked(connection, calls)
+        else:
+            board.wait_for_go(run)
+        for place, operation in enumerate(() if by_step else task.operations):
             pause(pauses[place])
             board.does(number, place + 1)
             if operation.word == "wait":
@@ -80,6 +94,13 @@ def play_task(connection: Connection, board: Board, litmus: Litmus, number: int,
         calls.close()
         board.ends(number, run)
         connection.send(results)
+
+
+def perform_as_asked(connection: Connection, calls: Calls) -> None:
+    """Each operation when its number comes, which is the answer, too; until END."""
+    while (place := connection.recv()[0]) != END:
+        calls.perform(place)
+        connection.send(place)
 
 
 def random_pauses(seed: str, count: int) -> list[float]:

@@ -7,7 +7,8 @@ import pytest
 
 from fusefs.engine.events import Request
 from fusefs.engine.gate import Asked, GateError
-from fusefs.engine.gates import GATES_MAX, MOUNT, OVER_MAX, WATCHES_MAX, Gates, Hold
+from fusefs.engine.gates import GATES_MAX, OVER_MAX, WATCHES_MAX, Gates
+from fusefs.engine.held import MOUNT, Hold
 
 A, B = 42, 43
 OWNER = 7

@@ -13,7 +13,7 @@ import trio
 
 from fusefs.engine.events import ASKED, BEGAN, ENDED, GRANTED
 from fusefs.engine.gate import STEPS, GateError
-from fusefs.engine.gates import MOUNT, Hold
+from fusefs.engine.held import MOUNT, Hold
 from fusefs.explore.memory import World
 from fusefs.live.driver import Driver
 from fusefs.live.gatekeeper import Gatekeeper

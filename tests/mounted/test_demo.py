@@ -36,6 +36,24 @@ def test_demo_shows_the_bug_before_and_never_after():
     ]
 
 
+def test_one_schedule_shows_the_bug_before_and_never_after():
+    """By a gate, and not by chance: the mail's A and B."""
+    for _ in range(3):
+        demo = subprocess.run(
+            [sys.executable, "-m", "mount_tool", "demo", "--one", "--json"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert (demo.returncode, demo.stderr) == (0, "")
+        document = json.loads(demo.stdout)
+        assert document["before"]["zeros"]
+        ladder = document["before"]["ladder"]
+        assert ladder["between"] == ["dio.write.invalidate_post", "dio.write.convert"]
+        assert document["after"] == {"zeros": False, "ladder": None}
+
+
 def test_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
     with subprocess.Popen(
         [sys.executable, "-m", "mount_tool", "demo", "--json"],

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable
 
 from fusefs.engine.gate import GateError, parse_timeout, shown
-from fusefs.engine.gates import MOUNT, Hold, Watch
+from fusefs.engine.held import MOUNT, Hold, Watch
 from fusefs.live.extension._lowlevel import Request
 from fusefs.live.gatekeeper import Gatekeeper
 from fusefs.model.errors import FsError
@@ -43,7 +43,7 @@ class GateFile:
         self._has_asked = False
         self._watch: Watch | None = None
         self._waiter: Request | None = None
-        self._written = 0
+        self._size = self._written = 0
 
     # -- from the extension ----------------------------------------------------------------
 
@@ -65,20 +65,18 @@ class GateFile:
         if self._watch is None or self._answers:
             request.reply_write(self._written)
             return
-        self._wait_for_answer(request)
+        self._wait_for_answer(request, 0)
 
     def read(self, request: Request, size: int) -> None:
         if self._watch is not None:
             if self._waiter is not None:
                 raise FsError(errno.EBUSY)
-            self._wait_for_answer(request)
+            self._wait_for_answer(request, size)
             return
         if not self._has_asked:
             self._has_asked = True
             self._list()
-        text = self._text[:size]
-        self._say(self._text[size:])
-        request.reply_buf(text)
+        self._give(request, size)
 
     def close(self) -> None:
         """Its gates go, and whom they hold goes on."""
@@ -135,8 +133,13 @@ class GateFile:
 
     # -- answers ---------------------------------------------------------------------------
 
-    def _wait_for_answer(self, request: Request) -> None:
-        self._waiter = request
+    def _give(self, request: Request, size: int) -> None:
+        text = self._text[:size]
+        self._say(self._text[size:])
+        request.reply_buf(text)
+
+    def _wait_for_answer(self, request: Request, size: int) -> None:
+        self._waiter, self._size = request, size
         self._keeper.when_interrupted(request, self._interrupted)
 
     def _interrupted(self) -> None:
@@ -154,9 +157,7 @@ class GateFile:
         if waiter is None:
             return
         if self._answers:
-            text = self._text
-            self._say(b"")
-            waiter.reply_buf(text)
+            self._give(waiter, self._size)
         elif isinstance(what, GateError):
             waiter.reply_done(None, FsError(what.number))
         else:
