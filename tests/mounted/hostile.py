@@ -299,7 +299,8 @@ class Client:
 
     def call_control(self) -> int:
         """The control files, as their owner may: content that is none, in any place."""
-        name = self.dice.choice([b"invalidate", b"trace", b"jitter", b"status", b"log", b"commit"])
+        names = [b"invalidate", b"trace", b"jitter", b"status", b"log", b"commit", b"gates"]
+        name = self.dice.choice(names)
         path = self.top.split(b"/hostile")[0] + b"/.fusefs/" + name
         flags = self.dice.choice([0, os.O_WRONLY, os.O_RDWR | os.O_TRUNC, os.O_APPEND | 1])
         fd = libc.open(path, flags, 0)

@@ -179,6 +179,7 @@ def test_requests_for_the_control_files_pass_all_gates(mnt: Mount, gates: Gates)
 
 def test_wait_keeps_nobody_out(mnt: Mount, gates: Gates):
     """It waits in a read, so whoever sets and releases gates meanwhile is not locked out."""
+    path = preallocated(mnt)
     gates.hold("begin", "op=fsync", "timeout=300s", "as a")
     answers: list[object] = []
     with mnt.gates() as waiting:
@@ -188,8 +189,7 @@ def test_wait_keeps_nobody_out(mnt: Mount, gates: Gates):
             others.hold("begin", "op=write", "as b")
             others.release("b")
         mnt.set(jitter="0")
-        preallocated(mnt)
-        with started("sync", mnt.path / "file"):
+        with started("sync", path):
             thread.join(PROGRAM_TIMEOUT_S)
             assert answers
             gates.release("a")
