@@ -257,9 +257,9 @@ async def _serve(
             flushing.start_soon(_flush_regularly, volume, driver)
             flushing.start_soon(reclaim.run, driver)
             await requests()
+            keeper.release_all()  # the flusher waits for what it began, and that may be held
             flushing.cancel_scope.cancel()
         kernel_pages.abandon()
-        keeper.release_all()
         await _finish(volume, driver, reclaim)
         nursery.cancel_scope.cancel()
 

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
+from fusefs.engine.held import MOUNT
 from fusefs.live.daemon import _serve
 from fusefs.live.driver import Driver
 from fusefs.live.gatekeeper import Gatekeeper
@@ -42,7 +43,13 @@ async def test_unmount_waits_for_a_commit_that_the_flusher_began(
     pages = KernelPages(driver, lambda: socket.socketpair()[0])
     reclaim = Reclaim(volume.deleted, volume.fs)
     keeper = Gatekeeper(driver, volume)
-    await _serve(volume, driver, keeper, pages, reclaim, requests=trio.lowlevel.checkpoint)
+    keeper.hold(["begin", "op=commit", "count=all", "timeout=3600s"], MOUNT)
+
+    async def requests() -> None:
+        await trio.sleep(20)  # the flusher's own request is held by now
+
+    await _serve(volume, driver, keeper, pages, reclaim, requests=requests)
+    assert trio.current_time() < 100
     assert driver.tasks_running == 0
     volume.close()
     again = Volume.open(path, meta, Options())
