@@ -10,10 +10,10 @@ Units: as in observed.py.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from fusefs.conform.explained import end_pages, settle
+from fusefs.conform.explained import History
 from fusefs.conform.observed import Difference, FileLook, Observed
-from fusefs.litmus.operations import operation_text
 from fusefs.litmus.test import Litmus, Operation, TaskText
+from fusefs.litmus.text import setting
 
 
 def with_results(litmus: Litmus) -> Litmus:
@@ -45,19 +45,22 @@ class Compared:
 def compare(litmus: Litmus, kernel: Observed, model: Observed) -> Compared:
     """The earliest difference; of one moment in the order of _fields(), after the result."""
     reasons: set[str] = set()
-    sizes: dict[str, list[int]] = {file.name: [] for file in litmus.machine.files}
+    (task,) = litmus.tasks
+    histories = {file.name: History(litmus.machine) for file in litmus.machine.files}
+    sizes = {file.name: file.size for file in litmus.machine.files}
     for place, looks in enumerate(zip(kernel.looks, model.looks, strict=True)):
         if place:
             results = kernel.results[place - 1], model.results[place - 1]
             if results[0] != results[1]:
                 return Compared(Difference(place, "result", "", *results), frozenset(reasons))
+            for name, history in histories.items():
+                history.note_operation(task.operations[place - 1], name, sizes[name])
         if looks[0] is None or looks[1] is None:
             continue
         for name, found in looks[0].items():
-            sizes[name].append(found.size)
-            ends = end_pages(sizes[name], litmus.machine.page)
-            machine = litmus.machine
-            settled = settle(found, looks[1][name], ends, machine.block, machine.page)
+            sizes[name] = found.size
+            histories[name].note_size(found.size)
+            settled = histories[name].settle(found, looks[1][name])
             reasons |= settled.reasons
             for what, *values in _fields(found, settled.look):
                 if values[0] != values[1]:
@@ -75,12 +78,7 @@ def _fields(kernel: FileLook, model: FileLook) -> Iterator[tuple[str, str, str]]
 def difference_text(litmus: Litmus, found: Difference) -> str:
     """The operations up to it, and both sides."""
     (task,) = litmus.tasks
-    machine = litmus.machine
-    files = [
-        f"file {each.name} {each.size} {[(r.state, r.count) for r in each.runs]}"
-        for each in machine.files
-    ]
-    lines = [f"block {machine.block} readahead {machine.readahead}", *files]
-    lines += [f"    {operation_text(each)}" for each in task.operations[: found.place]]
+    shown = replace(litmus, tasks=(replace(task, operations=task.operations[: found.place]),))
     about = f"{found.what} {found.file}".strip()
-    return "\n".join([*lines, f"{about}: kernel {found.kernel}", f"{about}: model  {found.model}"])
+    lines = [setting(shown), f"{about}: kernel {found.kernel}", f"{about}: model  {found.model}"]
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Differences that are known and meant: what each is, and how far it goes.
 
     REASONS     each with a sentence; docs/limits.md and docs/evidence.md tell more
-    settle()    the model's look as the kernel's would be, as far as reasons go; and which were used
+    History     of one file: where reasons go
 
 A reason never touches results, sizes or bytes: only when pages are written back, and by that when
 delayed blocks get a place.  Whatever it does not cover is still a difference.
@@ -9,25 +9,34 @@ delayed blocks get a place.  Whatever it does not cover is still a difference.
 Units: as in observed.py; page and block are bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
 from fusefs.conform.observed import (
+    ABSENT,
     CLEAN,
     DELALLOC,
     DIRTY,
+    HOLE,
     UNWRITTEN,
     WRITTEN,
     FileLook,
 )
+from fusefs.litmus.test import Machine, Operation
 
 END_PAGE: Final = "end page"
+FOLIO: Final = "large folio"
+PREALLOCATED: Final = "preallocation"
 
 REASONS: Final = {
     END_PAGE: "the page in which a file ended is dirty longer in the kernel: the model writes it"
     " back before bytes behind it can count after a crash (W4), and knows of each block whether it"
     " is dirty, so that what a truncate cut off is not",
+    FOLIO: "pages that came into the cache together may be one folio in the kernel: it is written"
+    " back, dropped and dirty as a whole, of which the model has pages",
+    PREALLOCATED: "XFS gives a file of 64 KiB or more that grows through the cache blocks behind"
+    " its end, and takes back what is not used; the model gives none",
 }
 
 _LATER: Final = {
@@ -36,6 +45,8 @@ _LATER: Final = {
     (DELALLOC, UNWRITTEN),
 }
 """What a block is in the kernel, and in the model that has written its page back already."""
+
+_EITHER: Final = _LATER | {(model, kernel) for kernel, model in _LATER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,41 +57,103 @@ class Settled:
     reasons: frozenset[str]
 
 
-def end_pages(sizes: Iterable[int], page: int) -> frozenset[int]:
-    """The pages within which a file ended, at any of these sizes."""
-    return frozenset(size // page for size in sizes if size % page)
+class History:
+    """What of a file's past decides how far the reasons go.
+
+    ends     the pages within which it has ended
+    folios   the pages that may be parts of larger folios
+    given    the blocks that the kernel alone had given the file, behind its end
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self.ends: set[int] = set()
+        self.folios: set[int] = set()
+        self.given: set[int] = set()
+        self._page = machine.page
+        self._block = machine.block
+        self._readahead = machine.readahead
+
+    def note_size(self, size: int) -> None:
+        if size % self._page:
+            self.ends.add(size // self._page)
+
+    def note_operation(self, operation: Operation, name: str, size: int) -> None:
+        """One that is about to be made on a file of that name and size."""
+        word, pos, length = operation.word, operation.pos, operation.length
+        if "append" in operation.flags:
+            pos = size
+        if word == "copy_range" and operation.other == name:
+            pos = operation.other_pos
+        elif operation.file != name:
+            return
+        reads = word in ("pread", "mread", "copy_range") and operation.file == name
+        if reads and self._readahead and "direct" not in operation.flags:
+            self.folios.update(range((max(size, pos + length) + self._readahead) // self._page))
+        elif word in ("pwrite", "copy_range"):
+            pages = range(pos // self._page, -(-(pos + length) // self._page))
+            self.folios.update(pages if len(pages) > 1 else ())
+
+    def settle(self, kernel: FileLook, model: FileLook) -> Settled:
+        """The model's look, with what reasons allow to be as it is in the kernel."""
+        reasons: set[str] = set()
+        settled = self._settle_given(kernel, model)
+        if settled != model:
+            reasons.add(PREALLOCATED)
+            model = settled
+        per_page = self._page // self._block
+        for reason, where, pages, blocks in (
+            (END_PAGE, self.ends, {(DIRTY, CLEAN)}, _LATER),
+            (FOLIO, self.folios, _PAGES, _EITHER),
+        ):
+            settled = replace(
+                model,
+                pages=_settled(kernel.pages, model.pages, where, 1, pages, ABSENT),
+                map=_settled(kernel.map, model.map, where, per_page, blocks, HOLE),
+            )
+            if settled != model:
+                reasons.add(reason)
+                model = settled
+        return Settled(model, frozenset(reasons))
+
+    def _settle_given(self, kernel: FileLook, model: FileLook) -> FileLook:
+        """What XFS gives ahead is delayed or unwritten, and stays that when the file grows."""
+        length = max(len(kernel.map), len(model.map))
+        one, other = kernel.map.ljust(length, HOLE), list(model.map.ljust(length, HOLE))
+        allocated = model.allocated
+        for block in range(length):
+            if one[block] not in (DELALLOC, UNWRITTEN) or one[block] == other[block]:
+                continue
+            if block * self._block >= kernel.size and other[block] == HOLE:
+                self.given.add(block)
+            if block in self.given and other[block] != WRITTEN:
+                allocated += self._block * (other[block] == HOLE)
+                other[block] = one[block]
+        return replace(model, map="".join(other).rstrip(HOLE), allocated=allocated)
 
 
-def settle(
-    kernel: FileLook, model: FileLook, ends: frozenset[int], block: int, page: int
-) -> Settled:
-    """For END_PAGE; ends are the pages in which the file has ended until now."""
-    pages = _settled_pages(kernel.pages, model.pages, ends)
-    blocks = _settled_map(kernel.map, model.map, ends, page // block)
-    look = replace(model, pages=pages, map=blocks)
-    return Settled(look, frozenset((END_PAGE,)) if look != model else frozenset())
+_PAGES: Final = {(one, other) for one in "-cd" for other in "-cd" if one != other}
 
 
-def _settled_pages(kernel: str, model: str, ends: frozenset[int]) -> str:
-    """A page that is clean in the model may be dirty in the kernel."""
-    found = list(model)
-    for index in ends:
-        if index < min(len(kernel), len(model)) and (kernel[index], model[index]) == (DIRTY, CLEAN):
-            found[index] = DIRTY
-    return "".join(found)
+def _settled(
+    kernel: str,
+    model: str,
+    where: Collection[int],
+    per_page: int,
+    allowed: Collection[tuple[str, str]],
+    nothing: str,
+) -> str:
+    """A run of allowed differences becomes as the kernel has it, if it is on one of the pages.
 
-
-def _settled_map(kernel: str, model: str, ends: frozenset[int], per_page: int) -> str:
-    """Its blocks may be further in the model; so may the delayed ones of the same run."""
-    found = list(model)
-    if len(kernel) != len(model):
-        return model
+    A run, as delayed blocks that lie side by side get their places together.
+    """
+    length = max(len(kernel), len(model))
+    one, other = kernel.ljust(length, nothing), list(model.ljust(length, nothing))
     start = 0
-    while start < len(kernel):
+    while start < length:
         end = start
-        while end < len(kernel) and (kernel[end], model[end]) in _LATER:
+        while end < length and (one[end], other[end]) in allowed:
             end += 1
-        if any(block // per_page in ends for block in range(start, end)):
-            found[start:end] = kernel[start:end]
+        if any(each // per_page in where for each in range(start, end)):
+            other[start:end] = one[start:end]
         start = end + 1
-    return "".join(found)
+    return "".join(other).rstrip(nothing)

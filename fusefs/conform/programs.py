@@ -15,7 +15,8 @@ from fusefs.litmus.parse import parse
 from fusefs.litmus.test import Litmus
 
 PAGE_SIZE: Final = 4096
-PAGES_MAX: Final = 4
+PAGES: Final = 4
+"""How large files are, unless somebody asks for more."""
 
 LETTERS: Final = "cdefghijklmnopqrstuvxyz"
 
@@ -40,6 +41,9 @@ WORDS: Final = {
 }
 """How often each is chosen."""
 
+MAPPED: Final = ("mread", "mwrite")
+"""Not with readahead: a fault of the kernel reads around its page, one of the model does not."""
+
 
 @dataclass(slots=True)
 class _Draw:
@@ -48,6 +52,8 @@ class _Draw:
     random: random.Random
     block: int
     wide: bool
+    pages: int
+    readahead: int
     letters: list[str]
 
     def letter(self) -> str:
@@ -56,9 +62,9 @@ class _Draw:
 
     def range(self, unit: int) -> tuple[int, int]:
         """Position and length, multiples of unit; within one page unless it is wide."""
-        page = self.random.randrange(PAGES_MAX)
+        page = self.random.randrange(self.pages)
         start = self.random.randrange(0, PAGE_SIZE, unit)
-        room = PAGE_SIZE * (self.random.randint(1, PAGES_MAX) if self.wide else 1) - start
+        room = PAGE_SIZE * (self.random.randint(1, self.pages) if self.wide else 1) - start
         length = unit * self.random.randint(1, max(room // unit, 1))
         return page * PAGE_SIZE + start, length
 
@@ -75,13 +81,15 @@ def program(
     operations: int = 8,
     readahead: int = 0,
     wide: bool = False,
+    pages: int = PAGES,
 ) -> Litmus:
     """The litmus file of a seed.
 
     operations  of each task at most
+    pages       of the files, at most, and where operations begin
     wide        ranges may be of several pages, for which the kernel makes large folios
     """
-    draw = _Draw(random.Random(f"conform {seed}"), block, wide, list(LETTERS))
+    draw = _Draw(random.Random(f"conform {seed}"), block, wide, pages, readahead, list(LETTERS))
     lines = [f"litmus program-{seed}", "", f"page {PAGE_SIZE}", f"block {block}"]
     lines += [f"readahead {readahead or 'off'}", _file("f", draw)]
     lines += [_file("g", draw)]
@@ -95,7 +103,7 @@ def program(
 
 def _file(name: str, draw: _Draw) -> str:
     """A line of the machine: most files end with a block, some within one."""
-    size = draw.random.randrange(0, PAGE_SIZE * PAGES_MAX + 1, draw.block)
+    size = draw.random.randrange(0, PAGE_SIZE * draw.pages + 1, draw.block)
     if size and draw.random.random() < 0.3:
         size -= draw.random.choice((1, 100, 512, draw.block - 1))
     left, runs = -(-size // draw.block), []
@@ -112,7 +120,8 @@ def _file(name: str, draw: _Draw) -> str:
 def _operation(draw: _Draw, number: int) -> list[str]:
     """One line of a task; two of what is submitted and then reaped."""
     choose = draw.random
-    word = choose.choices(list(WORDS), list(WORDS.values()))[0]
+    words = {word: n for word, n in WORDS.items() if not (draw.readahead and word in MAPPED)}
+    word = choose.choices(list(words), list(words.values()))[0]
     name = choose.choice("fffg")
     pos, length = draw.range(draw.unit())
     sector_pos, sector_length = draw.range(choose.choice((512, draw.block, draw.block)))
