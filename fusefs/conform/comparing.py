@@ -42,11 +42,11 @@ class Compared:
     reasons: frozenset[str]
 
 
-def compare(litmus: Litmus, kernel: Observed, model: Observed) -> Compared:
+def compare(litmus: Litmus, kernel: Observed, model: Observed, kind: str) -> Compared:
     """The earliest difference; of one moment in the order of _fields(), after the result."""
     reasons: set[str] = set()
     (task,) = litmus.tasks
-    histories = {file.name: History(litmus.machine) for file in litmus.machine.files}
+    histories = {file.name: History(litmus.machine, kind) for file in litmus.machine.files}
     sizes = {file.name: file.size for file in litmus.machine.files}
     for place, looks in enumerate(zip(kernel.looks, model.looks, strict=True)):
         if place:

@@ -28,6 +28,10 @@ from fusefs.litmus.test import Machine, Operation
 END_PAGE: Final = "end page"
 FOLIO: Final = "large folio"
 PREALLOCATED: Final = "preallocation"
+EXT4_BEYOND: Final = "ext4 punches up to the end"
+EXT4_LATER: Final = "ext4 writes back less"
+EXT4_PAGES: Final = "ext4 keeps other pages"
+EXT4_TREE: Final = "ext4 has extents in blocks"
 
 REASONS: Final = {
     END_PAGE: "the page in which a file ended is dirty longer in the kernel: the model writes it"
@@ -37,6 +41,12 @@ REASONS: Final = {
     " back, dropped and dirty as a whole, of which the model has pages",
     PREALLOCATED: "XFS gives a file of 64 KiB or more that grows through the cache blocks behind"
     " its end, and takes back what is not used; the model gives none",
+    EXT4_BEYOND: "ext4 leaves blocks behind the end of a file alone when they are punched",
+    EXT4_LATER: "ext4 writes fewer pages back for fallocate and truncate than XFS, and delayed"
+    " blocks of these get their places later",
+    EXT4_PAGES: "ext4 zeroes a part of a block in the page that is cached, or caches it for that,"
+    " and punches pages only where they are whole",
+    EXT4_TREE: "more than four extents of a file take a block of their own, which st_blocks counts",
 }
 
 _LATER: Final = {
@@ -60,12 +70,14 @@ class Settled:
 class History:
     """What of a file's past decides how far the reasons go.
 
+    kind     of the file system: xfs or ext4
     ends     the pages within which it has ended
     folios   the pages that may be parts of larger folios
     given    the blocks that the kernel alone had given the file, behind its end
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, kind: str) -> None:
+        self._is_ext4 = kind == "ext4"
         self.ends: set[int] = set()
         self.folios: set[int] = set()
         self.given: set[int] = set()
@@ -98,8 +110,10 @@ class History:
         reasons: set[str] = set()
         settled = self._settle_given(kernel, model)
         if settled != model:
-            reasons.add(PREALLOCATED)
+            reasons.add(EXT4_BEYOND if self._is_ext4 else PREALLOCATED)
             model = settled
+        if self._is_ext4:
+            return self._settle_ext4(kernel, model, reasons)
         per_page = self._page // self._block
         for reason, where, pages, blocks in (
             (END_PAGE, self.ends, {(DIRTY, CLEAN)}, _LATER),
@@ -130,6 +144,23 @@ class History:
                 other[block] = one[block]
         return replace(model, map="".join(other).rstrip(HOLE), allocated=allocated)
 
+    def _settle_ext4(self, kernel: FileLook, model: FileLook, reasons: set[str]) -> Settled:
+        """Which blocks a file has is the same; when they are written is its own."""
+        everywhere = range(max(len(kernel.map), len(model.map)))
+        settled = replace(model, map=_settled(kernel.map, model.map, everywhere, 1, _EITHER, HOLE))
+        if settled.map != model.map:
+            reasons.add(EXT4_LATER)
+        if 0 < kernel.allocated - model.allocated <= self._block * TREE_BLOCKS_MAX:
+            settled = replace(settled, allocated=kernel.allocated)
+            reasons.add(EXT4_TREE)
+        if kernel.pages != model.pages:
+            settled = replace(settled, pages=kernel.pages)
+            reasons.add(EXT4_PAGES)
+        return Settled(settled, frozenset(reasons))
+
+
+TREE_BLOCKS_MAX: Final = 1
+"""Of as many extents as a program makes."""
 
 _PAGES: Final = {(one, other) for one in "-cd" for other in "-cd" if one != other}
 

@@ -20,6 +20,9 @@ PAGES: Final = 4
 
 LETTERS: Final = "cdefghijklmnopqrstuvxyz"
 
+QUESTION: Final = "exists size f = 0 /\\ size g = 0"
+"""Whatever it is, as all results are compared; but a file has one."""
+
 STATES: Final = ("hole", "unwritten", "a", "b")
 
 WORDS: Final = {
@@ -98,7 +101,7 @@ def program(
         for number in range(draw.random.randint(1, operations)):
             made += _operation(draw, number)
         lines += ["", f"{name}:", *(f"    {each}" for each in made)]
-    return parse("\n".join([*lines, "", "exists size f = 0", ""]), f"seed {seed}")
+    return parse("\n".join([*lines, "", QUESTION, ""]), f"seed {seed}")
 
 
 def _file(name: str, draw: _Draw) -> str:
