@@ -160,7 +160,7 @@ async def buffered_write(
         if (drains or pos > inode.size) and inode.dio_under_way:
             await inode.dio_wait()
         if pos > inode.size:
-            await zero_from_end(fs, inode, pos)
+            await zero_before_write(fs, inode, pos)
         view = memoryview(data)
         written = 0
         while written < len(view):
@@ -303,6 +303,18 @@ async def fill_block(
 def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:
     fs.cache.set_dirty(page, blocks)
     fs.inodes_dirty.setdefault(inode.ino, inode)
+
+
+async def zero_before_write(fs: Filesystem, inode: Inode, pos: int) -> None:
+    """A write begins beyond the end of the file: xfs_file_write_zero_eof().
+
+    Faults, which take no inode.lock, are kept out meanwhile.
+    """
+    await inode.mapping.lock.lock_exclusive()
+    try:
+        await zero_from_end(fs, inode, pos)
+    finally:
+        inode.mapping.lock.unlock_exclusive()
 
 
 async def zero_from_end(fs: Filesystem, inode: Inode, end: int) -> None:

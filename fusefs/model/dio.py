@@ -23,7 +23,7 @@ import errno
 from collections.abc import Coroutine
 from typing import Any
 
-from fusefs.model.buffered import zero_from_end
+from fusefs.model.buffered import zero_before_write
 from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN
 from fusefs.model.dio_complete import (
     DirectWrite,
@@ -118,7 +118,7 @@ async def _write_aligned(write: DirectWrite) -> int:
         try:
             if inode.dio_under_way:
                 await inode.dio_wait()
-            await zero_from_end(write.fs, inode, write.pos)
+            await zero_before_write(write.fs, inode, write.pos)
         except BaseException:
             inode.lock.unlock_exclusive()
             raise
@@ -148,7 +148,7 @@ async def _write_unaligned(write: DirectWrite) -> int:
             await inode.dio_wait()
         write.waits = True
         if write.pos > inode.size:
-            await zero_from_end(write.fs, inode, write.pos)
+            await zero_before_write(write.fs, inode, write.pos)
         return await _write_locked(write)
     finally:
         inode.lock.unlock_exclusive()

@@ -52,6 +52,8 @@ class Filesystem:
     work has what goes on without whoever began it, in the manner of a work queue: whoever drives
     the model takes each from there, and runs it as a task of its own.
     worker is whoever ends all I/O, one after the other, under post_in_worker.
+    guards_disk_end is (W4) of writeback.py, which Linux does not keep; only whoever compares with
+    Linux goes without it.
     """
 
     def __init__(self, geometry: Geometry, options: Options, space: Space) -> None:
@@ -66,6 +68,7 @@ class Filesystem:
         self.errors = ErrorSequence()
         self.work: list[Coroutine[Step, Any, None]] = []
         self.worker = RwLock("worker")
+        self.guards_disk_end = True
 
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""

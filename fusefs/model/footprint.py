@@ -64,6 +64,11 @@ KINDS: Final = (
 )
 """The kind of a key, by its number."""
 
+SHARED: Final = "shared"
+EXCLUSIVE: Final = "exclusive"
+DEMOTED: Final = "demoted"
+"""How a lock is asked for; the last one is from exclusive to shared."""
+
 RANGE_MAX: Final = 256
 """Blocks of a map, or pages, that are noted one by one; of more, the whole."""
 
@@ -83,14 +88,17 @@ class Footprint:
     """The keys that one event touched.
 
     watches_lru is false where the cache has room for all: then no outcome depends on LRU.
+    locks are those that were asked for, in order, each with SHARED, EXCLUSIVE or DEMOTED: what the
+    kernel's trace tells of them.  No conflict depends on it.
     """
 
-    __slots__ = ("adds", "reads", "watches_lru", "writes")
+    __slots__ = ("adds", "locks", "reads", "watches_lru", "writes")
 
     def __init__(self, *, watches_lru: bool = True) -> None:
         self.reads: set[int] = set()
         self.writes: set[int] = set()
         self.adds: set[int] = set()
+        self.locks: list[tuple[int, str]] = []
         self.watches_lru = watches_lru
 
     def read(self, shared: int) -> None:
@@ -101,6 +109,9 @@ class Footprint:
 
     def add(self, shared: int) -> None:
         self.adds.add(shared)
+
+    def lock(self, shared: int, mode: str) -> None:
+        self.locks.append((shared, mode))
 
     def lru(self) -> None:
         """What is evicted, or written back first, may come to depend on this."""

@@ -13,7 +13,7 @@ Lock order, outermost first:
 
 from collections import deque
 
-from fusefs.model.footprint import LOCK, key
+from fusefs.model.footprint import DEMOTED, EXCLUSIVE, LOCK, SHARED, key
 from fusefs.model.steps import Waiter, current, wait
 
 
@@ -52,6 +52,8 @@ class RwLock:
             footprint.add(self._key)
         if self._exclusive or self._queue:
             return False
+        if footprint is not None:
+            footprint.lock(self._key, SHARED)
         self._shared += 1
         self.owner = current.number
         return True
@@ -61,6 +63,7 @@ class RwLock:
         self._note_exclusive()
         if self._exclusive or self._shared or self._queue:
             return False
+        self._note_asked(EXCLUSIVE)
         self._exclusive = True
         self.owner = current.number
         return True
@@ -85,6 +88,7 @@ class RwLock:
         self._exclusive = False
         self._shared = 1
         self._note_exclusive()
+        self._note_asked(DEMOTED)
         self._hand_over()
 
     @property
@@ -101,11 +105,18 @@ class RwLock:
         if footprint is not None:
             footprint.write(self._key)
 
+    def _note_asked(self, mode: str) -> None:
+        """Once for each time that it is taken: when it is had at once, or queued for."""
+        footprint = current.footprint
+        if footprint is not None:
+            footprint.lock(self._key, mode)
+
     async def _wait(self, *, exclusive: bool) -> None:
         self._note_exclusive()
         waiter = Waiter(self.owner)
         self._queue.append((waiter, exclusive))
-        mode = "exclusive" if exclusive else "shared"
+        mode = EXCLUSIVE if exclusive else SHARED
+        self._note_asked(mode)
         await wait(f"lock.{self._name}.{mode}", waiter)
 
     def _hand_over(self) -> None:

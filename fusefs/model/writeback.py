@@ -69,6 +69,8 @@ async def flush_disk_end(fs: Filesystem, inode: Inode, first: int, end: int) -> 
 
     If it is one of them it comes in its turn, and is only waited for.
     """
+    if not fs.guards_disk_end:
+        return
     last = inode.disk_size // fs.geometry.page_size
     page = inode.mapping.find(last) if last < end else None
     if page is None or inode.disk_size % fs.geometry.block_size == 0:

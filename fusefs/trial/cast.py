@@ -1,7 +1,7 @@
 """The processes of a trial, seen from the one that starts them.
 
     Cast        a process for each task, and the keeper of the files
-    Cast.run    one run: files made, tasks let go together, what they found
+    Cast.run    one run: files made, tasks let go together, what they found; somebody may watch
     Process     one of them
     started     a Cast; afterwards all its processes have ended, and its directory is gone
 
@@ -16,8 +16,8 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -47,6 +47,9 @@ KEEPING = {
     "look": "reading and removing the files",
 }
 """What the keeper does, for errors."""
+
+
+Watching = Callable[[Path], AbstractContextManager[object]]
 
 
 class TrialError(Exception):
@@ -108,15 +111,27 @@ class Process:
         return True
 
 
-class Cast:
-    """All processes of one trial.  timeout_s is for one run, or for what the keeper does."""
+def nobody(directory: Path) -> AbstractContextManager[object]:
+    """Watches a run that nobody does."""
+    return nullcontext()
 
-    def __init__(self, litmus: Litmus, directory: Path, seed: int, timeout_s: float) -> None:
+
+class Cast:
+    """All processes of one trial.  timeout_s is for one run, or for what the keeper does.
+
+    marks is a descriptor to which each task writes when it begins and ends an operation, -1 for
+    none: "begin 0 2", "end 0 2" for task 0's operation 2.
+    """
+
+    def __init__(
+        self, litmus: Litmus, directory: Path, seed: int, timeout_s: float, marks: int = -1
+    ) -> None:
         self.litmus = litmus
         self.factor = 1
         self._directory = directory
         self.timeout_s = timeout_s
         self._seed = seed
+        self._marks = marks
         self._board = Board(os.memfd_create("board"))
         self.tasks: list[Process] = []
         self._keeper = Process(str(directory), litmus=litmus, directory=directory.absolute())
@@ -137,7 +152,8 @@ class Cast:
         for number, task in enumerate(self.litmus.tasks):
             process = Process(
                 task.name,
-                [self._board.fd],
+                [self._board.fd, *([self._marks] if self._marks >= 0 else [])],
+                marks=self._marks,
                 board=self._board.fd,
                 litmus=self.litmus,
                 number=number,
@@ -147,19 +163,27 @@ class Cast:
             self.tasks.append(process)
         self._await_start(self.tasks)
 
-    def run(self, run: int) -> Outcome:
-        """The values of all results, and of all that the question asks of files."""
+    def run(self, run: int, watching: Watching = nobody) -> Outcome:
+        """The values of all results, and of all that the question asks of files.
+
+        watching is entered when all files are open and nobody has begun, and left when all have
+        ended; it is given the directory of the files.
+        """
         directory = self.ask_keeper("make", run)
         for task in self.tasks:
             task.send(run, directory)
         self.answers(self.tasks, self.timeout_s, run)  # READY
-        self._board.let_go(run)
-        return self.outcome(run)
+        with watching(Path(directory)):
+            self._board.let_go(run)
+            results = self.answers(self.tasks, self.timeout_s, run)
+        return self._outcome(run, results)
 
     def outcome(self, run: int) -> Outcome:
         """What all have found who are about to end their run."""
+        return self._outcome(run, self.answers(self.tasks, self.timeout_s, run))
+
+    def _outcome(self, run: int, results: Sequence[Any]) -> Outcome:
         outcome: dict[tuple[str, str], str] = {}
-        results = self.answers(self.tasks, self.timeout_s, run)
         for task, found in zip(self.tasks, results, strict=True):
             outcome |= {(RESULT, f"{task.name}.{name}"): value for name, value in found.items()}
         outcome |= self.ask_keeper("look", run)
@@ -232,9 +256,11 @@ class Cast:
 
 
 @contextmanager
-def started(litmus: Litmus, directory: Path, seed: int, timeout_s: float) -> Iterator[Cast]:
+def started(
+    litmus: Litmus, directory: Path, seed: int, timeout_s: float, marks: int = -1
+) -> Iterator[Cast]:
     """A Cast of which nothing is left afterwards, whatever happens."""
-    cast = Cast(litmus, directory, seed, timeout_s)
+    cast = Cast(litmus, directory, seed, timeout_s, marks)
     try:
         yield cast
     except TrialError as error:

@@ -14,6 +14,7 @@ one.
 
 import ctypes
 import gc
+import os
 import pickle
 import random
 import shutil
@@ -59,8 +60,9 @@ def play_task(
     seed: int,
     *,
     by_step: bool,
+    marks: int,
 ) -> None:
-    """All runs of a task, which is known by its number."""
+    """All runs of a task, which is known by its number; by_step and marks as of a Cast."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     task = litmus.tasks[number]
     handle_count = sum(bool(each.handle) for each in task.operations)
@@ -69,6 +71,7 @@ def play_task(
     gc.disable()
     while True:
         run, directory = connection.recv()
+        calls.close()
         try:
             calls.open(Path(directory), run)
         except OSError as error:
@@ -84,14 +87,17 @@ def play_task(
         for place, operation in enumerate(() if by_step else task.operations):
             pause(pauses[place])
             board.does(number, place + 1)
+            mark(marks, "begin", number, place)
             if operation.word == "wait":
                 board.wait_for(numbers[operation.other], run)
             else:
                 calls.perform(place)
+            mark(marks, "end", number, place)
         calls.finish()
         board.does(number, 0)
         results = calls.results()
-        calls.close()
+        if marks < 0:  # else the trace of those who have not ended would have what a close does
+            calls.close()
         board.ends(number, run)
         connection.send(results)
 
@@ -101,6 +107,12 @@ def perform_as_asked(connection: Connection, calls: Calls) -> None:
     while (place := connection.recv()[0]) != END:
         calls.perform(place)
         connection.send(place)
+
+
+def mark(marks: int, what: str, number: int, place: int) -> None:
+    """Tell whoever traces the kernel."""
+    if marks >= 0:
+        os.write(marks, f"{what} {number} {place}".encode())
 
 
 def random_pauses(seed: str, count: int) -> list[float]:

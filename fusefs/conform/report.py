@@ -1,0 +1,97 @@
+"""What a comparison has found, as a table for people and as data.
+
+    Section     one kind of comparison on one disk
+    table()     sections, a line each
+    unseen()    the model's steps that no accepted run took
+
+Units: events are lines of the kernel's trace, 0 where none is taken.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fusefs.model.steps import NAMES
+
+
+@dataclass(slots=True)
+class Section:
+    """name has the file system and its block size.
+
+    programs    how many; runs of them all together
+    explained   runs that differ as docs/limits.md says, by the reason
+    rejected    runs that the model does not allow
+    undecided   runs for which the search was given up
+    skipped     programs that cannot be compared, by the reason
+    steps       how often accepted runs of the model took each
+    first       the first rejection, for people: program, then kernel and model side by side
+    """
+
+    name: str
+    programs: int = 0
+    runs: int = 0
+    events: int = 0
+    accepted: int = 0
+    explained: Counter[str] = field(default_factory=Counter)
+    rejected: int = 0
+    undecided: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    steps: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "programs": self.programs,
+            "runs": self.runs,
+            "events": self.events,
+            "accepted": self.accepted,
+            "explained": dict(self.explained),
+            "rejected": self.rejected,
+            "undecided": self.undecided,
+            "skipped": dict(self.skipped),
+            "first": self.first,
+        }
+
+
+_COLUMNS = ("programs", "runs", "events", "accepted", "explained", "rejected", "undecided")
+
+
+def table(sections: Iterable[Section]) -> list[str]:
+    """Lines; the first is the head."""
+    rows = [("", *_COLUMNS)]
+    for each in sections:
+        counts = (each.programs, each.runs, each.events, each.accepted)
+        others = (each.explained.total(), each.rejected, each.undecided)
+        rows.append((each.name, *(f"{count:,}" for count in (*counts, *others))))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            word.rjust(width) if column else word.ljust(width)
+            for column, (word, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def reasons(sections: Iterable[Section]) -> Counter[str]:
+    """What explained differences, or kept programs from being compared."""
+    found: Counter[str] = Counter()
+    for each in sections:
+        found += each.explained
+        found += each.skipped
+    return found
+
+
+def seen(sections: Iterable[Section]) -> Counter[str]:
+    """The steps of the model that accepted runs took."""
+    found: Counter[str] = Counter()
+    for each in sections:
+        found += each.steps
+    return Counter({name: count for name, count in found.items() if name in NAMES})
+
+
+def unseen(sections: Sequence[Section]) -> list[str]:
+    taken = seen(sections)
+    return [name for name in NAMES if name not in taken]

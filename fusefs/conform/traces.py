@@ -1,0 +1,199 @@
+"""Traces of the kernel, judged by the model.
+
+    judge       one run: accepted, rejected, explained or undecided
+    alone       random programs of one task
+    together    random programs of two and three tasks
+    files       litmus files
+    side_by_side    what the kernel did and what the model did, in two columns
+
+A rejection is explained only if the very thing is in the trace that REASONS names, and nothing that
+a program returns depends on it.
+
+Units: as everywhere.
+Errors: TrialError, LostEvents.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fusefs.conform import acts
+from fusefs.conform.acts import Group, told
+from fusefs.conform.agreement import (
+    ACCEPTED,
+    REJECTED,
+    TURNS_MAX,
+    UNDECIDED,
+    Agreement,
+    agreement,
+    model_groups,
+)
+from fusefs.conform.disk import Disk
+from fusefs.conform.kernel_acts import History, history
+from fusefs.conform.kernel_events import KernelEvent, parse_all
+from fusefs.conform.model_acts import Stream
+from fusefs.conform.playing import Played, play_alone, play_together, reasons_to_skip
+from fusefs.conform.programs import PAGE_SIZE, program
+from fusefs.conform.report import Section
+from fusefs.conform.tracefs import Trace
+from fusefs.explore.worlds import LitmusCase
+from fusefs.litmus.reach import operations
+from fusefs.litmus.scale import scaled
+from fusefs.litmus.test import Litmus
+from fusefs.litmus.text import setting
+
+EXPLAINED: Final = "explained"
+
+REASONS: Final = {
+    "large folio": "a folio of several pages is written back and dropped as a whole",
+    "filled again": "a page was dropped between its fill and the look of who filled it, who then"
+    " fills it again; the model uses it",
+    "append": "two direct appends exclude each other in the model, and share XFS's lock",
+}
+
+COLUMN: Final = 46
+"""Characters of a column."""
+
+Told = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """verdict is one of agreement.py's, or EXPLAINED; reason is then one of REASONS."""
+
+    played: Played
+    history: History
+    found: Agreement
+    verdict: str
+    reason: str = ""
+
+
+def judge(
+    played: Played,
+    orders: Sequence[str] = (),
+    turns_max: int = TURNS_MAX,
+    case: LitmusCase | None = None,
+) -> Judged:
+    """A run, by the model under some orders.  case is theirs, if there is one already."""
+    events = parse_all(played.lines)
+    done = history(played.litmus, played.inos, events)
+    found = agreement(case or LitmusCase(played.litmus, orders), done, turns_max)
+    reason = ""
+    if found.verdict == REJECTED:
+        reason = next(_reasons(played.litmus, done, events), "")
+    return Judged(played, done, found, EXPLAINED if reason else found.verdict, reason)
+
+
+def _reasons(litmus: Litmus, done: History, events: Iterable[KernelEvent]) -> Iterator[str]:
+    """Those of REASONS that a run gives."""
+    if any(event.numbers.get("order") for event in events if event.name.startswith("mm_filemap")):
+        yield "large folio"
+    groups = [group for stream in done.tasks for group in stream]
+    if any(unit.kind == acts.ADD and n > 1 for each in groups for unit, n in each.units.items()):
+        yield "filled again"
+    if any({"append", "direct"} <= each.flags for each in operations(litmus.tasks)):
+        yield "append"
+
+
+# -- many --------------------------------------------------------------------------------
+
+
+def alone(disk: Disk, trace: Trace, seeds: range, told_of: Told, *, wide: bool = False) -> Section:
+    """A program of each seed, once."""
+    section = Section(f"traces, one task{', wide' if wide else ''}")
+    for seed in seeds:
+        litmus = program(seed, block=disk.block_size, wide=wide)
+        told_of(litmus.name)
+        if _is_skipped(section, litmus, disk):
+            continue
+        section.programs += 1
+        _count(section, judge(play_alone(litmus, disk, trace, seed + 1)))
+    return section
+
+
+def together(disk: Disk, trace: Trace, seeds: range, runs: int, told_of: Told) -> Section:
+    """A program of each seed, of two or three tasks in turn; each so many times."""
+    section = Section("traces, several tasks")
+    for seed in seeds:
+        litmus = program(seed, block=disk.block_size, tasks=2 + seed % 2, operations=3)
+        told_of(litmus.name)
+        if not _is_skipped(section, litmus, disk):
+            section.programs += 1
+            _play(section, litmus, disk, trace, runs)
+    return section
+
+
+def files(disk: Disk, trace: Trace, litmus: Sequence[Litmus], runs: int, told_of: Told) -> Section:
+    """Litmus files, as large as the disk's pages ask for; each so many times."""
+    section = Section("traces, litmus files")
+    for each in litmus:
+        factor = max(PAGE_SIZE // each.machine.page, 1)
+        large = scaled(each, factor)
+        if large.machine.block != disk.block_size:
+            continue
+        told_of(each.name)
+        if not _is_skipped(section, large, disk):
+            section.programs += 1
+            _play(section, large, disk, trace, runs)
+    return section
+
+
+def _is_skipped(section: Section, litmus: Litmus, disk: Disk) -> bool:
+    reasons = reasons_to_skip(litmus, disk.block_size, PAGE_SIZE)
+    section.skipped.update(reasons[:1])
+    return bool(reasons)
+
+
+def _play(section: Section, litmus: Litmus, disk: Disk, trace: Trace, runs: int) -> None:
+    case = LitmusCase(litmus)
+    if len(litmus.tasks) == 1:
+        _count(section, judge(play_alone(litmus, disk, trace, 1), case=case))
+        return
+    for played in play_together(litmus, disk, trace, runs):
+        _count(section, judge(played, case=case))
+
+
+def _count(section: Section, judged: Judged) -> None:
+    section.runs += 1
+    section.events += judged.history.events
+    if judged.verdict == ACCEPTED:
+        section.accepted += 1
+        section.steps += judged.found.steps
+    elif judged.verdict == EXPLAINED:
+        section.explained[f"{judged.reason}: {REASONS[judged.reason]}"] += 1
+    elif judged.verdict == UNDECIDED:
+        section.undecided += 1
+    else:
+        section.rejected += 1
+        section.first = section.first or "\n".join(side_by_side(judged))
+
+
+# -- for people --------------------------------------------------------------------------
+
+
+def side_by_side(judged: Judged) -> list[str]:
+    """The program, and of each task what kernel and model did from the last request that agrees."""
+    litmus = judged.played.litmus
+    lines = [litmus.name, "", *setting(litmus).splitlines()]
+    page, block = litmus.machine.page, litmus.machine.block
+    by_model = dict(model_groups(judged.found, page, block))
+    streams: list[tuple[Stream, list[Group]]] = [
+        ((number, -1), groups) for number, groups in enumerate(judged.history.tasks)
+    ]
+    streams += sorted(judged.history.ends.items())
+    for stream, groups in streams:
+        kernel = [line for group in groups for line in told(group, page, block)]
+        model = [line for group in by_model.get(stream, []) for line in told(group, page, block)]
+        name = litmus.tasks[stream[0]].name
+        end = f", the end of operation {stream[1] + 1}" if stream[1] >= 0 else ""
+        lines += ["", f"{f'{name}{end}: kernel':{COLUMN}}  model", *_columns(kernel, model)]
+    return lines
+
+
+def _columns(kernel: Sequence[str], model: Sequence[str]) -> Iterator[str]:
+    """Line by line; what differs has a mark."""
+    for place in range(max(len(kernel), len(model))):
+        one = kernel[place] if place < len(kernel) else ""
+        other = model[place] if place < len(model) else ""
+        mark = "  " if one == other else "! "
+        yield f"{mark}{one[: COLUMN - 3]:{COLUMN - 2}}  {other[: COLUMN - 3]}".rstrip()
