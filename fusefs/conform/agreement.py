@@ -225,6 +225,8 @@ class _Search:
         self._schedule.append(number)
         fitting = _FITS
         for act in made:
+            if act.kind not in self._history.kinds:
+                continue
             fitting = self._cursor.take(stream, act)
             self._acts.setdefault(stream, []).append(act)
             if fitting is not _FITS:

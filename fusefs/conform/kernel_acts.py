@@ -52,12 +52,14 @@ class History:
     ends       for each asynchronous write, by task and place, what ended it
     converted  units of writeback that workers converted; when is not told
     events     how many there were
+    kinds      of acts that the file system's events tell of; of others nothing is known
     """
 
     tasks: list[list[Group]]
     ends: dict[tuple[int, int], list[Group]]
     converted: Counter[Unit]
     events: int = 0
+    kinds: frozenset[str] = frozenset(acts.KINDS)
 
 
 @dataclass(slots=True)
@@ -97,9 +99,18 @@ class _Actor:
     ends_write: tuple[int, int] | None = None
 
 
-def history(litmus: Litmus, inos: Iterable[int], events: Sequence[KernelEvent]) -> History:
+PAGES_ALONE: Final = frozenset((acts.BEGIN, acts.RETURN, acts.ADD, acts.DROP))
+"""What is known of a file system that has no events as XFS's: of ext4."""
+
+
+def history(
+    litmus: Litmus,
+    inos: Iterable[int],
+    events: Sequence[KernelEvent],
+    kinds: frozenset[str] = frozenset(acts.KINDS),
+) -> History:
     """inos are those of the litmus file's files, in its order."""
-    reader = _Reader(litmus, list(inos))
+    reader = _Reader(litmus, list(inos), kinds)
     for event in events:
         reader.take(event)
     return reader.finish(len(events))
@@ -108,7 +119,8 @@ def history(litmus: Litmus, inos: Iterable[int], events: Sequence[KernelEvent]) 
 class _Reader:
     """Takes events, oldest first."""
 
-    def __init__(self, litmus: Litmus, inos: list[int]) -> None:
+    def __init__(self, litmus: Litmus, inos: list[int], kinds: frozenset[str]) -> None:
+        self._kinds = kinds
         self._page = litmus.machine.page
         self._block = litmus.machine.block
         self._tasks = litmus.tasks
@@ -124,7 +136,7 @@ class _Reader:
             self._close(actor, _EVER)
             _may_ask_later(actor.groups)
         tasks = [self._by_task[number].groups for number in range(len(self._tasks))]
-        return History(tasks, self._ends, self._converted, count)
+        return History(tasks, self._ends, self._converted, count, self._kinds)
 
     def take(self, event: KernelEvent) -> None:
         actor = self._actors.setdefault(event.pid, _Actor(last_us=event.time_us))
@@ -146,6 +158,8 @@ class _Reader:
 
     def _did(self, actor: _Actor, act: Act, from_us: int, event: KernelEvent) -> None:
         """An act that was done at from_us or later, and before the actor's next event."""
+        if act.kind not in self._kinds:
+            return
         groups = actor.groups
         if actor.ends_write is not None:
             groups = self._ends[actor.ends_write]

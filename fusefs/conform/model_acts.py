@@ -26,6 +26,9 @@ from fusefs.model.steps import READ_IMAGE, Step
 Stream = tuple[int, int]
 """A task, and the place of the asynchronous write whose end it is; -1 for the task itself."""
 
+FOLIO_ORDER_MAX: Final = 9
+"""Of XFS on x86: MAX_PAGECACHE_ORDER, 2 MiB."""
+
 _SUBMITTED: Final = frozenset(("dio.write.map", "dio.write.submit"))
 """What follows a map that a direct write makes use of."""
 
@@ -38,6 +41,7 @@ class Watched:
     def __init__(self, case: LitmusCase) -> None:
         self.world: LitmusWorld = case.world()
         self.world.world.fs.guards_disk_end = False
+        self.world.world.fs.folio_order_max = FOLIO_ORDER_MAX
         self.execution = Execution(self.world)
         self._block = case.litmus.machine.block
         self._page = case.litmus.machine.page

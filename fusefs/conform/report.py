@@ -60,7 +60,7 @@ _COLUMNS = ("programs", "runs", "events", "accepted", "explained", "rejected", "
 
 def table(sections: Iterable[Section]) -> list[str]:
     """Lines; the first is the head."""
-    rows = [("", *_COLUMNS)]
+    rows: list[tuple[str, ...]] = [("", *_COLUMNS)]
     for each in sections:
         counts = (each.programs, each.runs, each.events, each.accepted)
         others = (each.explained.total(), each.rejected, each.undecided)

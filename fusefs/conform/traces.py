@@ -4,6 +4,7 @@
     alone       random programs of one task
     together    random programs of two and three tasks
     files       litmus files
+    readahead   programs that read in patterns
     side_by_side    what the kernel did and what the model did, in two columns
 
 A rejection is explained only if the very thing is in the trace that REASONS names, and nothing that
@@ -29,13 +30,14 @@ from fusefs.conform.agreement import (
     model_groups,
 )
 from fusefs.conform.disk import Disk
-from fusefs.conform.kernel_acts import History, history
+from fusefs.conform.kernel_acts import PAGES_ALONE, History, history
 from fusefs.conform.kernel_events import KernelEvent, parse_all
 from fusefs.conform.model_acts import Stream
 from fusefs.conform.playing import Played, play_alone, play_together, reasons_to_skip
 from fusefs.conform.programs import PAGE_SIZE, program
 from fusefs.conform.report import Section
 from fusefs.conform.tracefs import Trace
+from fusefs.conform.windows import WINDOWS, patterns
 from fusefs.explore.worlds import LitmusCase
 from fusefs.litmus.reach import operations
 from fusefs.litmus.scale import scaled
@@ -45,7 +47,8 @@ from fusefs.litmus.text import setting
 EXPLAINED: Final = "explained"
 
 REASONS: Final = {
-    "large folio": "a folio of several pages is written back and dropped as a whole",
+    "large folio": "several pages of the kernel are one folio: written back, dropped, and met by"
+    " readahead as a whole",
     "filled again": "a page was dropped between its fill and the look of who filled it, who then"
     " fills it again; the model uses it",
     "append": "two direct appends exclude each other in the model, and share XFS's lock",
@@ -73,10 +76,14 @@ def judge(
     orders: Sequence[str] = (),
     turns_max: int = TURNS_MAX,
     case: LitmusCase | None = None,
+    kinds: frozenset[str] = frozenset(acts.KINDS),
 ) -> Judged:
-    """A run, by the model under some orders.  case is theirs, if there is one already."""
+    """A run, by the model under some orders.  case is theirs, if there is one already.
+
+    kinds are those of acts that count: of ext4 PAGES_ALONE.
+    """
     events = parse_all(played.lines)
-    done = history(played.litmus, played.inos, events)
+    done = history(played.litmus, played.inos, events, kinds)
     found = agreement(case or LitmusCase(played.litmus, orders), done, turns_max)
     reason = ""
     if found.verdict == REJECTED:
@@ -135,6 +142,20 @@ def files(disk: Disk, trace: Trace, litmus: Sequence[Litmus], runs: int, told_of
         if not _is_skipped(section, large, disk):
             section.programs += 1
             _play(section, large, disk, trace, runs)
+    return section
+
+
+def readahead(disk: Disk, trace: Trace, seeds: range, told_of: Told) -> Section:
+    """Programs that read in patterns, with each size of the window."""
+    section = Section("readahead windows")
+    kinds = frozenset(acts.KINDS) if disk.kind == "xfs" else PAGES_ALONE
+    for seed in seeds:
+        for size in WINDOWS:
+            for litmus in patterns(size, disk.block_size, seed):
+                told_of(litmus.name)
+                section.programs += 1
+                played = play_alone(litmus, disk, trace, section.programs)
+                _count(section, judge(played, kinds=kinds))
     return section
 
 

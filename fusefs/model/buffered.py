@@ -130,7 +130,10 @@ async def _read_ahead_marked(fs: Filesystem, file: OpenFile, index: int, count: 
     inode = file.inode
     page_end = -(-inode.size // fs.geometry.page_size)
     window_max = fs.options.readahead // fs.geometry.page_size
-    window = plan_marked(file.readahead, inode.mapping, index, count, window_max, page_end)
+    window = plan_marked(
+        *(file.readahead, inode.mapping, index, count, window_max, page_end),
+        order_max=fs.folio_order_max,
+    )
     if window is not None:
         await fill_range(fs, inode, window.start, window.end, window.marker)
 

@@ -54,6 +54,8 @@ class Filesystem:
     worker is whoever ends all I/O, one after the other, under post_in_worker.
     guards_disk_end is (W4) of writeback.py, which Linux does not keep; only whoever compares with
     Linux goes without it.
+    folio_order_max is that of the folios that readahead aims at: its windows end where they do.
+    Pages are single ones all the same; 0, no aim, on a mount, as FUSE has no large folios.
     """
 
     def __init__(self, geometry: Geometry, options: Options, space: Space) -> None:
@@ -69,6 +71,7 @@ class Filesystem:
         self.work: list[Coroutine[Step, Any, None]] = []
         self.worker = RwLock("worker")
         self.guards_disk_end = True
+        self.folio_order_max = 0
 
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""

@@ -8,7 +8,10 @@ async_size pages before the window's end, the next window is read.
     missing, anything else                      just what was asked
     the marked page                             the next window, twice as large
 
-Units: pages; window_max is pages.
+Where the file system has large folios, a next window ends where a folio of the order that
+readahead has come to would end, and is shorter for that; order_max says up to which.
+
+Units: pages; window_max is pages; an order is a power of two of pages.
 """
 
 from dataclasses import dataclass
@@ -20,13 +23,15 @@ from fusefs.model.page_cache import AddressSpace
 class ReadaheadState:
     """struct file_ra_state: the current window of one open file.
 
-    previous is the page where the last read ended; -1 before the first.
+    previous is the page where the last read ended; -1 before the first.  order is that of the
+    folios that the last window was made of.
     """
 
     start: int = 0
     size: int = 0
     async_size: int = 0
     previous: int = -1
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ def plan_missing(
         if history >= index:  # cached back to the start of the file: surely sequential
             history *= 2
         ra.start, ra.size, ra.async_size = index, min(history + count, limit), 1
+        ra.order = 0
         return _planned(ra, page_end)
     return _window(index, min(count, limit), 0, page_end)
 
@@ -72,6 +78,7 @@ def plan_marked(
     count: int,
     window_max: int,
     page_end: int,
+    order_max: int = 0,
 ) -> Window | None:
     """What to read ahead when the reader met the marked page index: page_cache_async_ra()."""
     if window_max == 0:
@@ -79,7 +86,7 @@ def plan_marked(
     limit = max(window_max, count)
     if ra.size and index == ra.start + ra.size - ra.async_size:
         ra.start += ra.size
-        ra.size = _grown(ra.size, limit)
+        ra.size = max(ra.size, _grown(ra.size, limit))  # a large read's may be above the limit
     else:  # another open file's mark
         start = index + 1
         while start - index <= limit and mapping.find(start) is not None:
@@ -87,6 +94,8 @@ def plan_marked(
         if start - index > limit:
             return None
         ra.start, ra.size = start, _grown(start - index + count, limit)
+    if order_max:
+        _align_end(ra, limit, order_max)
     ra.async_size = ra.size
     return _planned(ra, page_end)
 
@@ -101,7 +110,7 @@ def _first_window(
         size *= 2
     else:
         size = window_max
-    ra.start, ra.size = index, size
+    ra.start, ra.size, ra.order = index, size, 0
     ra.async_size = size - count if size > count else size // 2
     return _planned(ra, page_end)
 
@@ -110,6 +119,16 @@ def _grown(size: int, window_max: int) -> int:
     if size < window_max // 16:
         return 4 * size
     return min(2 * size, window_max)
+
+
+def _align_end(ra: ReadaheadState, limit: int, order_max: int) -> None:
+    """Folios become four times as large with each window, and a window has no part of one."""
+    order = ra.order + 2
+    align = 1 << min(order, (limit & -limit).bit_length() - 1)
+    end = ra.start + ra.size
+    if end - end % align > ra.start:
+        ra.size -= end % align
+    ra.order = min(order, order_max, ra.size.bit_length() - 1)
 
 
 def _planned(ra: ReadaheadState, page_end: int) -> Window:
