@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from fusefs.commands import (
+    conform,
     demo,
     explore,
     fsck,
@@ -44,7 +45,8 @@ COMMANDS = {
     command.NAME: command
     for command in (
         *(mount, umount, mkfs, fsck, set_, status, top, trace),
-        *(hold, wait, release, gates, demo, explore, litmus),
+        *(hold, wait, release, gates),
+        *(demo, explore, litmus, conform),
     )
 }
 

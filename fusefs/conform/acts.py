@@ -24,7 +24,7 @@ Units: start and end are bytes in the file; a unit's number is that of a page, a
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -70,6 +70,9 @@ ONCE: Final = frozenset((WRITE_MAP, ZERO, DIO_MAP, FREE, PUNCH, ALLOC, FILL_READ
 """To do these again with the same range is to do them once."""
 
 
+MAPPED_BEFORE: Final = "mapped before"
+
+
 class Act(NamedTuple):
     """ino is 0 for what concerns no file, such as a begin."""
 
@@ -102,10 +105,27 @@ class Group:
     from_us: int = 0
     to_us: int = 0
 
-    def add(self, units: Iterable[Unit]) -> None:
+    def add(self, units: Iterable[Unit], per_page: int) -> None:
+        """per_page is blocks of a page."""
         for unit in units:
-            if unit.kind not in ONCE or unit not in self.units:
-                self.units[unit] += 1
+            placed = in_order(unit, self.units, per_page)
+            if placed.kind not in ONCE or placed not in self.units:
+                self.units[placed] += 1
+
+
+def in_order(unit: Unit, before: Mapping[Unit, int], per_page: int) -> Unit:
+    """A page that comes only after it was mapped: the one order within a group that matters.
+
+    before are the units of the group until then.
+    """
+    if unit.kind != ADD:
+        return unit
+    blocks = range(unit.number * per_page, (unit.number + 1) * per_page)
+    late = any(
+        count and other.kind == FILL_MAP and other.ino == unit.ino and other.number in blocks
+        for other, count in before.items()
+    )
+    return unit._replace(state=MAPPED_BEFORE) if late else unit
 
 
 def edge(kind: str, operation: Operation, place: int) -> Act:
@@ -139,7 +159,7 @@ def grouped(acts: Iterable[Act], page: int, block: int) -> list[Group]:
         name = group_name(act)
         if not (groups and merges(act) and groups[-1].name == name):
             groups.append(Group(name))
-        groups[-1].add(units_of(act, page, block))
+        groups[-1].add(units_of(act, page, block), page // block)
     return groups
 
 

@@ -28,6 +28,7 @@ from fusefs.conform.acts import (
     Unit,
     group_name,
     grouped,
+    in_order,
     units_of,
 )
 from fusefs.conform.kernel_acts import History
@@ -108,7 +109,8 @@ class _Cursor:
             left = self._left[stream] = Counter(group.units)
             self._seen[stream] = Counter()
         seen = self._seen[stream]
-        for unit in units:
+        for each in units:
+            unit = in_order(each, seen, self._page // self._block)
             if left[unit] > 0:
                 left[unit] -= 1
                 seen[unit] += 1

@@ -171,7 +171,7 @@ class _Reader:
             group = Group(name, from_us=from_us, to_us=_EVER)
             groups.append(group)
         group.to_us = _EVER
-        group.add(units_of(act, self._page, self._block))
+        group.add(units_of(act, self._page, self._block), self._page // self._block)
 
     def _close(self, actor: _Actor, now_us: int) -> None:
         """The last group ended before now; a request begins as late as its first act can be."""

@@ -1,5 +1,6 @@
 """What a comparison has found, as a table for people and as data.
 
+    Asked       what is to be compared
     Section     one kind of comparison on one disk
     table()     sections, a line each
     unseen()    the model's steps that no accepted run took
@@ -8,11 +9,15 @@ Units: events are lines of the kernel's trace, 0 where none is taken.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from fusefs.litmus.test import Litmus
 from fusefs.model.steps import NAMES
+
+SEVERAL: Final = 20
+"""For so many programs of one task there is one of several: processes take long to start."""
 
 
 @dataclass(slots=True)
@@ -95,3 +100,28 @@ def seen(sections: Iterable[Section]) -> Counter[str]:
 def unseen(sections: Sequence[Section]) -> list[str]:
     taken = seen(sections)
     return [name for name in NAMES if name not in taken]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be compared, on each disk.
+
+    files      litmus files; none for random programs
+    programs   of one task, on each disk; of several tasks there are fewer, by SEVERAL
+    runs       of each program of several tasks
+    told       is called with the name of each program before it runs
+    """
+
+    files: tuple[Litmus, ...]
+    programs: int
+    runs: int
+    seed: int
+    told: Callable[[str], object]
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.programs)
+
+    @property
+    def seeds_several(self) -> range:
+        return range(self.seed, self.seed + -(-self.programs // SEVERAL))

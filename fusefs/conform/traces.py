@@ -1,5 +1,6 @@
 """Traces of the kernel, judged by the model.
 
+    compare     everything below, on one disk
     judge       one run: accepted, rejected, explained or undecided
     alone       random programs of one task
     together    random programs of two and three tasks
@@ -14,7 +15,7 @@ Units: as everywhere.
 Errors: TrialError, LostEvents.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,8 +36,8 @@ from fusefs.conform.kernel_events import KernelEvent, parse_all
 from fusefs.conform.model_acts import Stream
 from fusefs.conform.playing import Played, play_alone, play_together, reasons_to_skip
 from fusefs.conform.programs import PAGE_SIZE, program
-from fusefs.conform.report import Section
-from fusefs.conform.tracefs import Trace
+from fusefs.conform.report import Asked, Section
+from fusefs.conform.tracefs import Trace, traced
 from fusefs.conform.windows import WINDOWS, patterns
 from fusefs.explore.worlds import LitmusCase
 from fusefs.litmus.reach import operations
@@ -54,10 +55,13 @@ REASONS: Final = {
     "append": "two direct appends exclude each other in the model, and share XFS's lock",
 }
 
+WIDE: Final = 5
+"""Of so many programs of one task one is done again with wider ranges."""
+
+READAHEAD_SEEDS_MAX: Final = 4
+
 COLUMN: Final = 46
 """Characters of a column."""
-
-Told = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +100,41 @@ def _reasons(litmus: Litmus, done: History, events: Iterable[KernelEvent]) -> It
     if any(event.numbers.get("order") for event in events if event.name.startswith("mm_filemap")):
         yield "large folio"
     groups = [group for stream in done.tasks for group in stream]
-    if any(unit.kind == acts.ADD and n > 1 for each in groups for unit, n in each.units.items()):
+    if any(_comes_again(unit, count) for each in groups for unit, count in each.units.items()):
         yield "filled again"
     if any({"append", "direct"} <= each.flags for each in operations(litmus.tasks)):
         yield "append"
 
 
+def _comes_again(unit: acts.Unit, count: int) -> bool:
+    """A page came into the cache twice for one read."""
+    return unit.kind == acts.ADD and (count > 1 or unit.state == acts.MAPPED_BEFORE)
+
+
+def compare(disk: Disk, asked: Asked) -> Iterator[Section]:
+    """All of the above on one disk; of ext4 readahead alone, as its events tell of nothing else."""
+    is_xfs = disk.kind == "xfs"
+    with traced(disk.device, xfs=is_xfs) as trace:
+        if asked.files:
+            if is_xfs:
+                yield files(disk, trace, asked)
+            return
+        if is_xfs:
+            yield alone(disk, trace, asked)
+            yield alone(disk, trace, asked, wide=True)
+            yield together(disk, trace, asked)
+        yield readahead(disk, trace, asked)
+
+
 # -- many --------------------------------------------------------------------------------
 
 
-def alone(disk: Disk, trace: Trace, seeds: range, told_of: Told, *, wide: bool = False) -> Section:
-    """A program of each seed, once."""
+def alone(disk: Disk, trace: Trace, asked: Asked, *, wide: bool = False) -> Section:
+    """A program of each seed, once; wide: over several pages, but fewer of those."""
     section = Section(f"traces, one task{', wide' if wide else ''}")
-    for seed in seeds:
+    for seed in asked.seeds[: asked.programs // WIDE] if wide else asked.seeds:
         litmus = program(seed, block=disk.block_size, wide=wide)
-        told_of(litmus.name)
+        asked.told(litmus.name)
         if _is_skipped(section, litmus, disk):
             continue
         section.programs += 1
@@ -118,41 +142,41 @@ def alone(disk: Disk, trace: Trace, seeds: range, told_of: Told, *, wide: bool =
     return section
 
 
-def together(disk: Disk, trace: Trace, seeds: range, runs: int, told_of: Told) -> Section:
+def together(disk: Disk, trace: Trace, asked: Asked) -> Section:
     """A program of each seed, of two or three tasks in turn; each so many times."""
     section = Section("traces, several tasks")
-    for seed in seeds:
+    for seed in asked.seeds_several:
         litmus = program(seed, block=disk.block_size, tasks=2 + seed % 2, operations=3)
-        told_of(litmus.name)
+        asked.told(litmus.name)
         if not _is_skipped(section, litmus, disk):
             section.programs += 1
-            _play(section, litmus, disk, trace, runs)
+            _play(section, litmus, disk, trace, asked)
     return section
 
 
-def files(disk: Disk, trace: Trace, litmus: Sequence[Litmus], runs: int, told_of: Told) -> Section:
+def files(disk: Disk, trace: Trace, asked: Asked) -> Section:
     """Litmus files, as large as the disk's pages ask for; each so many times."""
     section = Section("traces, litmus files")
-    for each in litmus:
+    for each in asked.files:
         factor = max(PAGE_SIZE // each.machine.page, 1)
         large = scaled(each, factor)
         if large.machine.block != disk.block_size:
             continue
-        told_of(each.name)
+        asked.told(each.name)
         if not _is_skipped(section, large, disk):
             section.programs += 1
-            _play(section, large, disk, trace, runs)
+            _play(section, large, disk, trace, asked)
     return section
 
 
-def readahead(disk: Disk, trace: Trace, seeds: range, told_of: Told) -> Section:
+def readahead(disk: Disk, trace: Trace, asked: Asked) -> Section:
     """Programs that read in patterns, with each size of the window."""
     section = Section("readahead windows")
     kinds = frozenset(acts.KINDS) if disk.kind == "xfs" else PAGES_ALONE
-    for seed in seeds:
+    for seed in asked.seeds_several[:READAHEAD_SEEDS_MAX]:
         for size in WINDOWS:
             for litmus in patterns(size, disk.block_size, seed):
-                told_of(litmus.name)
+                asked.told(litmus.name)
                 section.programs += 1
                 played = play_alone(litmus, disk, trace, section.programs)
                 _count(section, judge(played, kinds=kinds))
@@ -165,12 +189,12 @@ def _is_skipped(section: Section, litmus: Litmus, disk: Disk) -> bool:
     return bool(reasons)
 
 
-def _play(section: Section, litmus: Litmus, disk: Disk, trace: Trace, runs: int) -> None:
+def _play(section: Section, litmus: Litmus, disk: Disk, trace: Trace, asked: Asked) -> None:
     case = LitmusCase(litmus)
     if len(litmus.tasks) == 1:
         _count(section, judge(play_alone(litmus, disk, trace, 1), case=case))
         return
-    for played in play_together(litmus, disk, trace, runs):
+    for played in play_together(litmus, disk, trace, asked.runs):
         _count(section, judge(played, case=case))
 
 
