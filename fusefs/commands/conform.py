@@ -25,8 +25,12 @@ RUNS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="*", metavar="LITMUS", help="instead of random programs")
-    parser.add_argument("--fs", default="xfs", metavar="xfs|ext4", help="which file system (xfs)")
+    parser.add_argument(
+        "files", nargs="*", metavar="LITMUS", help="instead of random programs and the gallery"
+    )
+    parser.add_argument(
+        "--fs", action="append", default=[], metavar="xfs|ext4", help="which file system (both)"
+    )
     parser.add_argument(
         "--block",
         action="append",
@@ -37,9 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--programs",
         type=int,
-        default=PROGRAMS,
         metavar="N",
-        help=f"random programs of one task for each block size ({PROGRAMS})",
+        help=f"random programs of one task for each block size ({PROGRAMS}; 0 with LITMUS)",
     )
     parser.add_argument(
         "--runs",
@@ -53,28 +56,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from fusefs.conform.course import sections
-    from fusefs.conform.disk import BLOCK_SIZES, NoDisk
+    from fusefs.conform.course import gallery, sections
+    from fusefs.conform.disk import BLOCK_SIZES, KINDS, NoDisk
     from fusefs.conform.report import Asked
     from fusefs.conform.tracefs import LostEvents, NoTracing
     from fusefs.litmus.source import parse_size
     from fusefs.trial.cast import TrialError
 
-    if arguments.programs < 1 or arguments.runs < 1 or arguments.seed < 0:
-        raise UsageError("--programs and --runs are numbers from 1 on, --seed from 0 on")
+    programs = arguments.programs
+    if programs is None:
+        programs = 0 if arguments.files else PROGRAMS
+    if programs < 0 or arguments.runs < 1 or arguments.seed < 0:
+        raise UsageError("--runs is a number from 1 on, --programs and --seed from 0 on")
     blocks = []
     for word in arguments.block:
         size = parse_size(word)
         if size is None:
             raise UsageError(f"--block {word} is no size, such as 1k")
         blocks.append(size)
-    files = tuple(_read(name) for name in arguments.files)
+    files = tuple(_read(name) for name in arguments.files) or gallery()
     told = _Told(is_watched=sys.stderr.isatty() and not arguments.json)
-    asked = Asked(files, arguments.programs, arguments.runs, arguments.seed, told)
-    found = []
+    asked = Asked(files, programs, arguments.runs, arguments.seed, told)
+    found: list[Section] = []
     try:
-        for section in sections(arguments.fs, blocks or BLOCK_SIZES, asked):
-            found.append(section)
+        for kind in arguments.fs or KINDS:
+            found += sections(kind, blocks or BLOCK_SIZES, asked)
     except (NoDisk, NoTracing, LostEvents, TrialError) as error:
         raise CommandError(str(error)) from None
     finally:

@@ -106,8 +106,8 @@ def unseen(sections: Sequence[Section]) -> list[str]:
 class Asked:
     """What is to be compared, on each disk.
 
-    files      litmus files; none for random programs
-    programs   of one task, on each disk; of several tasks there are fewer, by SEVERAL
+    files      litmus files
+    programs   random ones of one task, on each disk; of several tasks there are fewer, by SEVERAL
     runs       of each program of several tasks
     told       is called with the name of each program before it runs
     """

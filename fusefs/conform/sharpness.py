@@ -12,10 +12,10 @@ Units: as everywhere.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from fusefs.conform.agreement import ACCEPTED, REJECTED
+from fusefs.conform.course import GALLERY
 from fusefs.conform.disk import BLOCK_SIZES, disk
 from fusefs.conform.playing import Played, play_alone, play_together, reasons_to_skip
 from fusefs.conform.programs import PAGE_SIZE, program
@@ -26,8 +26,6 @@ from fusefs.litmus.parse import parse
 from fusefs.litmus.scale import scaled
 from fusefs.litmus.test import Litmus
 from fusefs.model.orders import ROWS
-
-GALLERY: Final = Path(__file__).parents[1] / "litmus/gallery"
 
 ALONE_BLOCK: Final = 1024
 

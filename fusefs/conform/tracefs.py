@@ -74,10 +74,10 @@ class Recording:
 
 
 class Trace:
-    """An instance: its events are on, and nothing is recorded yet."""
+    """An instance: its events are on, and nothing is recorded yet.  directory is its own."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self.mark_fd = os.open(directory / "trace_marker", os.O_WRONLY)
 
     def mark(self, text: str) -> None:
@@ -94,17 +94,17 @@ class Trace:
             yield found
         finally:
             self._write("tracing_on", "0")
-        lost = sum(self._lost(path) for path in self._directory.glob("per_cpu/cpu*/stats"))
+        lost = sum(self._lost(path) for path in self.directory.glob("per_cpu/cpu*/stats"))
         if lost:
             raise LostEvents(f"the kernel's trace has lost {lost} events: its buffer is too small")
-        with (self._directory / "trace").open() as file:
+        with (self.directory / "trace").open() as file:
             found.lines = [line.rstrip("\n") for line in file if not line.startswith("#")]
 
     def close(self) -> None:
         os.close(self.mark_fd)
 
     def _write(self, name: str, text: str) -> None:
-        (self._directory / name).write_text(text)
+        (self.directory / name).write_text(text)
 
     @staticmethod
     def _lost(stats: Path) -> int:

@@ -115,15 +115,14 @@ def compare(disk: Disk, asked: Asked) -> Iterator[Section]:
     """All of the above on one disk; of ext4 readahead alone, as its events tell of nothing else."""
     is_xfs = disk.kind == "xfs"
     with traced(disk.device, xfs=is_xfs) as trace:
-        if asked.files:
-            if is_xfs:
-                yield files(disk, trace, asked)
-            return
-        if is_xfs:
+        if is_xfs and asked.programs:
             yield alone(disk, trace, asked)
             yield alone(disk, trace, asked, wide=True)
             yield together(disk, trace, asked)
-        yield readahead(disk, trace, asked)
+        if is_xfs and asked.files:
+            yield files(disk, trace, asked)
+        if asked.programs:
+            yield readahead(disk, trace, asked)
 
 
 # -- many --------------------------------------------------------------------------------
@@ -132,7 +131,7 @@ def compare(disk: Disk, asked: Asked) -> Iterator[Section]:
 def alone(disk: Disk, trace: Trace, asked: Asked, *, wide: bool = False) -> Section:
     """A program of each seed, once; wide: over several pages, but fewer of those."""
     section = Section(f"traces, one task{', wide' if wide else ''}")
-    for seed in asked.seeds[: asked.programs // WIDE] if wide else asked.seeds:
+    for seed in asked.seeds[: -(-asked.programs // WIDE)] if wide else asked.seeds:
         litmus = program(seed, block=disk.block_size, wide=wide)
         asked.told(litmus.name)
         if _is_skipped(section, litmus, disk):

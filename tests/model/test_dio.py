@@ -21,6 +21,7 @@ from model.driving import (
 )
 
 from fusefs.explore.memory import MemoryImage, World
+from fusefs.model import file_io
 from fusefs.model.buffered import buffered_write
 from fusefs.model.dio import DirectWrite, _write_locked, direct_write
 from fusefs.model.errors import FsError
@@ -424,6 +425,22 @@ def test_write_at_the_end_zeroes_the_tail_of_its_block(world):
     world.image.write_at(mapping.physical * BLOCK + 512, b"\xdb" * 512)
     write(world, file, 0, HALF, direct=True)
     assert world.on_image(file.inode, 0) == HALF + bytes(512)
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "buffered"])
+def test_write_beyond_the_end_keeps_faults_out_while_it_zeroes(world, direct):
+    """xfs_file_write_zero_eof() holds invalidate_lock: as seen on Linux 6.18."""
+    file = file_with(world, b"a" * 100)
+    run(world, file.inode.mapping.lock.lock_shared())
+    task = Task(world, write_of(world, file, 4096, b"b" * 512, direct=direct))
+    task.go_to("lock.mapping.exclusive")
+    assert task.waits
+    file.inode.mapping.lock.unlock_shared()
+    assert task.finish() == 512
+
+
+def write_of(world, file, pos, data, *, direct):
+    return file_io.write(world.fs, file, pos, data, direct=direct, sync=False)
 
 
 @pytest.mark.parametrize("length", [512, BLOCK], ids=["unaligned", "aligned"])

@@ -26,9 +26,11 @@ def missing(index: int, count: int, *, cached=(), ra=None, window_max=WINDOW_MAX
     return plan_missing(ra, caching(*cached), index, count, window_max, end)
 
 
-def marked(index: int, count: int, *, cached=(), ra=None, window_max=WINDOW_MAX, end=PAGE_END):
+def marked(
+    index: int, count: int, *, cached=(), ra=None, window_max=WINDOW_MAX, end=PAGE_END, order_max=0
+):
     ra = ra if ra is not None else ReadaheadState()
-    return plan_marked(ra, caching(*cached), index, count, window_max, end)
+    return plan_marked(ra, caching(*cached), index, count, window_max, end, order_max)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,25 @@ def test_marks_ramp_the_window_up_to_its_maximum():
         Window(60, 92, 60),
         Window(92, 124, 92),
     ]
+
+
+def test_windows_end_where_large_folios_do():
+    """As XFS of Linux 6.18 was seen to read 4 KiB after 4 KiB, with 128 KiB of readahead."""
+    ra = ReadaheadState()
+    missing(0, 1, ra=ra)
+    windows = []
+    for mark in (1, 4, 12, 16, 24):
+        window = marked(mark, 1, ra=ra, order_max=9)
+        assert window is not None
+        windows.append((window.start, window.end))
+    assert windows == [(4, 12), (12, 16), (16, 24), (24, 32), (32, 48)]
+
+
+def test_window_of_a_large_read_does_not_shrink():
+    """64 pages at once, of a maximum of 4: the next windows are as large."""
+    ra = ReadaheadState()
+    assert missing(0, 64, ra=ra, window_max=4) == Window(0, 64, 32)
+    assert marked(32, 32, ra=ra, window_max=4) == Window(64, 128, 64)
 
 
 def test_small_window_of_a_large_maximum_grows_four_times():

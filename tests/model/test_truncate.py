@@ -553,6 +553,13 @@ def test_impossible_range_is_refused(world, mode, pos, length, error):
 # -- seek --------------------------------------------------------------------------------
 
 
+def test_seek_waits_for_nobody(world):
+    """xfs_file_llseek() takes no IOLOCK: as seen on Linux 6.18."""
+    file = file_with(world, b"a" * BLOCK)
+    run(world, file.inode.lock.lock_exclusive())
+    assert run(world, seek(world.fs, file.inode, 0, SEEK_HOLE)) == BLOCK
+
+
 @pytest.fixture
 def striped(world) -> OpenFile:
     """Blocks: hole, mapped, hole, delayed, then an end within a hole."""
