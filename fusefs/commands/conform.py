@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fusefs.commands.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
-    from fusefs.conform.report import Section
+    from fusefs.conform.report import Asked, Section
     from fusefs.litmus.test import Litmus
 
 NAME = "conform"
@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of each program of several tasks ({RUNS})",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first program (0)")
+    parser.add_argument(
+        "--sharpness",
+        action="store_true",
+        help="instead: which orders of the past would be rejected, on XFS",
+    )
     parser.add_argument("--json", action="store_true")
 
 
@@ -79,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     asked = Asked(files, programs, arguments.runs, arguments.seed, told)
     found: list[Section] = []
     try:
+        if arguments.sharpness:
+            return _print_sharpness(asked)
         for kind in arguments.fs or KINDS:
             found += sections(kind, blocks or BLOCK_SIZES, asked)
     except (NoDisk, NoTracing, LostEvents, TrialError) as error:
@@ -87,6 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
         told.end()
     _print(found, as_json=arguments.json)
     return int(any(section.rejected for section in found))
+
+
+def _print_sharpness(asked: "Asked") -> int:
+    from fusefs.conform.sharpness import sharpness, sharpness_text
+
+    print("\n".join(sharpness_text(sharpness(asked))))
+    return 0
 
 
 class _Told:

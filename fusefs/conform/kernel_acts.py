@@ -237,7 +237,10 @@ class _Reader:
             return
         elif "WRITE" in flags:
             kind = acts.WRITE_MAP
-            end = min(end, actor.request_end)
+            if "FAULT" in flags:
+                end = min(end, (start // self._page + 1) * self._page)
+            else:
+                end = min(end, actor.request_end)
         else:
             kind = acts.FILL_MAP
         if end > start:

@@ -47,6 +47,7 @@ class Watched:
         self._page = case.litmus.machine.page
         self._tasks = case.litmus.tasks
         self._inodes = dict(self.world.world.names)
+        self._names = {inode.ino: name for name, inode in self._inodes.items()}
         self._count = len(self._tasks)
         self._places = [-1] * self._count
         self._ends: dict[int, Stream] = {}
@@ -81,7 +82,7 @@ class Watched:
         if step is not None:
             found += seen
             found += self._after(number, step, after, footprint)
-            found += [each for each in converted if self._is_converted(number, each)]
+            found += [each for each in converted if self._is_converted(number, step, each)]
         found += self._page_acts(before)
         found += self._lock_acts(number, footprint)
         if number < self._count and after is not None and after.name == REPLY:
@@ -114,13 +115,19 @@ class Watched:
 
     # -- what a step tells -------------------------------------------------------------
 
-    def _inode(self, number: int) -> Inode | None:
+    def _inode(self, number: int, step: Step) -> Inode | None:
+        """The file that a step is about: of a copy's two, by which half of it that is."""
+        if step.inode is not None:
+            return self._inodes.get(self._names[step.inode.ino])
         operation = self._operation(number)
-        return None if operation is None else self._inodes.get(operation.file)
+        if operation is None:
+            return None
+        writes = operation.word == "copy_range" and not step.name.startswith("buffered.read")
+        return self._inodes.get(operation.other if writes else operation.file)
 
     def _before(self, number: int, step: Step) -> Iterator[Act]:
         """What can only be seen before the step is granted, and what needs no look."""
-        inode = step.inode if step.inode is not None else self._inode(number)
+        inode = self._inode(number, step)
         if inode is None:
             return
         pos, end = step.pos, step.pos + step.length
@@ -222,7 +229,7 @@ class Watched:
 
     def _unwritten(self, number: int, step: Step) -> list[Act]:
         """The blocks that the end of a writeback may convert."""
-        inode = self._inode(number)
+        inode = self._inode(number, step)
         if step.name != "writeback.convert" or inode is None:
             return []
         return [
@@ -232,8 +239,8 @@ class Watched:
             for start in range(act.start, act.end, self._block)
         ]
 
-    def _is_converted(self, number: int, act: Act) -> bool:
-        inode = self._inode(number)
+    def _is_converted(self, number: int, step: Step, act: Act) -> bool:
+        inode = self._inode(number, step)
         assert inode is not None
         block = act.start // self._block
         return inode.extents.find(block, block + 1).state is MAPPED

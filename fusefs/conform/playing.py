@@ -36,9 +36,6 @@ from fusefs.trial.files import make_files
 from fusefs.trial.system_calls import KEEP_SIZE, PUNCH_HOLE, fallocate
 
 NOT_TRACED: Final = {
-    "copy_range": "copy_file_range(2) goes through a pipe, page by page",
-    "mread": "a fault maps pages around it",
-    "mwrite": "a fault maps pages around it",
     "unlink": "the files' names change",
     "rename": "the files' names change",
 }

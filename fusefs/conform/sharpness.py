@@ -159,7 +159,10 @@ def sharpness_text(found: dict[str, Sharp]) -> list[str]:
     lines = ["| order | one task | its race | |", "| --- | --- | --- | --- |"]
     for order, sharp in found.items():
         alone = f"{sharp.alone} of {sharp.alone_runs}"
-        together = f"{sharp.together} of {sharp.together_runs}" if not sharp.why_not else "-"
-        lines.append(f"| `{order}` | {alone} | {together} | {sharp.why_not} |")
+        together = f"{sharp.together} of {sharp.together_runs}" if sharp.together_runs else "-"
+        implied = sorted(ROWS[order].implies)
+        notes = [sharp.why_not] if sharp.why_not else []
+        notes += [f"with {', '.join(f'`{each}`' for each in implied)}"] if implied else []
+        lines.append(f"| `{order}` | {alone} | {together} | {'; '.join(notes)} |")
     count = sum(bool(sharp.alone or sharp.together) for sharp in found.values())
     return [*lines, "", f"{count} of {len(found)} orders are told from today's."]

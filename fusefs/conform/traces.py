@@ -52,6 +52,8 @@ REASONS: Final = {
     " readahead as a whole",
     "filled again": "a page was dropped between its fill and the look of who filled it, who then"
     " fills it again; the model uses it",
+    "copied page": "copy_file_range(2) goes through a pipe, and wants whole pages uptodate; the"
+    " model what it copies",
     "append": "two direct appends exclude each other in the model, and share XFS's lock",
 }
 
@@ -102,6 +104,8 @@ def _reasons(litmus: Litmus, done: History, events: Iterable[KernelEvent]) -> It
     groups = [group for stream in done.tasks for group in stream]
     if any(_comes_again(unit, count) for each in groups for unit, count in each.units.items()):
         yield "filled again"
+    if any(each.word == "copy_range" for each in operations(litmus.tasks)):
+        yield "copied page"
     if any({"append", "direct"} <= each.flags for each in operations(litmus.tasks)):
         yield "append"
 

@@ -190,9 +190,12 @@ async def commit_names() -> None:
 async def copy_range(
     fs: Filesystem, source: OpenFile, pos_in: int, target: OpenFile, pos_out: int, length: int
 ) -> int:
-    """Bytes copied, at most COPY_LENGTH_MAX; fewer at the end of the source."""
+    """Bytes copied, at most COPY_LENGTH_MAX; fewer at the end of the source.
+
+    Where that is is looked at once, before anything else: generic_copy_file_checks().
+    """
     copied = 0
-    length = min(length, COPY_LENGTH_MAX)
+    length = min(length, COPY_LENGTH_MAX, source.inode.size - pos_in)
     while copied < length:
         piece = min(COPY_PIECE, length - copied)
         try:

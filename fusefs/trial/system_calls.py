@@ -40,6 +40,7 @@ _libc.mmap.argtypes = (
     *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int),
     *(ctypes.c_int, ctypes.c_int, ctypes.c_int64),
 )
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -116,6 +117,7 @@ def cached_read(fd: int, pos: int, length: int) -> bytes | None:
 class MappedFile:
     """The first bytes of a file, mapped shared; they may go beyond its end.
 
+    A fault brings its page alone (MADV_RANDOM), as a litmus file has it.
     The kernel loads and stores for us, from and to a file in memory: where a program would get
     SIGBUS, that is EFAULT, or a short count.
     """
@@ -125,6 +127,7 @@ class MappedFile:
         self._address = _libc.mmap(None, length, protection, mmap.MAP_SHARED, fd, 0)
         if self._address == _FAILED:
             raise _last_error()
+        _libc.madvise(self._address, length, mmap.MADV_RANDOM)
         self._length = length
         self._bytes = memoryview((ctypes.c_char * length).from_address(self._address)).cast("B")
         self._between = os.memfd_create("between")
