@@ -128,6 +128,7 @@ def _story(
     name = os.path.basename(os.path.normpath(source.name))
     return mount_story(
         shown,
+        among=source.events,
         title=f"Requests of {', '.join(files.values()) or name}",
         files=files,
         page_size=source.page,

@@ -59,13 +59,15 @@ class NotInTrace(Exception):
 class Ladder:
     """The steps of A (who read zeros) and B (who filled the page), in the trace's order.
 
-    events are all of these requests, and those of A's read, as far as the trace had them.
+    events are all of the file's that the trace had, and requests the numbers of those that took
+    part, A's read among them.
     """
 
     stale: StaleRead
     page_size: int
     steps: tuple[Event, ...]
     events: tuple[Event, ...] = ()
+    requests: frozenset[int] = frozenset()
 
     @property
     def writer(self) -> int:
@@ -107,7 +109,8 @@ class Ladder:
     def story(self, block_size: int) -> Story:
         """The same with what became of the page and the blocks; block_size is bytes."""
         return mount_story(
-            self.events,
+            [event for event in self.events if event.request in self.requests],
+            among=self.events,
             title="A reads zeros where it has just written",
             files={self.stale.ino: f"inode {self.stale.ino}"},
             actors={
@@ -147,8 +150,8 @@ def find_ladder(events: Sequence[Event], stale: StaleRead, page_size: int) -> La
     read = _fill_steps(granted, stale, range(drops[-1], convert))
     steps = tuple(granted[i] for i in sorted({*write, *read}) if i <= convert or i in read)
     shown = {step.request for step in steps} | _stale_read(events, stale)
-    told = tuple(event for event in events if event.request in shown)
-    return Ladder(stale, page_size, steps, told)
+    told = tuple(event for event in events if event.ino == stale.ino)
+    return Ladder(stale, page_size, steps, told, frozenset(shown))
 
 
 def _stale_read(events: Sequence[Event], stale: StaleRead) -> set[int]:

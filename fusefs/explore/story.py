@@ -47,6 +47,7 @@ from fusefs.show.story import (
     State,
     States,
     Story,
+    joined,
 )
 
 REPLY: Final = "reply"
@@ -197,37 +198,15 @@ class _Teller:
     def lanes(self) -> tuple[tuple[Lane, ...], States, tuple[States, ...]]:
         """Those in which something happened, blocks alike in all of it as one."""
         histories = [tuple(states) for states in zip(self.first, *self.after, strict=True)]
-        kept: list[int] = []
-        lanes: list[Lane] = []
-        for at, (lane, history) in enumerate(zip(self._told.lanes, histories, strict=True)):
-            if len(set(history)) == 1 and lane.kind != BLOCKS:
-                continue
-            kept.append(at)
-            lanes.append(lane)
-        kept, lanes = _merged(kept, lanes, histories)
+        pairs = enumerate(zip(self._told.lanes, histories, strict=True))
+        kept = [n for n, (lane, own) in pairs if lane.kind == BLOCKS or len(set(own)) > 1]
+        left, lanes = joined([self._told.lanes[n] for n in kept], [histories[n] for n in kept])
+        kept = [kept[n] for n in left]
         return (
             tuple(lanes),
             tuple(self.first[at] for at in kept),
             tuple(tuple(states[at] for at in kept) for states in self.after),
         )
-
-
-def _merged(
-    kept: Sequence[int], lanes: Sequence[Lane], histories: Sequence[tuple[State, ...]]
-) -> tuple[list[int], list[Lane]]:
-    """Neighbours among the ranges of blocks to which the same happened become one."""
-    places: list[int] = []
-    found: list[Lane] = []
-    for at, lane in zip(kept, lanes, strict=True):
-        if lane.kind == BLOCKS and found and found[-1].kind == BLOCKS and found[-1].of == lane.of:
-            start, length = map(int, found[-1].what.split("+"))
-            own, own_length = map(int, lane.what.split("+"))
-            if start + length == own and histories[places[-1]] == histories[at]:
-                found[-1] = Lane(BLOCKS, lane.of, f"{start}+{length + own_length}")
-                continue
-        places.append(at)
-        found.append(lane)
-    return places, found
 
 
 class _World:

@@ -20,7 +20,7 @@ Units: pos, length, page_size and block_size are bytes.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from fusefs.engine.events import ASKED, ENDED, GRANTED, NOTHING, Event
@@ -47,9 +47,6 @@ from fusefs.show.story import (
     States,
 )
 
-LANES_MAX: Final = 24
-"""Pages, and ranges of blocks, that a picture has room for: those that come first in the files."""
-
 CHANGES_BLOCKS: Final = ("dio.write.", "writeback.", "fallocate.")
 """How the names of steps begin that change what a block is or holds."""
 
@@ -60,23 +57,17 @@ WRITEBACK_GOES_ON: Final = ("writeback.submit", "writeback.convert")
 class Follower:
     """The lanes of some events, and how they are at one moment."""
 
-    def __init__(
-        self,
-        events: Sequence[Event],
-        page_size: int,
-        block_size: int,
-        lanes_max: int | None = LANES_MAX,
-    ) -> None:
+    def __init__(self, events: Sequence[Event], page_size: int, block_size: int) -> None:
         self.events = events
         self.page_size = page_size
         self.block_size = block_size
         granted = [event for event in events if event.event == GRANTED]
-        parts = _parts(granted, block_size)[:lanes_max]
+        parts = _parts(granted, block_size)
         self.blocks = {part: Blocks() for part in parts}
         self._starts: dict[int, list[Part]] = {}
         for part in parts:
             self._starts.setdefault(part[0], []).append(part)
-        self.pages = {page: Page() for page in self._pages(granted)[:lanes_max]}
+        self.pages = {page: Page() for page in self._pages(granted)}
         self.locks: dict[tuple[int, str], int] = {
             (event.ino, _lock_of(event)): 0 for event in events if _lock_of(event)
         }
@@ -86,6 +77,11 @@ class Follower:
         self._filling: dict[int, list[tuple[int, int]]] = {}
         self._late: dict[int, Event] = {}
         self._next = _next_events(events)
+        self._granted_at: dict[int, list[int]] = {}
+        for at, event in enumerate(events):
+            if event.event == GRANTED:
+                self._granted_at.setdefault(event.ino, []).append(at)
+        self.shown_pages, self.shown_blocks = [*self.pages], [*self.blocks]
 
     def _pages(self, granted: Sequence[Event]) -> list[tuple[int, int]]:
         """Those that a step was about that looked for a page."""
@@ -106,6 +102,16 @@ class Follower:
             return [place for place in self.pages if place[0] == event.ino and place[1] in indices]
         return [(event.ino, index) for index in indices if (event.ino, index) in self.pages]
 
+    def choose(self, events: Iterable[Event], lanes_max: int) -> None:
+        """Have lanes for what these events are about alone, so many pages and ranges at most."""
+        pages: set[tuple[int, int]] = set()
+        blocks: set[Part] = set()
+        for event in events:
+            if event.event == GRANTED:
+                pages.update(self.places(event)[:lanes_max])
+                blocks.update(self._overlapped(event)[:lanes_max])
+        self.shown_pages, self.shown_blocks = sorted(pages)[:lanes_max], sorted(blocks)[:lanes_max]
+
     # -- what a moment is in ---------------------------------------------------------
 
     def lanes(self, files: Mapping[int, str]) -> tuple[Lane, ...]:
@@ -113,22 +119,25 @@ class Follower:
             return files.get(ino, f"inode {ino}")
 
         return (
-            *(Lane(PAGE, name(ino), str(index)) for ino, index in self.pages),
-            *(Lane(BLOCKS, name(ino), f"{start}+{end - start}") for ino, start, end in self.blocks),
+            *(Lane(PAGE, name(ino), str(index)) for ino, index in self.shown_pages),
+            *(
+                Lane(BLOCKS, name(ino), f"{start}+{end - start}")
+                for ino, start, end in self.shown_blocks
+            ),
             *(Lane(LOCK, name(ino), lock) for ino, lock in self.locks),
         )
 
     def states(self) -> States:
         return (
-            *(self._page_state(place, page) for place, page in self.pages.items()),
-            *(blocks_state(each) for each in self.blocks.values()),
+            *(self._page_state(self.pages[place]) for place in self.shown_pages),
+            *(blocks_state(self.blocks[part]) for part in self.shown_blocks),
             *(
                 State(HELD, f"held by #{owner}") if owner else NOT_KNOWN
                 for owner in self.locks.values()
             ),
         )
 
-    def _page_state(self, place: tuple[int, int], page: Page) -> State:
+    def _page_state(self, page: Page) -> State:
         kind = page.kind
         if kind != CLEAN:
             told = {UNKNOWN: "?", ABSENT: "not there", LOCKED: f"locked by #{page.owner}"}
@@ -290,8 +299,10 @@ class Follower:
 
     def _is_converted(self, event: Event, at: int) -> bool:
         """Whether a conversion of its whole range comes before anybody maps it again."""
-        for later in self.events[at + 1 :]:
-            if later.event != GRANTED or later.ino != event.ino or not _touch(later, event):
+        own = self._granted_at[event.ino]
+        for place in range(bisect_right(own, at), len(own)):
+            later = self.events[own[place]]
+            if not _touch(later, event):
                 continue
             if later.step.endswith("write.map") or later.step == "writeback.map":
                 return False

@@ -57,7 +57,7 @@ def page(story: Story, prose: str = "") -> str:
 
 def _legend(story: Story) -> str:
     """What the colours of this picture mean."""
-    used = {state.kind for states in [story.first, *story.after] for state in states}
+    used = {state.kind for states in [story.first, *story.before, *story.after] for state in states}
     items = [
         f'<li><svg viewBox="0 0 22 13" aria-hidden="true"><rect class="piece {kind}" x="1" y="1"'
         f' width="20" height="11" rx="2"/></svg>{kind}: {words}</li>'

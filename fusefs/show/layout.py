@@ -109,7 +109,7 @@ class Layout:
         """Returns the width of all."""
         previous = None
         for place, lane in enumerate(self.story.lanes):
-            states = [self.story.first, *self.story.after]
+            states = [self.story.first, *self.story.before, *self.story.after]
             longest = max(len(each[place].text) for each in states)
             longest = max(longest, len(lane.what) + 1)
             width = _within(longest * LETTER + 18, LANE_WIDTHS)

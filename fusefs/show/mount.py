@@ -8,12 +8,13 @@ Errors: EventsError, with the file, the line's number, and what is wrong.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from fusefs.engine.events import BEGAN, ENDED, GRANTED, Event, parse
 from fusefs.show.flows import FILLED, flows
 from fusefs.show.follow import Follower
-from fusefs.show.story import Lane, States, Story, request_words
+from fusefs.show.story import Lane, States, Story, joined, request_words
 
 WRITES: Final = frozenset({"write", "work", "pwrite"})
 """Operations that a direct write may be; "work" is the end of an asynchronous one."""
@@ -55,28 +56,80 @@ def first_stale(
     return Stale(since, at, follower.pages[place].owner, event.request)
 
 
+LANES_MAX: Final = 24
+"""Pages, and ranges of blocks, that a picture has room for: those that come first in the files."""
+
+BLOCKS_MAX: Final = 500
+"""Ranges of blocks that are looked at for that: neighbours that are alike become one."""
+
+
+class Followed(NamedTuple):
+    """Of some events: lanes, their states before and after each, and the critical one's place."""
+
+    lanes: tuple[Lane, ...]
+    before: tuple[States, ...]
+    after: tuple[States, ...]
+    critical: int | None
+
+
 def follow(
-    events: Sequence[Event], page_size: int, block_size: int, files: Mapping[int, str]
-) -> tuple[tuple[Lane, ...], States, tuple[States, ...], Stale | None]:
-    """Lanes, their first states, the states after each event, and the first page that a direct
-    write left stale, if one did.
-    """
+    shown: Sequence[Event],
+    among: Sequence[Event],
+    page_size: int,
+    block_size: int,
+    files: Mapping[int, str],
+) -> Followed:
+    """Among all events that are known, what those did that are shown; the others count, too."""
+    inos = {event.ino for event in shown}
+    events = [event for event in among if event.ino in inos]
     follower = Follower(events, page_size, block_size)
-    first, after = follower.states(), []
-    stale: Stale | None = None
+    follower.choose(shown, BLOCKS_MAX)
+    before: list[States] = []
+    after: list[States] = []
+    critical: int | None = None
+    places: dict[int, int] = {}
     since: dict[tuple[int, int], int] = {}
-    for at in range(len(events)):
+    for at, event in enumerate(events):
+        is_shown = len(after) < len(shown) and event is shown[len(after)]
+        if is_shown:
+            places[at] = len(after)
+            before.append(follower.states())
         follower.take(at)
-        after.append(follower.states())
-        if stale is None:
-            stale = first_stale(follower, since, at)
-    return follower.lanes(files), first, tuple(after), stale
+        if is_shown:
+            after.append(follower.states())
+        stale = first_stale(follower, since, at) if critical is None else None
+        if stale is not None:
+            critical = places.get(stale.since)
+    assert len(after) == len(shown), "what is shown is among what is known, in the same order"
+    lanes, kept = _room(follower.lanes(files), before, after)
+    return Followed(lanes, _only(kept, before), _only(kept, after), critical)
+
+
+def _room(
+    lanes: Sequence[Lane], before: Sequence[States], after: Sequence[States]
+) -> tuple[tuple[Lane, ...], list[int]]:
+    """The lanes that are drawn, and their places among all."""
+    histories = [tuple(states) for states in zip(*before, *after, strict=True)]
+    places, left = joined(lanes, histories)
+    counts: dict[str, int] = {}
+    kept, found = [], []
+    for place, lane in zip(places, left, strict=True):
+        counts[lane.kind] = counts.get(lane.kind, 0) + 1
+        if counts[lane.kind] <= LANES_MAX:
+            kept.append(place)
+            found.append(lane)
+    return tuple(found), kept
+
+
+def _only(kept: Sequence[int], states: Sequence[States]) -> tuple[States, ...]:
+    return tuple(tuple(each[place] for place in kept) for each in states)
 
 
 def mount_story(
     events: Sequence[Event],
     *,
     title: str,
+    among: Sequence[Event] | None = None,
     files: Mapping[int, str],
     actors: Mapping[int, str] | None = None,
     page_size: int = 0,
@@ -84,6 +137,9 @@ def mount_story(
     notes: Sequence[str] = (),
 ) -> Story:
     """files and actors are the names of inodes, and of threads by their pid.
+
+    among are all events that are known, and these some of them, in the same order: what is not
+    shown has changed pages and blocks, too.
 
     page_size and block_size are bytes; 0 if they are not known, and then there are no lanes.
     """
@@ -96,12 +152,15 @@ def mount_story(
     story = Story(title, tuple(events), named, requests, files, notes=tuple(notes))
     if not (page_size and block_size and events):
         return story
-    lanes, first, after, stale = follow(events, page_size, block_size, files)
-    critical = None if stale is None else stale.since
-    return Story(
-        *(title, story.events, named, requests, files, lanes, first, after, critical),
-        why=STALE if critical is not None else "",
-        notes=story.notes,
+    found = follow(story.events, among or events, page_size, block_size, files)
+    return replace(
+        story,
+        lanes=found.lanes,
+        first=found.before[0],
+        after=found.after,
+        before=found.before,
+        critical=found.critical,
+        why="" if found.critical is None else STALE,
     )
 
 
@@ -109,7 +168,7 @@ def of_stale_page(events: Sequence[Event], page_size: int, block_size: int) -> l
     """The events of the requests that made the first page stale, and of the first read that was
     answered from it, if there was one; none if no page became stale.
     """
-    follower = Follower(events, page_size, block_size, lanes_max=None)
+    follower = Follower(events, page_size, block_size)
     since: dict[tuple[int, int], int] = {}
     for at in range(len(events)):
         follower.take(at)

@@ -19,6 +19,9 @@ from fusefs.show.story import PAGE, State, Story
 HUES: Final = 6
 """Colours of processes, which then begin again."""
 
+NOBODY: Final = -1
+"""Instead of an event: none that is shown."""
+
 DOT: Final = 10
 TEXT: Final = 20
 """From a box's left: where steps are, and where their names begin."""
@@ -101,23 +104,28 @@ def _heads(story: Story, layout: Layout, hues: dict[int, int]) -> Iterator[str]:
 def _lanes(story: Story, layout: Layout) -> Iterator[str]:
     """Ribbons: a piece for each state, from the event that brought it on."""
     for place, span in enumerate(layout.lanes):
-        top, state, since = HEAD - 20.0, story.first[place], -1
+        top, state, since = HEAD - 20.0, story.first[place], NOBODY
         for at, states in enumerate(story.after):
+            hidden = story.states_before(at)[place]
+            if hidden != state:  # by what is not shown
+                yield from _piece(place, (since, NOBODY), span, (top, layout.tops[at]), state)
+                top, state, since = layout.tops[at], hidden, NOBODY
             if states[place] != state:
                 yield from _piece(place, (since, at), span, (top, layout.middle(at)), state)
                 top, state, since = layout.middle(at), states[place], at
-        yield from _piece(place, (since, -1), span, (top, layout.height), state)
+        yield from _piece(place, (since, NOBODY), span, (top, layout.height), state)
 
 
 def _piece(
     lane: int, events: tuple[int, int], span: Span, reach: tuple[float, float], state: State
 ) -> Iterator[str]:
-    """events are those that it begins and ends with; -1 for none.  reach is from top to bottom."""
+    """events are those that it begins and ends with, or NOBODY; reach is from top to bottom."""
     since, until = events
     data = f' rx="2" data-lane="{lane}" data-since="{since}" data-until="{until}"'
     yield _rect(f"piece {state.kind}", span, reach[0] + 1, reach[1], data)
     kind, room = f"state on-{state.kind}", span.width - 12
-    yield _text(span.left + 7, reach[0] + 16, state.text, kind, room)
+    if reach[1] - reach[0] >= ROW:
+        yield _text(span.left + 7, reach[0] + 16, state.text, kind, room)
 
 
 def _boxes(story: Story, layout: Layout, hues: dict[int, int]) -> Iterator[str]:

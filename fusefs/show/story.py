@@ -104,6 +104,7 @@ class Story:
     requests      what a request is, in words, by its number
     files         what an inode is called
     first, after  the states before the first event, and after each
+    before        the states before each, if something that is not shown may have changed them
     critical      the event from which on nothing can avoid what went wrong, or with which a page
                   became stale for good; None if there is none
     why           what to say of that
@@ -122,14 +123,19 @@ class Story:
     why: str = ""
     notes: tuple[str, ...] = ()
     in_turns: bool = False
+    before: tuple[States, ...] = ()
 
     def changes(self, index: int) -> list[Change]:
         """What one event did to the lanes."""
         if not self.lanes:
             return []
-        before = self.after[index - 1] if index else self.first
-        pairs = enumerate(zip(before, self.after[index], strict=True))
+        pairs = enumerate(zip(self.states_before(index), self.after[index], strict=True))
         return [Change(lane, old, new) for lane, (old, new) in pairs if old != new]
+
+    def states_before(self, index: int) -> States:
+        if self.before:
+            return self.before[index]
+        return self.after[index - 1] if index else self.first
 
     def time(self, event: Event) -> str:
         """Since the first: the turn, counted from 1, or microseconds."""
@@ -222,3 +228,24 @@ def whole(events: Sequence[Event], last: int) -> list[Event]:
         if events[at].event == BEGAN and events[at].request in shown:
             start = at
     return list(events[start:])
+
+
+def joined(
+    lanes: Sequence[Lane], histories: Sequence[tuple[State, ...]]
+) -> tuple[list[int], list[Lane]]:
+    """Lanes, neighbours among ranges of blocks to which the same happened made one.
+
+    histories has the states of each lane; returns the places of those that are left, too.
+    """
+    places: list[int] = []
+    found: list[Lane] = []
+    for at, lane in enumerate(lanes):
+        if lane.kind == BLOCKS and found and found[-1].kind == BLOCKS and found[-1].of == lane.of:
+            start, length = map(int, found[-1].what.split("+"))
+            own, own_length = map(int, lane.what.split("+"))
+            if start + length == own and histories[places[-1]] == histories[at]:
+                found[-1] = Lane(BLOCKS, lane.of, f"{start}+{length + own_length}")
+                continue
+        places.append(at)
+        found.append(lane)
+    return places, found

@@ -105,7 +105,7 @@ def ladder_of_one() -> Ladder:
         Event(1000, 102, "read", 7, "buffered.read.map", 0, 4096, 2, GRANTED, "-"),
         step._replace(time_ns=2000, step="dio.write.convert"),
     )
-    return Ladder(STALE, 4096, steps, steps)
+    return Ladder(STALE, 4096, steps, steps, frozenset({1, 2}))
 
 
 def test_first_ladder_is_drawn_and_its_path_is_said(tmp_path, monkeypatch):

@@ -132,8 +132,8 @@ def test_story_has_the_stale_read_and_where_the_page_became_stale():
     late = read._replace(request=9, time_ns=STALE.time_ns + 1)
     ended = Event(700_000, A, "write", INO, "reply", 0, 512, A, ENDED, "512")
     ladder = find_ladder([*trace(*BUG), ended, read, other, late], STALE, PAGE)
-    assert {event.request for event in ladder.events} == {A, B, 7}
     story = ladder.story(512)
+    assert {event.request for event in story.events} == {A, B, 7}
     assert story.critical is not None
     assert story.events[story.critical].step == CONVERT
     assert [story.actor(pid) for pid in (A, B)] == ["A: process 101", "B: process 102"]

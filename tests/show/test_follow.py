@@ -5,7 +5,8 @@ from show.stories import BLOCK, PAGE, gallery_file, live, live_events, tokens, w
 
 from fusefs.engine.events import Event
 from fusefs.explore.token import parse_token
-from fusefs.show.follow import LANES_MAX, Follower
+from fusefs.show.follow import Follower
+from fusefs.show.mount import LANES_MAX, mount_story
 from fusefs.show.story import (
     ABSENT,
     BLOCKS,
@@ -170,12 +171,40 @@ def test_lock_has_the_owner_that_somebody_waited_for():
 
 
 def test_large_requests_and_many_pages_have_room():
-    """A range of the whole file costs no more than what is followed."""
+    """A range of the whole file costs no more than what is followed; a picture has some lanes."""
     fill = Event(0, 1, "read", 2, "buffered.read.map", 0, 100 * PAGE, 6, "granted", "-")
     endless = fill._replace(step="truncate.drop_pages", length=2**62, request=7)
     follower = Follower([fill, endless], PAGE, BLOCK)
-    pages = [lane for lane in follower.lanes({}) if lane.kind == PAGE_LANE]
-    assert len(pages) == LANES_MAX
     follower.take(0)
     follower.take(1)
-    assert {state.kind for state in follower.states()} == {ABSENT}
+    assert [state.kind for state in follower.states()] == [ABSENT] * 100
+    story = mount_story([fill, endless], title="", files={}, page_size=PAGE, block_size=BLOCK)
+    assert [lane.what for lane in story.lanes] == [str(n) for n in range(LANES_MAX)]
+
+
+def test_what_is_not_shown_counts():
+    """Another process drops the page: it is gone before the next event that is shown, and nobody
+    who is shown is said to have done that."""
+    fill = live_events()[5:10]
+    drop = live_events()[0]._replace(
+        request=9, pid=9, event="granted", step="dio.write.invalidate_pre"
+    )
+    late = fill[0]._replace(request=10, time_ns=fill[-1].time_ns + 2)
+    among = [*fill, drop._replace(time_ns=fill[-1].time_ns + 1), late]
+    shown = [*fill, late]
+    story = mount_story(shown, among=among, title="", files={}, page_size=PAGE, block_size=BLOCK)
+    [page] = [n for n, lane in enumerate(story.lanes) if lane.kind == PAGE_LANE]
+    assert story.after[-2][page].kind == CLEAN
+    assert story.states_before(len(shown) - 1)[page].kind == ABSENT
+    assert story.changes(len(shown) - 1) == []
+    alone = mount_story(shown, title="", files={}, page_size=PAGE, block_size=BLOCK)
+    assert alone.after[-1][page].kind == CLEAN
+
+
+def test_ranges_of_blocks_that_are_alike_are_one():
+    """Whoever is not shown has told them apart."""
+    write = [each._replace(length=2048) for each in live_events()[:4]]
+    other = write[1]._replace(request=77, length=256)
+    among = [other, other._replace(pos=1024, length=512), *write]
+    story = mount_story(write, among=among, title="", files={}, page_size=PAGE, block_size=BLOCK)
+    assert [lane.what for lane in story.lanes if lane.kind == BLOCKS] == ["0+2048"]
