@@ -26,6 +26,7 @@ BESIDE_MODEL = (
     "explore/execution.py",
     "explore/members.py",
     "explore/reduction.py",
+    "explore/wakeup.py",
     "live/driver.py",
     "live/failure.py",
     "live/requests/atime.py",

@@ -77,13 +77,14 @@ def cells(name: str, source: str) -> list[Cell]:
 def asked(texts: dict[str, str], jobs: int) -> list[Found]:
     """Each file with its answers; CommandError if a file is wrong, or too large."""
     with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as executor:
-        return _asked(texts, executor)
+        return _asked(texts, executor, jobs)
 
 
-def _asked(texts: dict[str, str], executor: Executor | None) -> list[Found]:
+def _asked(texts: dict[str, str], executor: Executor | None, jobs: int) -> list[Found]:
     by_name = {name: cells(name, text) for name, text in texts.items()}
     all_cells = [cell for some in by_name.values() for cell in some]
-    coming = answers(all_cells, RUNS_MAX, executor, is_watched=sys.stderr.isatty())
+    watched = sys.stderr.isatty()
+    coming = answers(all_cells, RUNS_MAX, executor, jobs=jobs, is_watched=watched)
     found = []
     for name, some in by_name.items():
         litmus = read(texts[name], f"{name}.litmus")

@@ -113,12 +113,12 @@ def asked_of(files: Sequence[tuple[str, str, "Litmus"]], arguments: argparse.Nam
         (litmus, litmus_text.cells(litmus, name, source, arguments.era))
         for name, source, litmus in files
     ]
-    cell_count = sum(len(cells) for _, cells in asked)
-    with _executor(arguments.dask, min(jobs, cell_count)) as executor:
+    with _executor(arguments.dask, jobs) as (executor, several):
         return litmus_text.print_answers(
             *(asked, arguments.runs_max, executor),
+            jobs=several,
             as_json=arguments.json,
-            is_watched=sys.stderr.isatty() and arguments.dask is None,
+            is_watched=sys.stderr.isatty(),
             draw=litmus_pictures.of_witness(arguments) if is_drawn else None,
         )
 
@@ -158,8 +158,8 @@ def _source(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _executor(address: str | None, jobs: int) -> Iterator[Executor | None]:
-    """Whoever runs what is asked; None for this process."""
+def _executor(address: str | None, jobs: int) -> Iterator[tuple[Executor | None, int]]:
+    """Whoever runs what is asked, and how much of it at once; None for this process."""
     if address is not None:
         try:
             from distributed import Client
@@ -170,9 +170,9 @@ def _executor(address: str | None, jobs: int) -> Iterator[Executor | None]:
         except OSError as error:
             raise CommandError(f"no scheduler of dask at {address}: {error}") from None
         with client:
-            yield client.get_executor()
+            yield client.get_executor(), sum(client.nthreads().values()) or 1
     elif jobs > 1:
         with ProcessPoolExecutor(jobs) as executor:
-            yield executor
+            yield executor, jobs
     else:
-        yield None
+        yield None, 1

@@ -77,6 +77,7 @@ def print_answers(
     runs_max: int,
     executor: Executor | None,
     *,
+    jobs: int,
     as_json: bool,
     is_watched: bool,
     draw: Callable[[Litmus, Sequence[Answered]], None] | None = None,
@@ -87,7 +88,7 @@ def print_answers(
     """
     all_cells = [cell for _, some in asked for cell in some]
     try:
-        coming = answers(all_cells, runs_max, executor, is_watched=is_watched)
+        coming = answers(all_cells, runs_max, executor, jobs=jobs, is_watched=is_watched)
         failed, reports = False, []
         for litmus, some in asked:
             found = [next(coming) for _ in some]
@@ -206,7 +207,7 @@ def _era_report(litmus: Litmus, found: Answered) -> dict[str, object]:
                 "classes": number,
                 "positive": values in answer.positive,
             }
-            for values, number in answer.histogram.items()
+            for values, number in sorted(answer.histogram.items())
         ],
         "witness": _witness_report(litmus, found),
     }

@@ -66,7 +66,7 @@ class Answer:
                     classes a mount can find that
     positive        which of these fulfil the condition
     class_count     all of them, and run_count the runs that they took
-    schedule_count  all schedules of all classes; is_counted is false if that is an estimate
+    counted         classes whose schedules were counted, and the sum of these
     broken          classes that broke a rule, by the rule
     witness         the simplest schedule that fulfils an exists, does not fulfil a forall, or
                     breaks a rule; one without a crash, if there is one and the question is not
@@ -80,13 +80,23 @@ class Answer:
     positive: set[Values] = field(default_factory=set)
     class_count: int = 0
     run_count: int = 0
-    schedule_count: int = 0
-    is_counted: bool = True
+    counted: tuple[int, int] = (0, 0)
     turn_count: int = 0
     broken: dict[str, int] = field(default_factory=dict)
     witness: Witness | None = None
     cut_count: int = 0
     exhausted: bool = True
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether schedule_count is exact."""
+        return self.counted[0] == self.class_count
+
+    @property
+    def schedule_count(self) -> int:
+        """All schedules of all classes; an estimate if not all were counted."""
+        number, schedules = self.counted
+        return schedules * self.class_count // number if number else 0
 
     @property
     def outcome_count(self) -> int:
@@ -135,28 +145,55 @@ def ask(
     """Run every class of a file.  progress is told after each run."""
     case, answer = LitmusCase(litmus, orders), Answer(frozenset(orders))
     reduction = Reduction(case.world)
+    search(case, reduction, answer, runs_max=runs_max, progress=progress)
+    answer.exhausted &= not reduction.ready()
+    return answer
+
+
+def search(
+    case: LitmusCase,
+    reduction: Reduction,
+    answer: Answer,
+    *,
+    runs_max: int,
+    counted_max: int = COUNTED_MAX,
+    progress: Callable[[Reduction], None] | None = None,
+) -> None:
+    """Run so many classes at most, and enter them in an answer that is empty yet.
+
+    What comes after a bound is left to be run.
+    """
+    litmus = case.litmus
     crashes = Crashes(litmus, case.judge, case.world) if litmus.crash else None
-    counted = 0
-    while reduction.next_run():
-        if reduction.run_count > runs_max:
-            answer.exhausted = False
-            break
+    while answer.class_count < runs_max and reduction.next_run():
         answer.class_count += 1
-        if answer.class_count <= COUNTED_MAX and (number := count(reduction.trace)):
-            answer.schedule_count += number
-            counted += 1
+        if answer.class_count <= counted_max and (number := count(reduction.trace)):
+            answer.counted = answer.counted[0] + 1, answer.counted[1] + number
         judge(litmus, answer, reduction, crashes)
         if progress is not None:
             progress(reduction)
     if crashes is not None:
         answer.cut_count = crashes.cut_count
-        answer.exhausted &= crashes.exhausted
-    if 0 < counted < answer.class_count:
-        answer.schedule_count = answer.schedule_count * answer.class_count // counted
-    answer.is_counted = counted == answer.class_count
+        answer.exhausted = crashes.exhausted
     answer.run_count = answer.class_count + reduction.blocked_count
     answer.turn_count = reduction.turn_count
-    return answer
+
+
+def add(litmus: Litmus, answer: Answer, part: Answer) -> None:
+    """Enter an answer about other classes of the same search."""
+    for values, number in part.histogram.items():
+        answer.histogram[values] = answer.histogram.get(values, 0) + number
+    for rule, number in part.broken.items():
+        answer.broken[rule] = answer.broken.get(rule, 0) + number
+    answer.positive |= part.positive
+    answer.class_count += part.class_count
+    answer.run_count += part.run_count
+    answer.turn_count += part.turn_count
+    answer.cut_count += part.cut_count
+    answer.counted = answer.counted[0] + part.counted[0], answer.counted[1] + part.counted[1]
+    answer.exhausted &= part.exhausted
+    if part.witness is not None:
+        _prefer(litmus, answer, part.witness)
 
 
 def judge(litmus: Litmus, answer: Answer, reduction: Reduction, crashes: Crashes | None) -> None:

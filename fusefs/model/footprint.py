@@ -101,6 +101,10 @@ class Footprint:
         self.locks: list[tuple[int, str]] = []
         self.watches_lru = watches_lru
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For who searches elsewhere: what is compiled does not pickle by itself."""
+        return _footprint, (self.reads, self.writes, self.adds, self.watches_lru)
+
     def read(self, shared: int) -> None:
         self.reads.add(shared)
 
@@ -155,3 +159,9 @@ class Footprint:
             and self.adds.isdisjoint(other.writes)
             and self.adds.isdisjoint(other.reads)
         )
+
+
+def _footprint(reads: set[int], writes: set[int], adds: set[int], watches_lru: bool) -> Footprint:
+    footprint = Footprint(watches_lru=watches_lru)
+    footprint.reads, footprint.writes, footprint.adds = reads, writes, adds
+    return footprint

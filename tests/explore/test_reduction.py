@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from explore.programs import program
+from explore.relations import relation
 
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Coro, Execution, Scenario
@@ -52,14 +53,6 @@ class Words:
 
     def check(self) -> str | None:
         return None
-
-
-def relation(trace: Trace) -> frozenset[object]:
-    """A class: its turns, and how many of each task come before each."""
-    return frozenset(
-        (turn.task, turn.index, turn.name, *((before & each).bit_count() for each in trace.of_task))
-        for turn, before in zip(trace.turns, trace.before, strict=True)
-    )
 
 
 def all_runs(make: Callable[[], Scenario]) -> Iterator[tuple[Execution, Trace]]:
