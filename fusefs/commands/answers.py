@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from threading import Lock
 from typing import NamedTuple
 
 from fusefs.explore.answer import COUNTED_MAX, Answer, ask
@@ -80,14 +81,18 @@ def answered(
 # -- by several --------------------------------------------------------------------------
 
 
+_ONE_AT_A_TIME = Lock()
+
+
 @lru_cache(maxsize=16)
 def _case(cell: Cell) -> LitmusCase:
     return LitmusCase(parse(cell.text, cell.file), cell.orders)
 
 
 def explored_there(cell: Cell, piece: Piece) -> Finding:
-    """Wherever this runs."""
-    return explored(_case(cell), cell.orders, piece)
+    """Wherever this runs: in one of several threads, too, of which the model knows nothing."""
+    with _ONE_AT_A_TIME:
+        return explored(_case(cell), cell.orders, piece)
 
 
 class _Asked:

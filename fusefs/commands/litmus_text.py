@@ -18,9 +18,17 @@ from fusefs.explore.answer import (
     task_name,
 )
 from fusefs.explore.execution import Made
-from fusefs.explore.explain import fails, nearest_twin, no_return
+from fusefs.explore.explain import crash_until, fails, nearest_twin, no_return
 from fusefs.explore.explain import shrunk as shrink
-from fusefs.explore.telling import histogram, ladder, parting, table, values_text, witness_text
+from fusefs.explore.telling import (
+    crash_window,
+    histogram,
+    ladder,
+    parting,
+    table,
+    values_text,
+    witness_text,
+)
 from fusefs.explore.token import Token, TokenError, crashed, made, parse_token, replay
 from fusefs.litmus.parse import LitmusError, parse
 from fusefs.litmus.test import Litmus
@@ -160,9 +168,11 @@ def _witness(litmus: Litmus, found: Answered) -> list[str]:
 
 
 def witness_lines(litmus: Litmus, orders: Collection[str], witness: Witness) -> list[str]:
-    """The ladder of a witness, and beside it the nearest schedule that passes."""
+    """The ladder of a witness, and beside it the nearest schedule that passes; of a crash, until
+    when it does harm."""
     if witness.lost is not None:
-        return witness_text(litmus, witness)
+        until = crash_until(litmus, orders, witness.schedule)
+        return [*witness_text(litmus, witness), "", *crash_window(litmus, until)]
     lines = witness_text(litmus, witness, no_return(litmus, orders, witness.schedule))
     twin = nearest_twin(litmus, orders, witness.schedule)
     if twin is not None:
@@ -225,6 +235,12 @@ def _witness_report(litmus: Litmus, found: Answered) -> dict[str, object] | None
         if witness.lost is not None
         else no_return(litmus, found.cell.orders, witness.schedule),
         "lost": witness.lost,
+        "harmless_after": None
+        if witness.lost is None
+        else [
+            _turn_report(litmus, turn)
+            for turn in crash_until(litmus, found.cell.orders, witness.schedule)
+        ],
         "outcome": values_text(witness.outcome),
         "broken": dict(witness.broken),
         "turns": [_turn_report(litmus, turn) for turn in witness.turns],

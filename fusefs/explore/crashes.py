@@ -126,6 +126,14 @@ class Crashes:
         moment = self._moment(trace, self._moments(trace), _world(execution))
         return self._crash(schedule, memory, memory.left_without(numbers), moment)
 
+    def at(self, execution: Execution, trace: Trace) -> Iterator[Crash]:
+        """All that can be left of a run that stands after the turns of a trace."""
+        schedule = tuple([turn.task for turn in trace.turns])
+        memory = _memory(execution)
+        moment = self._moment(trace, self._moments(trace), _world(execution))
+        for left in memory.left():
+            yield self._crash(schedule, memory, left, moment)
+
     def stop(self, trace: Trace, crash: Crash) -> Stop:
         """The simplest schedule that leads to a crash of this class."""
         found = simplest(part(trace, crash.schedule))

@@ -2,6 +2,7 @@
 
     no_return()    the first turn after which every way to the end fails, exactly
     nearest_twin() a schedule that passes, and differs in the order of one pair of turns
+    crash_until()  the turn after which a crash does no harm any more
     shrunk()       a smaller file that fails still
 
 To fail is to do what the question or a rule forbids: answer.py says when a run is a witness.
@@ -13,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fusefs.explore.answer import ended, fulfils
-from fusefs.explore.crashes import Crashes
+from fusefs.explore.crashes import Crash, Crashes
 from fusefs.explore.dependence import Trace
 from fusefs.explore.execution import Execution, Made, Scenario
 from fusefs.explore.reduction import Reduction
@@ -88,6 +89,34 @@ def nearest_twin(litmus: Litmus, orders: Collection[str], schedule: Sequence[int
     return None
 
 
+def crash_until(
+    litmus: Litmus, orders: Collection[str], schedule: Sequence[int]
+) -> tuple[Made, ...]:
+    """The turns that follow, if the crash does not come, until none can do harm any more.
+
+    Whoever runs goes on, as long as he can.  Empty if a crash at the very end still does harm.
+    """
+    case = LitmusCase(litmus, orders)
+    execution, whole, _ = _run(case.world(), schedule)
+    execution.close()
+    crashes = Crashes(litmus, case.judge, case.world)
+    last = len(schedule)
+    for length in range(last, len(whole.turns) + 1):
+        execution, trace = Execution(case.world()), Trace()
+        for turn in whole.turns[:length]:
+            footprint = Footprint(watches_lru=execution.scenario.watches_lru)
+            trace.add(execution.turn(turn.task, footprint))
+        if any(_harms(litmus, crash) for crash in crashes.at(execution, trace)):
+            last = length
+        execution.close()
+    following = whole.turns[len(schedule) : last + 1] if last < len(whole.turns) else []
+    return tuple([turn.made for turn in following])
+
+
+def _harms(litmus: Litmus, crash: Crash) -> bool:
+    return bool(crash.broken) or fulfils(litmus, crash)
+
+
 def _run(scenario: Scenario, prefix: Sequence[int]) -> tuple[Execution, Trace, int]:
     """Run to the end: a prefix first, then whoever runs, as long as he can."""
     execution, trace = Execution(scenario), Trace()
@@ -126,9 +155,7 @@ def _has_failure(litmus: Litmus, orders: Collection[str]) -> bool:
     reduction = Reduction(case.world)
     while reduction.next_run() and reduction.run_count <= SHRINK_RUNS_MAX:
         found = crashes.after(reduction.trace) if litmus.crash else ()
-        if fails(litmus, reduction.execution) or any(
-            crash.broken or fulfils(litmus, crash) for crash in found
-        ):
+        if fails(litmus, reduction.execution) or any(_harms(litmus, each) for each in found):
             reduction.execution.close()
             return True
     return False

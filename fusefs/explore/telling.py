@@ -119,6 +119,16 @@ def witness_text(litmus: Litmus, witness: Witness, decided: int | None = None) -
     return lines
 
 
+def crash_window(litmus: Litmus, until: Sequence[Made]) -> list[str]:
+    """Until when a crash does harm, if all goes on; until are the turns that it takes."""
+    if not until:
+        return ["A crash at any later time does harm as well."]
+    last = until[-1]
+    turns = "the next turn" if len(until) == 1 else f"the {len(until)} next turns"
+    done = f"{task_name(litmus, last.task)}'s {_step(last)}"
+    return wrap(f"A crash does no harm any more after {turns}, the last of them {done}.", WIDTH)
+
+
 def parting(litmus: Litmus, failing: Sequence[Made], passing: Sequence[Made]) -> list[str]:
     """Two schedules from where they part, the failing one on the left."""
     common = 0

@@ -2,9 +2,12 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fusefs.commands.answers import Answered, Cell, Progress, answers, line_text
+from fusefs.commands.litmus_text import orders_of
 from fusefs.commands.main import main
 
 STALE = """\
@@ -80,6 +83,7 @@ def test_a_crash_is_told_and_replays(tmp_path, capsys):
     status, eras = reports(capsys, str(path), "--era", "linux-6.18")
     witness = eras["linux-6.18"]["witness"]
     assert (status, witness["lost"], witness["no_return"]) == (0, [], None)
+    assert witness["harmless_after"] == [], "nobody syncs"
     assert main(["litmus", str(path), "--era", "linux-6.18"]) == 0
     said = capsys.readouterr().out
     assert "\n-- crash\n" in said
@@ -234,6 +238,61 @@ def test_cluster_answers_as_this_process_does(stale, capsys):
     for each in [*here.values(), *there.values()]:
         del each["seconds"]
     assert there == here
+
+
+def test_threads_take_turns(tmp_path):
+    """A worker may have several; pieces of one search are run as they were by one."""
+    cells = [Cell("stale", STALE, era, orders_of(era)) for era in ("linux-4.10", "linux-6.18")]
+    with ThreadPoolExecutor(4) as executor:
+        shared = list(answers(cells, 100, executor, jobs=4, is_watched=False))
+    alone = list(answers(cells, 100, None, is_watched=False))
+    assert [told(each) for each in shared] == [told(each) for each in alone]
+
+
+def test_pieces_are_put_together_again(monkeypatch):
+    """However few runs a piece has, and with a bound: what is said then is that one was reached."""
+    monkeypatch.setattr("fusefs.commands.answers.PIECE_RUNS", 2)
+    cells = [Cell("stale", STALE, "linux-4.10", orders_of("linux-4.10"))]
+    with ThreadPoolExecutor(3) as executor:
+        [shared] = answers(cells, 100, executor, jobs=3, is_watched=False)
+        [bounded] = answers(cells, 7, executor, jobs=3, is_watched=False)
+    assert told(shared) == told(*answers(cells, 100, None, is_watched=False))
+    assert shared.answer.exhausted
+    assert (bounded.answer.class_count, bounded.answer.exhausted) == (7, False)
+
+
+def told(found: Answered) -> object:
+    answer = found.answer
+    return (
+        *(found.cell, answer.histogram, answer.class_count, answer.schedule_count),
+        *(answer.broken, answer.witness, answer.exhausted),
+    )
+
+
+def test_line_tells_of_all_that_are_under_way(capsys):
+    cells = [Cell("a.litmus", "", era, frozenset()) for era in ("linux-4.10", "linux-6.18")]
+    first = Progress(cells[0], 30, 39, 1000, 0.5, 2.0)
+    second = Progress(cells[1], 10, 9, 600, 0.25, 1.0)
+    assert line_text(3, 5, [first]) == (
+        "3 of 5 done; a.litmus linux-4.10: 30 classes run, 10 planned, about 60 in all; 500 turns/s"
+    )
+    assert line_text(3, 5, [first, second]) == (
+        "3 of 5 done; 2 under way: 40 classes run, 10 planned, about 100 in all; 800 turns/s"
+    )
+    assert "all" not in line_text(3, 5, [first, second._replace(part_done=0.0)])
+    assert line_text(0, 1, [first]).startswith("a.litmus linux-4.10: ")
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_line_is_written_while_others_search_and_gone_at_the_end(capsys, monkeypatch, jobs):
+    monkeypatch.setattr("fusefs.commands.answers.PIECE_RUNS", 2)
+    monkeypatch.setattr("fusefs.commands.answers.WATCH_S", 0.0)
+    cells = [Cell("stale", STALE, era, orders_of(era)) for era in ("linux-4.10", "linux-6.18")]
+    with ThreadPoolExecutor(2) as executor:
+        list(answers(cells, 100, executor if jobs else None, jobs=jobs, is_watched=True))
+    lines = capsys.readouterr().err.split("\r\x1b[K")
+    assert any(line.startswith("1 of 2 done; stale linux-") for line in lines)
+    assert lines[-1] == ""
 
 
 # -- on a directory ----------------------------------------------------------------------
