@@ -24,6 +24,7 @@ A file is in the folder whose question it answers, and imports only what is belo
     live/  explore/      a real mount; all orders of a few requests
     show/                pictures: events in, text out
     conform/             the model beside the kernel that runs here
+    check/               what cached pages must hold, and who is guilty where one does not
     trial/               a litmus file in any directory, by real processes
     store/               what outlives a mount: image, metadata, names
     litmus/              what a few processes do, and a question about it, as text and as data

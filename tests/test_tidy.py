@@ -23,17 +23,20 @@ BELOW = {
     "store": ("model",),
     "engine": ("model",),
     "litmus": (),
-    "trial": ("store", "litmus", "model", "gates.py"),
+    "gates.py": (),
+    "trial": ("gates.py", "store", "litmus", "model"),
     "show": ("engine", "model"),
     "explore": ("show", "litmus", "engine", "model"),
-    "live": ("store", "engine", "model"),
-    "mounts.py": ("store", "engine", "gates.py"),
-    "demo": ("mounts.py", "show", "engine", "model", "gates.py"),
+    "check": ("litmus", "engine", "model"),
+    "predict": ("explore", "litmus", "engine"),
+    "conform": ("trial", "explore", "litmus", "engine", "model"),
+    "live": ("check", "store", "engine", "model"),
+    "mounts.py": ("gates.py", "store", "engine"),
+    "demo": ("mounts.py", "gates.py", "show", "engine", "model"),
     "commands": (
-        *("demo", "live", "conform", "explore", "show", "trial", "store", "litmus", "engine", "model", "gates.py"),
+        *("demo", "mounts.py", "live", "conform", "predict", "check", "explore", "show"),
+        *("trial", "gates.py", "litmus", "store", "engine", "model"),
     ),
-    "conform": ("explore", "trial", "litmus", "engine", "model"),
-    "gates.py": (),
     "__init__.py": ("mounts.py",),
 }
 """Each folder, and those that it may import: no arrow runs back up."""
@@ -42,7 +45,7 @@ PURE = [
     *MODEL,
     *(
         path
-        for name in ("engine", "show", "explore", "litmus")
+        for name in ("engine", "show", "explore", "litmus", "check", "predict")
         for path in sorted(FUSEFS.glob(f"{name}/*.py"))
     ),
 ]
@@ -55,6 +58,8 @@ OUTSIDE = {
     "trial": set(),
     "show": set(),
     "explore": set(),
+    "check": set(),
+    "predict": set(),
     "conform": set(),
     "live": {"pyfuse3", "trio"},
     "demo": {"rich"},

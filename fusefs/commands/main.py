@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NoReturn
 
 from fusefs.commands import (
+    check,
     conform,
     demo,
     explore,
@@ -29,6 +30,7 @@ from fusefs.commands import (
     mkfs,
     mount,
     release,
+    report,
     set_,
     status,
     top,
@@ -44,9 +46,11 @@ from fusefs.model.options import OptionError
 COMMANDS = {
     command.NAME: command
     for command in (
+    for command in (
         *(mount, umount, mkfs, fsck, set_, status, top, trace),
-        *(hold, wait, release, gates),
+        *(hold, wait, release, gates, check, report),
         *(demo, explore, litmus, conform),
+    )
     )
 }
 
@@ -54,7 +58,7 @@ ALIASES = {
     "unmount": "umount",
     "stat": "status",
     "stats": "status",
-    "check": "fsck",
+    "reports": "report",
     "help": "--help",
     "version": "--version",
 }

@@ -23,6 +23,7 @@ import trio
 
 from fusefs.live import teller
 from fusefs.live.checks import MountError, MountRequest, check
+from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
 from fusefs.live.extension import _lowlevel
 from fusefs.live.gatekeeper import Gatekeeper
@@ -155,11 +156,11 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         before_space=reclaim.wait_forgotten,
     )
     atime, keeper = Atime(volume.nodes, request.fuse_options), Gatekeeper(driver, volume)
-    mountpoint = os.path.abspath(request.mountpoint)
-    told = mountpoint, request.fuse_options
-    control = Control(volume, driver, timing, keeper, ring, atime, *told)
+    coherence = Coherence(volume, driver, trace)
+    told = os.path.abspath(request.mountpoint), request.fuse_options
+    control = Control(volume, driver, timing, keeper, coherence, ring, atime, *told)
     pages = KernelPages(driver, lambda: teller.start(_lowlevel.device_fd()))
-    handlers = Handlers(volume, driver, timing, control, atime, pages)
+    handlers = Handlers(volume, driver, timing, control, atime, pages, coherence)
     options = libfuse_options(request)
     _lowlevel.install(handlers, int(options.get("max_read", 0)))
     try:

@@ -9,7 +9,7 @@ from fusefs.model.errseq import ErrorSequence
 from fusefs.model.geometry import Geometry
 from fusefs.model.inode import Inode
 from fusefs.model.locks import RwLock
-from fusefs.model.options import Options
+from fusefs.model.options import Check, Options
 from fusefs.model.page_cache import PageCache
 from fusefs.model.space import Space
 from fusefs.model.steps import Step
@@ -45,6 +45,7 @@ class Filesystem:
 
     options and orders may be replaced while requests run: whoever needs one value twice reads
     it once.
+    checks says whether reads are compared with the image, by whoever serves them.
     inodes_dirty has the files with dirty pages, oldest first.
     inodes_unlinked has the files without a name and without an open file whose blocks come
     free when their last reference goes: XFS's inodes that await inactivation.
@@ -62,6 +63,7 @@ class Filesystem:
         self.geometry = geometry
         self.options = options
         self.orders = options.orders
+        self.checks = options.check is not Check.OFF
         self.space = space
         self.cache = PageCache(geometry, options.cache_size)
         self.counters = Counters()
@@ -77,5 +79,6 @@ class Filesystem:
         """Take new values of the live options; a smaller cache shrinks at once."""
         self.options = options
         self.orders = options.orders
+        self.checks = options.check is not Check.OFF
         self.cache.set_limit(options.cache_size)
         self.cache.shrink()

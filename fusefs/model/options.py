@@ -29,6 +29,18 @@ class Invalidate(Enum):
     BEFORE = "before"
 
 
+class Check(Enum):
+    """Whether clean pages are compared with the image whenever they are read: fusefs/check/.
+
+    REPORT  what differs is told by .fusefs/reports
+    FAIL    whoever reads such a page gets EIO as well
+    """
+
+    OFF = "off"
+    REPORT = "report"
+    FAIL = "fail"
+
+
 ATIME_OPTIONS = frozenset(("nodiratime", "strictatime"))
 """When reading moves atime: the daemon's own, of which libfuse knows nothing."""
 
@@ -111,6 +123,17 @@ def _format_invalidate(value: Invalidate) -> str:
     return value.value
 
 
+def _parse_check(text: str) -> Check:
+    try:
+        return Check(text.strip().lower())
+    except ValueError:
+        raise ValueError("off, report or fail") from None
+
+
+def _format_check(value: Check) -> str:
+    return value.value
+
+
 NONE = "none"
 
 ORDERS = tuple(name for name in ROWS if name != POST_BEFORE_END and not ROWS[name].on_mount)
@@ -181,6 +204,13 @@ OPTIONS: dict[str, Option] = {
         live=True,
         help=f"other orders that kernels had: {', '.join(ORDERS)}, joined by +, or none",
     ),
+    "check": Option(
+        _parse_check,
+        _format_check,
+        live=True,
+        help="off, report or fail: compare each cached page that is read with the image, and"
+        " report what differs, or answer EIO as well",
+    ),
     "conversion_delay": Option(
         _time_between(0, 10),
         format_time,
@@ -245,6 +275,7 @@ class Options:
     era: str = TODAY
     invalidate: Invalidate = Invalidate.AFTER
     order: frozenset[str] = frozenset()
+    check: Check = Check.OFF
     conversion_delay: float = 0.001
     jitter: float = 0.001
     readahead: int = 128 << 10
@@ -255,10 +286,15 @@ class Options:
     size: int | None = None
 
     @property
-    def orders(self) -> Orders:
-        """The switches of the model, the order under study among them."""
+    def order_names(self) -> frozenset[str]:
+        """The orders in force, the one under study among them."""
         before = self.invalidate is Invalidate.BEFORE
-        return Orders(self.order | {POST_BEFORE_END} if before else self.order)
+        return self.order | {POST_BEFORE_END} if before else self.order
+
+    @property
+    def orders(self) -> Orders:
+        """The switches of the model."""
+        return Orders(self.order_names)
 
     def changed(self, name: str, text: str) -> "Options":
         """A copy with one option set from text; OptionError if that is not allowed."""

@@ -33,13 +33,17 @@ class Page:
     """struct folio with its iomap_folio_state, always of the mount's page size.
 
     owner is the request that locked it last, and writeback_owner the one that writes it back.
+    error       a write of it failed, so it may hold what the image does not: PG_error
+    compared    when whoever compares pages with the image did so last; see fusefs/check/
     Flags and data are looked at and changed by who has just found the page, or has locked it.
     """
 
     __slots__ = (
         "blocks_dirty",
         "blocks_uptodate",
+        "compared",
         "data",
+        "error",
         "footprint_key",
         "index",
         "locked",
@@ -61,6 +65,8 @@ class Page:
         self.locked = False
         self.writeback = False
         self.readahead = False
+        self.error = False
+        self.compared = 0
         self.owner = 0
         self.writeback_owner = 0
         self.waiters: list[Waiter] = []

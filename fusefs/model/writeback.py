@@ -134,6 +134,8 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
         number = error.errno if isinstance(error, FsError) else errno.EIO
         inode.mapping.set_error(number)
         fs.errors.set(number)
+        for page in pages:
+            page.error = True
         raise
     finally:
         for page in pages:

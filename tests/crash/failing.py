@@ -22,6 +22,7 @@ from typing import Any
 import pyfuse3
 import trio
 
+from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
 from fusefs.live.extension._lowlevel import Shown
 from fusefs.live.gatekeeper import Gatekeeper
@@ -257,9 +258,11 @@ class Daemon:
         )
         atime = Atime(volume.nodes, ["noatime"])
         keeper = Gatekeeper(self.driver, volume)
-        control = Control(volume, self.driver, timing, keeper, LogRing(), atime, "/mnt", ())
+        coherence = Coherence(volume, self.driver, trace)
+        told = timing, keeper, coherence, LogRing(), atime
+        control = Control(volume, self.driver, *told, "/mnt", ())
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
-        self.handlers = Handlers(volume, self.driver, timing, control, atime, pages)
+        self.handlers = Handlers(volume, self.driver, timing, control, atime, pages, coherence)
         self.files, self.data = self.handlers.files, self.handlers.data
         self.names, self.directories = self.handlers.names, self.handlers.directories
         self.operations = self.handlers.operations

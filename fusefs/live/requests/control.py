@@ -2,6 +2,7 @@
 
     status       JSON: options, counters, cache, space; read_only says why, if it is
     trace        the last events, one a line; writing anything clears it
+    reports      what the coherence checker found, a line of JSON each; writing anything clears it
     log          the daemon's last log lines
     gates        who is held before which step: gate_files.py
     flags        ro, noatime, strictatime, nodiratime: which reads move atime; or rw
@@ -24,6 +25,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from fusefs import compiled
+from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
 from fusefs.live.extension import _lowlevel
 from fusefs.live.requests.atime import FLAGS, Atime
@@ -129,6 +131,7 @@ class Control:
         driver: Driver,
         timing: Timing,
         keeper: "Gatekeeper",
+        coherence: Coherence,
         log_ring: LogRing,
         atime: Atime,
         mountpoint: str,
@@ -139,13 +142,14 @@ class Control:
         self.trace = driver.trace
         self.timing = timing
         self.keeper = keeper
+        self.coherence = coherence
         self.log_ring = log_ring
         self.atime = atime
         self.mountpoint = mountpoint
         self.fuse_options = fuse_options
         self.uid, self.gid = os.getuid(), os.getgid()
         live = [name for name, option in OPTIONS.items() if option.live]
-        self.names = ["status", "trace", "log", "flags", "gates", *live]
+        self.names = ["status", "trace", "reports", "log", "flags", "gates", *live]
         self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
         self._content_bytes = 0
         self._error_seen: dict[int, Position] = {}
@@ -217,6 +221,8 @@ class Control:
             return (json.dumps(self.status(), indent=2) + "\n").encode()
         if name == "trace":
             return self.trace.text().encode()
+        if name == "reports":
+            return self.coherence.lines().encode()
         if name == "log":
             return "".join(f"{line}\n" for line in self.log_ring.lines).encode(errors="replace")
         if name == "flags":
@@ -224,10 +230,13 @@ class Control:
         return f"{self.volume.fs.options.formatted()[name]}\n".encode()
 
     def write(self, ino: int, data: bytes) -> None:
-        """Set an option, or clear the trace; FsError(EINVAL)."""
+        """Set an option, or clear the trace or the reports; FsError(EINVAL)."""
         name = self.name(ino)
         if name == "trace":
             self.trace.clear()
+            return
+        if name == "reports":
+            self.coherence.checker.clear()
             return
         if name == "flags":
             self._set_flags(data.decode("ascii", "replace").strip().split(","))
@@ -242,6 +251,7 @@ class Control:
         except OptionError as error:
             logging.getLogger(__name__).warning("%s", error)
             raise FsError(errno.EINVAL) from None
+        self.coherence.follow()
 
     def _set_flags(self, flags: list[str]) -> None:
         """mount -o remount: the kernel does not tell a FUSE daemon what has become of a mount."""
@@ -276,6 +286,7 @@ class Control:
             | asdict(self.timing.delays)
             | {"commits": volume.commit_count, "pages_evicted": fs.cache.evicted_count},
             "requests": self.driver.statistics() | {"taken": operations_taken()},
+            "check": asdict(self.coherence.checker.counts),
             "cache": {
                 "pages": len(fs.cache),
                 "pages_dirty": fs.cache.dirty_count,

@@ -23,6 +23,7 @@ from fusefs.model.steps import Buffer
 from fusefs.model.truncate import SEEK_DATA, SEEK_HOLE, fallocate, seek
 
 if TYPE_CHECKING:  # not compiled: see setup.py
+    from fusefs.live.coherence import Coherence
     from fusefs.live.extension._lowlevel import Request
 
 O_DIRECT: Final = os.O_DIRECT
@@ -36,9 +37,10 @@ WRITE_FLAGS: Final = ("", "dsync", "direct", "direct,dsync")
 class DataRequests:
     """The handler of the extension for data.  atime says what reading does to it."""
 
-    def __init__(self, files: OpenFiles, atime: Atime) -> None:
+    def __init__(self, files: OpenFiles, atime: Atime, coherence: "Coherence") -> None:
         self.files = files
         self.atime = atime
+        self.coherence = coherence
         self.fs = files.fs
         self.nodes = files.nodes
         self.permissions = files.permissions
@@ -58,6 +60,8 @@ class DataRequests:
         direct = bool(flags & O_DIRECT)
         self.timing.arrives(handle.opened, request.pid, direct, False)
         coroutine = read_pieces(self.fs, handle.file, pos, size, direct=direct)
+        if self.fs.checks and not direct:
+            coroutine = self._compared(handle.file.inode, coroutine, pos, size)
         told = "direct" if direct else ""
         self.driver.start(
             coroutine, request.reply_pieces, "read", ino, request.pid, pos, size, told
@@ -146,11 +150,21 @@ class DataRequests:
         self.atime.touch(source.node, now)
         self.permissions.modified(target.node, request, now)
         copied = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
+        if self.fs.checks:
+            copied = self._compared(source.file.inode, copied, pos_in, length)
         coroutine = self._changing(request, inode, copied, pos_out, 0)
         ino, pid = inode.ino, request.pid
         self.driver.start(
             coroutine, request.reply_write, "copy_file_range", ino, pid, pos_out, length
         )
+
+    async def _compared(
+        self, inode: Inode, coroutine: ModelCoroutine[T], pos: int, length: int
+    ) -> T:
+        """What is read through the cache is compared with the image, in the turn that ends it."""
+        result = await coroutine
+        self.coherence.compare(inode, pos, length)
+        return result
 
     async def _changing(
         self,

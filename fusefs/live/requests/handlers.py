@@ -1,5 +1,6 @@
 """All that answers requests of one mount, put together."""
 
+from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
 from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.requests.atime import Atime
@@ -24,9 +25,10 @@ class Handlers:
         control: Control,
         atime: Atime,
         kernel_pages: KernelPages,
+        coherence: Coherence,
     ) -> None:
         self.files = OpenFiles(volume, driver, timing, control, kernel_pages)
-        self.data = DataRequests(self.files, atime)
+        self.data = DataRequests(self.files, atime, coherence)
         self.names = NameRequests(volume, self.files, control)
         self.directories = DirectoryRequests(volume, control, atime)
         self.operations = Operations(volume, driver, control, atime)

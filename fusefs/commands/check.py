@@ -1,0 +1,71 @@
+"""check: run a program on a new mount that compares every page that is read, and report."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+
+from fusefs.commands.errors import CommandError
+from fusefs.commands.mount_options import split_options
+from fusefs.commands.report import print_reports, read_reports
+
+NAME = "check"
+HELP = "run a command with TMPDIR on a new mount that looks for stale pages, and report them"
+EPILOG = """\
+The mount is new, in a temporary folder, and gone afterwards; TMPDIR in the command's environment
+is its root.  The working directory stays as it is.  -o takes what mount takes; check=report if it
+says nothing else, and 1 GiB if it names no size.
+Exit status: the command's if that is not 0, else 1 if there are reports, else 0."""
+
+SIGNALLED = 128
+"""What a shell adds to the number of a signal that ended a command."""
+
+NOT_RUN = 127
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", action="append", default=[], metavar="OPT[=VALUE],...", dest="options"
+    )
+    parser.add_argument("--json", action="store_true", help="the reports as JSON")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from fusefs.mounts import MountFailed, OptionValue, mounted
+
+    ours, metadata, passed = split_options(arguments.options)
+    if metadata is not None:
+        raise CommandError("the metadata of a new image is beside it; leave out metadata=", 2)
+    options: dict[str, OptionValue] = {"check": "report", **ours}
+    for word in passed:
+        name, equals, value = word.partition("=")
+        options[name] = value if equals else True
+    try:
+        with mounted(None, None, **options) as mount:
+            status = _run(arguments.command, str(mount.path))
+            found, counts = read_reports(str(mount.path)), mount.status()
+    except MountFailed as error:
+        raise CommandError(str(error).removeprefix("mount_tool.py: ")) from None
+    if arguments.json:
+        print(json.dumps(found))
+    else:
+        print_reports(found, counts)
+    return status or (1 if found else 0)
+
+
+def _run(command: list[str], folder: str) -> int:
+    """Its exit status.  A Ctrl-C is for the command, and this goes on to its report."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        status = subprocess.call(
+            command,
+            env={**os.environ, "TMPDIR": folder},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    except OSError as error:
+        raise CommandError(f"{command[0]}: {error.strerror}", NOT_RUN) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return SIGNALLED - status if status < 0 else status
