@@ -10,10 +10,11 @@ Units: sizes, pos, start, stop are bytes; those of the litmus file count from th
 from dataclasses import dataclass
 from typing import Final
 
-from fusefs.check.cause import CONVERT, FALLOCATE, TRUNCATE, Cause
+from fusefs.check.cause import CONVERT, FALLOCATE, STORES, TRUNCATE, UNKNOWN, Cause, last_of
 from fusefs.check.compare import Difference
 from fusefs.check.history import Story
 from fusefs.litmus.test import (
+    ALWAYS,
     EXISTS,
     RESULT,
     SOMETIMES,
@@ -73,24 +74,27 @@ def as_litmus(
     difference: Difference,
     cause: Cause,
 ) -> Litmus | None:
-    """None if the change is not remembered.  era names the orders in force: one, or with a +."""
+    """None if it is not known how the page came about.  era is what the orders in force are called."""
     change = cause.change
-    if change is None:
+    if change is None or cause.before == UNKNOWN:
         return None
     scale = Scale(geometry, difference.start // geometry.page_size * geometry.page_size)
-    size = scale.range(scale.base, change.size)[1]
+    changed, size = _changed(scale, change), scale.range(scale.base, change.size)[1]
+    is_partial = (changed[0] | changed[1]) % scale.block != 0
+    if is_partial and change.size > scale.base + geometry.page_size:
+        size += scale.block  # parts of blocks share the lock within i_size alone
     shown, _ = scale.range(difference.start, difference.stop)
     shown -= shown % scale.block
-    old_size, changed = size, _changed(scale, change)
     file, found = _file(scale, change, size, changed, shown, difference, cause)
-    first = _change(change, changed, old_size)
+    first = _change(change, changed, size)
     read = Operation("pread", FILE, shown, scale.block, result=RESULT_NAME)
     tasks = [TaskText("A", (*first, read))]
     second = _second(scale, cause, max(size, changed[1] if not size else 0))
-    if second is not None:
+    is_alone = second is None or cause.store is change
+    if second is not None and not is_alone:
         tasks.append(TaskText("B", (second,)))
     question = Question(EXISTS, Atom(RESULT, f"A.{RESULT_NAME}", found))
-    expected = {era: SOMETIMES} if era else {}
+    expected = {era: ALWAYS if is_alone else SOMETIMES} if era else {}
     machine = Machine(scale.page, scale.block, 0, None, (file,))
     return Litmus(name, prose, machine, tuple(tasks), question, expected, ("coherence",))
 
@@ -121,7 +125,7 @@ def _file(
     """The file as it was at first, and the value that A reads if the page is stale."""
     first, end = changed[0] // scale.block, -(-changed[1] // scale.block)
     blocks = -(-size // scale.block)
-    is_new = change.has(CONVERT)
+    is_new = change.has(CONVERT) and not any(difference.got)
     states = [
         (UNWRITTEN if is_new else BEFORE) if first <= block < end else BESIDE
         for block in range(blocks)
@@ -147,11 +151,11 @@ def _change(change: Story, changed: tuple[int, int], size: int) -> list[Operatio
 
 def _second(scale: Scale, cause: Cause, readable: int) -> Operation | None:
     """What B does: read somewhere in the page, or store there."""
-    if cause.store is not None:
-        request = cause.store.request
-        start, stop = scale.range(request.pos, request.pos + request.length)
-        if stop > start:
-            return Operation("pwrite", FILE, start, stop - start, STORED)
+    page_stop = scale.base + scale.geometry.page_size
+    stored = cause.store and last_of(cause.store, STORES, scale.base, page_stop)
+    if stored:
+        start, stop = scale.range(stored.pos, stored.pos + stored.length)
+        return Operation("pwrite", FILE, start, stop - start, STORED)
     if readable <= 0:
         return None
     start, stop = 0, scale.page

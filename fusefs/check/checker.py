@@ -116,11 +116,8 @@ class Checker:
             self._ended(noted, request, number)
             return
         ino = request.ino
-        if self._history.knows(request):
-            self._history.take(noted, 0)
-        else:
-            inode = self._inode_of(ino)
-            self._history.take(noted, 0 if inode is None else inode.size)
+        inode = self._inode_of(ino) if self._history.wants_size(request) else None
+        self._history.take(noted, None if inode is None else inode.size)
         if request.operation not in UNCHANGING:
             self._note_change(ino)
             if event == GRANTED and step in DIRECT:
@@ -146,7 +143,7 @@ class Checker:
         if request.number <= self._last_unseen and self.counts.requests_awaited:
             self.counts.requests_awaited -= 1
         if self._history.knows(request):
-            self._history.take(noted, 0)
+            self._history.take(noted)
         operation, ino = request.operation, request.ino
         if operation in UNCHANGING:
             return

@@ -34,14 +34,14 @@ class Taken(NamedTuple):
 
 
 class Story:
-    """One request.  size is i_size of its file when it came to its first step.
+    """One request.  size is i_size of its file when it came to its first step but for locks.
 
     ended_ns is 0 while it is under way.  lacks_steps: some in the middle are forgotten.
     """
 
-    def __init__(self, request: Request, size: int) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
-        self.size = size
+        self.size = 0
         self.steps: list[Taken] = []
         self.lacks_steps = False
         self.ended_ns = 0
@@ -51,6 +51,11 @@ class Story:
         if len(self.steps) > STEPS_MAX:
             self.lacks_steps = True
             del self.steps[STEPS_HEAD]
+
+    @property
+    def has_begun(self) -> bool:
+        """It has come past its locks."""
+        return any(not taken.step.startswith("lock.") for taken in self.steps)
 
     def has(self, step: str) -> bool:
         return any(taken.step == step for taken in self.steps)
@@ -68,8 +73,13 @@ class History:
     def knows(self, request: Request) -> bool:
         return request.number in self._stories
 
-    def take(self, noted: Noted, size: int) -> None:
-        """An event of a request; size is its file's, if it is the first of it."""
+    def wants_size(self, request: Request) -> bool:
+        """Whether the next event should tell of the size of the file."""
+        story = self._stories.get(request.number)
+        return story is None or not story.has_begun
+
+    def take(self, noted: Noted, size: int | None = None) -> None:
+        """An event of a request; size is that of its file."""
         time_ns, request, event, step, pos, length, _ = noted
         story = self._stories.get(request.number)
         if event == ENDED:
@@ -77,9 +87,11 @@ class History:
                 story.ended_ns = time_ns
             return
         if story is None:
-            story = self._stories[request.number] = Story(request, size)
+            story = self._stories[request.number] = Story(request)
             if len(self._stories) > STORIES_MAX:
                 self._stories.popitem(last=False)
+        if size is not None:
+            story.size = size
         if event == GRANTED:
             story.add(Taken(time_ns, step, pos, length))
 

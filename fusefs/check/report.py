@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, Final
 
-from fusefs.check.cause import UNKNOWN, Cause, steps_from
+from fusefs.check.cause import UNKNOWN, Cause, steps_shown
 from fusefs.check.compare import Difference
 from fusefs.check.history import Story
 from fusefs.litmus.test import RULES
@@ -132,7 +132,7 @@ def ladder(report: Report) -> list[str]:
 
 
 def _shown(story: Story | None, start: int, stop: int) -> list[Any]:
-    return [] if story is None else steps_from(story, start, stop)
+    return [] if story is None else steps_shown(story, start, stop)
 
 
 def _head(letter: str, story: Story | None) -> str:
@@ -164,7 +164,7 @@ def told(document: Mapping[str, Any], number: int) -> list[str]:
     lines += _wrapped(f"A, the change: {_who(document['change'])}", "   ")
     lines += _wrapped(f"B, the fill: {_who(document['fill'])}", "   ")
     if document["store"]:
-        lines += _wrapped(f"B stored later: {_who(document['store'])}", "   ")
+        lines += _wrapped(f"made dirty by: {_who(document['store'])}", "   ")
     if document["between"]:
         before, after = document["between"]
         lines += _wrapped(f"B filled the page between A's {before} and {after}", "   ")

@@ -8,7 +8,7 @@ from check.turns import Turns
 
 from fusefs.check.compare import compare, is_comparable
 
-SEEDS = 400
+SEEDS = 150
 SEEDS_LONG = 20_000
 SEEDS_MAX = 4000
 """Until a stale order must have shown."""

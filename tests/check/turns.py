@@ -118,7 +118,9 @@ class Turns:
         if step is REPLY:
             self._end(task, request)
             return
-        if step is not None:
+        if step is None:
+            request.began_ns = self.clock_ns
+        else:
             self._note(request, GRANTED, step, 0)
             try:
                 value = perform(self.world, step)

@@ -159,8 +159,8 @@ class DataRequests:
         )
 
     async def _compared(
-        self, inode: Inode, coroutine: ModelCoroutine[T], pos: int, length: int
-    ) -> T:
+        self, inode: Inode, coroutine: ModelCoroutine[Any], pos: int, length: int
+    ) -> Any:
         """What is read through the cache is compared with the image, in the turn that ends it."""
         result = await coroutine
         self.coherence.compare(inode, pos, length)
