@@ -46,11 +46,9 @@ from fusefs.model.options import OptionError
 COMMANDS = {
     command.NAME: command
     for command in (
-    for command in (
         *(mount, umount, mkfs, fsck, set_, status, top, trace),
         *(hold, wait, release, gates, check, report),
         *(demo, explore, litmus, conform),
-    )
     )
 }
 
