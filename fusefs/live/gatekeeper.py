@@ -118,7 +118,9 @@ class Gatekeeper:
         return True
 
     def _let_go(self, number: int) -> None:
-        self._driver.let_go(self._tasks.pop(number))
+        task = self._tasks.pop(number, None)
+        if task is not None:  # else holds() has failed, and it went on
+            self._driver.let_go(task)
 
     def _interrupt(self, number: int) -> None:
         """See the head of this file."""

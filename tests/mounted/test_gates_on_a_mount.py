@@ -328,7 +328,7 @@ def test_hold_for_one_who_waits_for_the_held_one_ends_at_once(mnt: Mount, gates:
         with writer(path, 512) as second:
             assert said(second) == (0, "512\n")
         assert said(first) == (0, "512\n")
-    assert "which it awaits, waits for it, before lock.inode.exclusive" in mnt.log()
+    assert "which it awaits, waits for it, before lock.inode.shared" in mnt.log()
 
 
 def test_wait_for_one_who_waits_for_a_held_one_is_told_at_once(mnt: Mount, gates: Gates):
@@ -338,7 +338,7 @@ def test_wait_for_one_who_waits_for_a_held_one_is_told_at_once(mnt: Mount, gates
         gates.wait("a", 60)
         gates.hold("dio.write.convert", "path=file", "as b")
         with writer(path, 512) as second:
-            with pytest.raises(GateRefused, match=r"waits before lock\.inode\.exclusive") as caught:
+            with pytest.raises(GateRefused, match=r"waits before lock\.inode\.shared") as caught:
                 gates.wait("b", 60)
             assert caught.value.number == errno.EDEADLK
             gates.release("all")

@@ -18,6 +18,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 from fusefs.engine.gate import GateError, parse_timeout, shown
 from fusefs.engine.held import MOUNT, Hold, Watch
@@ -52,11 +53,12 @@ class GateFile:
         if len(data) > COMMAND_BYTES_MAX:
             raise FsError(errno.EINVAL)
         self._has_asked = True
-        if self._watch is not None:
-            raise FsError(errno.EBUSY)
-        self._say(b"")
+        if self._watch is None:
+            self._say(b"")
         self._written = len(data)
         for line in data.decode(errors="backslashreplace").splitlines():
+            if self._watch is not None:  # who waits asks for nothing else
+                raise FsError(errno.EBUSY)
             try:
                 self._perform(line.split())
             except GateError as error:
@@ -96,7 +98,7 @@ class GateFile:
         elif word == "release" and len(rest) == 1:
             self._keeper.release(rest[0])
             self._add({"released": rest[0]})
-        elif word == "wait" and 1 <= len(rest) <= 2 and rest[-1:][0].find("=") in (-1, 7):
+        elif word == "wait" and len(rest) in (1, 2):
             self._begin_wait(*rest)
         elif word == "list" and not rest:
             self._list()
@@ -116,7 +118,8 @@ class GateFile:
                 told_at_once.append(what)
             else:
                 self._watch = None
-                self._tell(what)
+                with suppress(FsError):  # of too much that is not read: then this is not, either
+                    self._tell(what)
                 self._answer_waiter(what)
 
         watch = self._keeper.wait(name, parse_timeout(text if timeout else None), told)
