@@ -74,7 +74,7 @@ def as_litmus(
     difference: Difference,
     cause: Cause,
 ) -> Litmus | None:
-    """None if it is not known how the page came about.  era: how the orders in force are called."""
+    """None if it is not known how the page came about.  era is the name of the orders in force."""
     change = cause.change
     if change is None or cause.before == UNKNOWN:
         return None
