@@ -102,15 +102,15 @@ class Follower:
             return [place for place in self.pages if place[0] == event.ino and place[1] in indices]
         return [(event.ino, index) for index in indices if (event.ino, index) in self.pages]
 
-    def choose(self, events: Iterable[Event], lanes_max: int) -> None:
+    def choose(self, events: Iterable[Event], pages_max: int, blocks_max: int) -> None:
         """Have lanes for what these events are about alone, so many pages and ranges at most."""
         pages: set[tuple[int, int]] = set()
         blocks: set[Part] = set()
         for event in events:
             if event.event == GRANTED:
-                pages.update(self.places(event)[:lanes_max])
-                blocks.update(self._overlapped(event)[:lanes_max])
-        self.shown_pages, self.shown_blocks = sorted(pages)[:lanes_max], sorted(blocks)[:lanes_max]
+                pages.update(self.places(event)[:pages_max])
+                blocks.update(self._overlapped(event)[:blocks_max])
+        self.shown_pages, self.shown_blocks = sorted(pages)[:pages_max], sorted(blocks)[:blocks_max]
 
     # -- what a moment is in ---------------------------------------------------------
 

@@ -59,7 +59,7 @@ def first_stale(
 LANES_MAX: Final = 24
 """Pages, and ranges of blocks, that a picture has room for: those that come first in the files."""
 
-BLOCKS_MAX: Final = 500
+BLOCKS_MAX: Final = 128
 """Ranges of blocks that are looked at for that: neighbours that are alike become one."""
 
 
@@ -83,7 +83,7 @@ def follow(
     inos = {event.ino for event in shown}
     events = [event for event in among if event.ino in inos]
     follower = Follower(events, page_size, block_size)
-    follower.choose(shown, BLOCKS_MAX)
+    follower.choose(shown, LANES_MAX, BLOCKS_MAX)
     before: list[States] = []
     after: list[States] = []
     critical: int | None = None
