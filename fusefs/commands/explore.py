@@ -17,14 +17,15 @@ broken.
 
     explore 'pwrite f 0 512 a direct; r = pread f 0 512' 'pread f 512 512' 'exists A.r = 0'
 
-Exit status: 0 nothing of that kind happens today, 1 something does, 2 usage.
+Exit status: 0 exists is answered Never (forall Always) wherever it is asked, and today breaks no
+rule; 1 not so; 2 usage.
 docs/litmus.md has all that can be said."""
 
 MACHINE = {"page": "page 4k", "block": "block 512", "file": "file f 4k unwritten"}
 """What is meant where nobody says anything else."""
 
-ERAS = ["linux-4.10", "linux-6.18"]
-"""The bug, and today."""
+BUG = "linux-4.10"
+"""The era that is asked about where none is named, and today."""
 
 TASK_NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -32,12 +33,13 @@ TASK_NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="a TASK, a line, or the question")
     parser.add_argument("--print", action="store_true", help="print the litmus file instead")
-    add_search_arguments(parser, "linux-4.10 and today")
+    add_search_arguments(parser, f"{BUG} and today")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.commands import litmus_text
     from fusefs.litmus.text import text
+    from fusefs.model.orders import TODAY
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and coroutines anywhere
     source = text_of(arguments.texts)
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print:
         print(text(litmus), end="")
         return 0
-    arguments.era = arguments.era or ERAS
+    arguments.era = arguments.era or [BUG, TODAY]
     return asked_of([(NAME, source, litmus)], arguments)
 
 
