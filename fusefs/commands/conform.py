@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from fusefs.conform.course import gallery, sections
     from fusefs.conform.disk import BLOCK_SIZES, KINDS, NoDisk
-    from fusefs.conform.report import Asked
+    from fusefs.conform.report import Asked, head, row
     from fusefs.conform.tracefs import LostEvents, NoTracing
     from fusefs.litmus.source import parse_size
     from fusefs.trial.cast import TrialError
@@ -86,8 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.sharpness:
             return _print_sharpness(asked)
+        if not arguments.json:
+            print(head(), flush=True)
         for kind in arguments.fs or KINDS:
-            found += sections(kind, blocks or BLOCK_SIZES, asked)
+            for section in sections(kind, blocks or BLOCK_SIZES, asked):
+                found.append(section)
+                told.end()
+                if not arguments.json:
+                    print(row(section), flush=True)
     except (NoDisk, NoTracing, LostEvents, TrialError) as error:
         raise CommandError(str(error)) from None
     finally:
@@ -128,7 +134,7 @@ def _read(name: str) -> "Litmus":
 
 
 def _print(found: Sequence["Section"], *, as_json: bool) -> None:
-    from fusefs.conform.report import reasons, seen, table, unseen
+    from fusefs.conform.report import reasons, seen, unseen
 
     if as_json:
         report = {
@@ -138,8 +144,7 @@ def _print(found: Sequence["Section"], *, as_json: bool) -> None:
         }
         print(json.dumps(report))
         return
-    lines = table(found)
-    lines += ["", f"{len(seen(found))} steps of the model were seen; never seen:"]
+    lines = ["", f"{len(seen(found))} steps of the model were seen; never seen:"]
     lines += [f"    {name}" for name in unseen(found)]
     for reason, count in reasons(found).most_common():
         lines.append(f"{count:,} times {reason}")

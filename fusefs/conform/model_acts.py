@@ -49,6 +49,7 @@ class Watched:
         self._inodes = dict(self.world.world.names)
         self._names = {inode.ino: name for name, inode in self._inodes.items()}
         self._count = len(self._tasks)
+        self._sizes = [0] * self._count
         self._places = [-1] * self._count
         self._ends: dict[int, Stream] = {}
         self._locks = {
@@ -156,7 +157,9 @@ class Watched:
             yield Act(acts.WB_WRITE, inode.ino, pos, pos + len(step.data))
         elif name == "dio.write.convert":
             yield Act(acts.CONVERT, inode.ino, pos, end, f"size {inode.size}")
-        elif name == "truncate.free" and (inode.size or inode.extents.blocks_allocated):
+        elif name == "truncate.drop_pages":
+            self._sizes[number] = inode.size
+        elif name == "truncate.free" and (self._sizes[number] or inode.extents.blocks_allocated):
             yield Act(acts.FREE, inode.ino, state=f"beyond {pos}")
         elif name == "fallocate.free":
             first, stop = -(-pos // self._block), end // self._block

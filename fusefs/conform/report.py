@@ -2,7 +2,7 @@
 
     Asked       what is to be compared
     Section     one kind of comparison on one disk
-    table()     sections, a line each
+    head(), row()   of a table of sections
     unseen()    the model's steps that no accepted run took
 
 Units: events are lines of the kernel's trace, 0 where none is taken.
@@ -60,24 +60,27 @@ class Section:
         }
 
 
-_COLUMNS = ("programs", "runs", "events", "accepted", "explained", "rejected", "undecided")
+_COLUMNS = ("programs", "runs", "   events", "accepted", "explained", "rejected", "undecided")
 
 
-def table(sections: Iterable[Section]) -> list[str]:
-    """Lines; the first is the head."""
-    rows: list[tuple[str, ...]] = [("", *_COLUMNS)]
-    for each in sections:
-        counts = (each.programs, each.runs, each.events, each.accepted)
-        others = (each.explained.total(), each.rejected, each.undecided)
-        rows.append((each.name, *(f"{count:,}" for count in (*counts, *others))))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            word.rjust(width) if column else word.ljust(width)
-            for column, (word, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+NAME_WIDTH: Final = 40
+
+
+def head() -> str:
+    """The table's first line."""
+    return _row("", _COLUMNS)
+
+
+def row(section: Section) -> str:
+    """A section's line of the table."""
+    counts = (section.programs, section.runs, section.events, section.accepted)
+    others = (section.explained.total(), section.rejected, section.undecided)
+    return _row(section.name, [f"{count:,}" for count in (*counts, *others)])
+
+
+def _row(name: str, words: Iterable[str]) -> str:
+    columns = zip(words, _COLUMNS, strict=True)
+    return f"{name:{NAME_WIDTH}}" + "".join(f"  {word:>{len(title)}}" for word, title in columns)
 
 
 def reasons(sections: Iterable[Section]) -> Counter[str]:
