@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from fusefs.conform import traces
+from fusefs.conform import looks, traces
 from fusefs.conform.disk import Disk, disk
 from fusefs.conform.report import Asked, Section
 from fusefs.litmus.parse import parse
@@ -21,7 +21,7 @@ from fusefs.litmus.test import Litmus
 
 Comparer = Callable[[Disk, Asked], Iterator[Section]]
 
-COMPARERS: Final[tuple[Comparer, ...]] = (traces.compare,)
+COMPARERS: Final[tuple[Comparer, ...]] = (traces.compare, looks.compare)
 
 
 GALLERY: Final = Path(__file__).parents[1] / "litmus/gallery"

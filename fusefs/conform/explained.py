@@ -25,7 +25,7 @@ from fusefs.conform.observed import (
 )
 from fusefs.litmus.test import Machine, Operation
 
-END_PAGE: Final = "end page"
+CUT_PAGE: Final = "cut page"
 FOLIO: Final = "large folio"
 PREALLOCATED: Final = "preallocation"
 EXT4_BEYOND: Final = "ext4 punches up to the end"
@@ -34,9 +34,8 @@ EXT4_PAGES: Final = "ext4 keeps other pages"
 EXT4_TREE: Final = "ext4 has extents in blocks"
 
 REASONS: Final = {
-    END_PAGE: "the page in which a file ended is dirty longer in the kernel: the model writes it"
-    " back before bytes behind it can count after a crash (W4), and knows of each block whether it"
-    " is dirty, so that what a truncate cut off is not",
+    CUT_PAGE: "a page stays dirty in the kernel when the file is cut within it, although all that"
+    " was dirty lay behind the cut; the model knows of each block whether it is dirty",
     FOLIO: "pages that came into the cache together may be one folio in the kernel: it is written"
     " back, dropped and dirty as a whole, of which the model has pages",
     PREALLOCATED: "XFS gives a file of 64 KiB or more that grows through the cache blocks behind"
@@ -116,7 +115,7 @@ class History:
             return self._settle_ext4(kernel, model, reasons)
         per_page = self._page // self._block
         for reason, where, pages, blocks in (
-            (END_PAGE, self.ends, {(DIRTY, CLEAN)}, _LATER),
+            (CUT_PAGE, self.ends, {(DIRTY, CLEAN)}, frozenset[tuple[str, str]]()),
             (FOLIO, self.folios, _PAGES, _EITHER),
         ):
             settled = replace(

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from fusefs.conform import observed
+from fusefs.conform.model_acts import FOLIO_ORDER_MAX
 from fusefs.conform.observed import FileLook, Look, Observed, trimmed
 from fusefs.explore.execution import Execution
 from fusefs.explore.tasks import REPLY
@@ -35,6 +36,8 @@ def run_on_model(litmus: Litmus, orders: Collection[str] = ()) -> Observed:
     """All operations of the only task, each with a result that has a name."""
     (task,) = litmus.tasks
     world = LitmusCase(litmus, orders).world()
+    fs = world.world.fs
+    fs.guards_disk_end, fs.folio_order_max = False, FOLIO_ORDER_MAX
     execution = Execution(world)
     in_flight = 0
     looks = [_looks(world)]

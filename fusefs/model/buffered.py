@@ -352,7 +352,7 @@ async def zero_to_block_end(fs: Filesystem, inode: Inode, pos: int, end: int) ->
 async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
     """Zero part of one block through the cache: iomap_zero_range() on an edge.
 
-    A block that reads as zeros already is left alone, unless a dirty page says otherwise;
+    A hole is left alone, and so is an unwritten block, unless its page is dirty, wherever in it;
     of one under writeback only the end of that tells what it will read as.
     The caller holds inode.lock exclusive.
     """
@@ -367,11 +367,9 @@ async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> Non
             break
         await page.wait_writeback()
     state = inode.extents.find(block, block + 1).state
-    if fs.orders.zero_range_ignores_dirty:
-        dirty = False
-    else:
-        dirty = page is not None and bool(page.blocks_dirty & bits)
-    if state in (HOLE, UNWRITTEN) and not dirty:
+    looks = not fs.orders.zero_range_ignores_dirty
+    dirty = looks and page is not None and page.blocks_dirty != 0
+    if state is HOLE or (state is UNWRITTEN and not dirty):
         return
     page = await _lock_or_insert(fs, inode, index)
     try:

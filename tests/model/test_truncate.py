@@ -407,6 +407,20 @@ def test_dirty_page_of_the_end_is_written_back_when_the_file_grows(world, grow, 
     check_world(world, [file.inode])
 
 
+@pytest.mark.parametrize(
+    ("store", "state"), [(0, "mapped"), (PAGE, "unwritten")], ids=["same page", "another"]
+)
+def test_unwritten_block_of_the_end_is_zeroed_where_its_page_is_dirty(world, store, state):
+    """Wherever in the page that is: iomap_zero_range() asks for all of it."""
+    file = sparse_file(PAGE + 2 * BLOCK + 1)
+    allocate(world, file, KEEP, 0, 2 * PAGE)
+    write(world, file, PAGE - store, b"A" * BLOCK)
+    set_size(world, file, 4 * PAGE)
+    fsync(world, file)
+    assert file.inode.extents.find(6, 7).state.value == state
+    check_world(world, [file.inode])
+
+
 def test_page_that_ends_with_the_file_stays_dirty_when_it_grows(world):
     """Nothing behind the end is in it."""
     file = OpenFile(Inode(1))

@@ -1,0 +1,68 @@
+"""Outcomes of several tasks: those that the model has are found, and others are told."""
+
+from conform.looking import program_of
+
+from fusefs.conform.together import asking_all, search, state_of
+from fusefs.litmus.condition import atoms
+from fusefs.litmus.parse import parse
+
+RACE = asking_all(
+    parse(
+        """litmus race
+page 4k
+block 1k
+file f 1k z
+A:
+    r = pread f 0 1k
+B:
+    pwrite f 0 1k a direct
+exists size f = 0
+""",
+        "race",
+    )
+)
+
+
+def outcome(result: str, cache: str) -> dict:
+    return {("", "A.r"): result, ("cache", "f"): cache, ("size", "f"): "1024"}
+
+
+ALLOWED = {state_of(outcome(*each)) for each in (("z", "-"), ("a", "a"), ("a", "-"))}
+
+
+def test_outcomes_of_the_model_are_found():
+    seen = {state_of(outcome("z", "-")), state_of(outcome("a", "a"))}
+    searched = search(RACE, seen)
+    assert searched.found == seen
+    assert not searched.missing
+    assert searched.exhausted
+
+
+def test_outcome_that_the_model_has_not_is_missing():
+    """Stale bytes in the cache, after both have ended."""
+    stale = state_of(outcome("z", "z"))
+    searched = search(RACE, {stale, state_of(outcome("a", "a"))})
+    assert searched.missing == {stale}
+    assert searched.exhausted
+
+
+def test_order_that_allows_it_has_it():
+    searched = search(RACE, {state_of(outcome("z", "z"))}, ["no_post"])
+    assert not searched.missing
+
+
+def test_search_that_was_given_up_decides_nothing():
+    searched = search(RACE, {state_of(outcome("z", "z"))}, classes_max=1)
+    assert searched.missing
+    assert not searched.exhausted
+    assert searched.classes == 1
+
+
+def test_question_asks_for_all_files():
+    found = [(atom.kind, atom.subject) for atom in atoms(RACE.question.condition)]
+    assert found == [("size", "f"), ("cache", "f")]
+
+
+def test_file_that_stays_empty_has_no_cache_to_ask_about():
+    asked = asking_all(program_of("pread f 0 1k"))
+    assert [atom.kind for atom in atoms(asked.question.condition)] == ["size"]
