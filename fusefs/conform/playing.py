@@ -10,7 +10,7 @@ lock exclusive to look whether there are privileges to remove; that is had behin
 is recorded.
 
 Units: sizes are bytes.
-Errors: OSError of what is not an operation; TrialError of processes; LostEvents.
+Errors: NotPlayed; OSError of what is not an operation; TrialError of processes; LostEvents.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +27,11 @@ from fusefs.conform.kernel_acts import BEGIN_MARK, END_MARK
 from fusefs.conform.tracefs import Trace
 from fusefs.litmus.parse import parse
 from fusefs.litmus.reach import operations
-from fusefs.litmus.test import Litmus
+from fusefs.litmus.test import EXISTS, SIZE, Atom, Litmus, Question
 from fusefs.litmus.text import text
 from fusefs.trial.aio import AioContext
 from fusefs.trial.calls import Calls
-from fusefs.trial.cast import TrialError, started
+from fusefs.trial.cast import started
 from fusefs.trial.files import make_files
 from fusefs.trial.system_calls import KEEP_SIZE, PUNCH_HOLE, fallocate
 
@@ -50,6 +50,10 @@ READAHEAD: Final = 128 << 10
 RUN_TIMEOUT_S: Final = 20.0
 
 _TRACE_LINE: Final = "trace:"
+
+
+class NotPlayed(Exception):
+    """Why a program cannot be run here, in a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,12 @@ def play_alone(litmus: Litmus, disk: Disk, trace: Trace, run: int) -> Played:
 def play_together(
     litmus: Litmus, disk: Disk, trace: Trace, runs: int, seed: int = 0
 ) -> Iterator[Played]:
-    """A program of several tasks, so many times; skipped if a process says that it cannot be."""
+    """A program of several tasks, so many times; NotPlayed if it cannot be tried there.
+
+    What the file asks is nobody's concern.
+    """
+    size = Atom(SIZE, litmus.machine.files[0].name, "0")
+    litmus = replace(litmus, question=Question(EXISTS, size))
     found: list[Played] = []
     disk.set_readahead(litmus.machine.readahead or READAHEAD)
 
@@ -131,7 +140,7 @@ def play_together(
     with started(litmus, disk.path, seed, RUN_TIMEOUT_S, trace.mark_fd) as cast:
         reasons = cast.reasons_to_skip()
         if reasons:
-            raise TrialError(f"{litmus.name}: {reasons[0]}")
+            raise NotPlayed(reasons[0])
         cast.start_tasks()
         for run in range(1, runs + 1):
             cast.run(run, watching)

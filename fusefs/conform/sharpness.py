@@ -17,7 +17,7 @@ from typing import Final
 from fusefs.conform.agreement import ACCEPTED, REJECTED
 from fusefs.conform.course import GALLERY
 from fusefs.conform.disk import BLOCK_SIZES, disk
-from fusefs.conform.playing import Played, play_alone, play_together, reasons_to_skip
+from fusefs.conform.playing import NotPlayed, Played, play_alone, play_together, reasons_to_skip
 from fusefs.conform.programs import PAGE_SIZE, program
 from fusefs.conform.report import Asked
 from fusefs.conform.tracefs import traced
@@ -137,13 +137,20 @@ def _together(found: dict[str, Sharp], block: int, asked: Asked) -> None:
                 sharp.why_not = reasons[0]
                 continue
             asked.told(litmus.name)
-            for played in play_together(litmus, made, trace, asked.runs):
-                if judge(played).verdict != ACCEPTED:
-                    continue
-                sharp.together_runs += 1
-                if judge(played, [sharp.order], TURNS_MAX).found.verdict == REJECTED:
-                    sharp.together += 1
-                    sharp.note(played)
+            try:
+                for played in play_together(litmus, made, trace, asked.runs):
+                    _judge_race(sharp, played)
+            except NotPlayed as reason:
+                sharp.why_not = str(reason)
+
+
+def _judge_race(sharp: Sharp, played: Played) -> None:
+    if judge(played).verdict != ACCEPTED:
+        return
+    sharp.together_runs += 1
+    if judge(played, [sharp.order], TURNS_MAX).found.verdict == REJECTED:
+        sharp.together += 1
+        sharp.note(played)
 
 
 def _of_gallery(sharps: Iterable[Sharp]) -> Iterator[tuple[Sharp, Litmus]]:

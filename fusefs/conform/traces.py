@@ -34,7 +34,7 @@ from fusefs.conform.disk import Disk
 from fusefs.conform.kernel_acts import PAGES_ALONE, History, history
 from fusefs.conform.kernel_events import KernelEvent, parse_all
 from fusefs.conform.model_acts import Stream
-from fusefs.conform.playing import Played, play_alone, play_together, reasons_to_skip
+from fusefs.conform.playing import NotPlayed, Played, play_alone, play_together, reasons_to_skip
 from fusefs.conform.programs import PAGE_SIZE, program
 from fusefs.conform.report import Asked, Section
 from fusefs.conform.tracefs import Trace, traced
@@ -197,8 +197,12 @@ def _play(section: Section, litmus: Litmus, disk: Disk, trace: Trace, asked: Ask
     if len(litmus.tasks) == 1:
         _count(section, judge(play_alone(litmus, disk, trace, 1), case=case))
         return
-    for played in play_together(litmus, disk, trace, asked.runs):
-        _count(section, judge(played, case=case))
+    try:
+        for played in play_together(litmus, disk, trace, asked.runs):
+            _count(section, judge(played, case=case))
+    except NotPlayed as reason:
+        section.programs -= 1
+        section.skipped[str(reason)] += 1
 
 
 def _count(section: Section, judged: Judged) -> None:
