@@ -380,13 +380,14 @@ def test_daemon_that_is_told_to_end_lets_all_go(mnt: Mount):
 
 def test_four_commands(mnt: Mount):
     path = preallocated(mnt)
-    held = tool("hold", mnt.path, "dio.write.convert", f"path={path}", "as", "a")
+    words = f"dio.write.convert path={path} timeout=300s as a".split()
+    held = tool("hold", mnt.path, *words)
     assert (held.returncode, held.stdout) == (0, "a\n")
     with writer(path) as process:
         waited = tool("wait", mnt.path, "a", "--timeout", "60s")
         assert waited.stdout.endswith("before dio.write.convert, bytes 0+1024 of inode 2\n")
         shown = tool("gates", mnt.path).stdout
-        assert shown.startswith("a: hold dio.write.convert ino=2 count=1 timeout=5s as a\n")
+        assert shown.startswith("a: hold dio.write.convert ino=2 count=1 timeout=300s as a\n")
         assert f"held: write 3 of pid {process.pid} before dio.write.convert" in shown
         (gate,) = json.loads(tool("gates", mnt.path, "--json").stdout)
         assert gate["met"] == 1

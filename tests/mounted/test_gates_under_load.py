@@ -27,7 +27,7 @@ def started(name: str, *words: object) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("commands", "calls"),
     [(100, 150), pytest.param(10_000, 2_000, marks=pytest.mark.long)],
-    ids=["smoke", "10,000"],
+    ids=["smoke", "ten-thousand"],
 )
 def test_holds_and_releases_beside_programs_of_all_kinds(
     mount: Callable[..., Mount], seed: int, figures: Figures, commands: int, calls: int
