@@ -15,6 +15,9 @@ such a request, and a page is as it was if that came before its comparison.  A f
 note: it makes a new page, or one that had not been compared as a whole.
 
 Units: pos, length, start, stop are bytes in the file.
+Invariants:
+    (X1) what is reported is a defect: in today's order nothing ever is (docs/coherence.md);
+    (X2) a page that is not compared again holds what it did when it was, and so does the image.
 """
 
 from collections.abc import Callable

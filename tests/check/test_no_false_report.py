@@ -45,7 +45,7 @@ def after_every_turn(turns: Turns) -> Callable[[], None]:
         for page in inode.mapping.pages.values():
             if page.compared >= since and is_comparable(page):
                 found = compare(page, inode, fs.geometry, turns.image.look_at)
-                assert found.difference is None, "remembered as equal, and differs"
+                assert found.difference is None, "(X2) remembered as equal, and differs"
 
     return check
 
@@ -62,7 +62,7 @@ def told(turns: Turns, seed: int) -> str:
 
 @pytest.mark.parametrize("fault_rate", [0.0, 0.05], ids=["sound disk", "failing disk"])
 def test_today_s_order_is_never_reported(fault_rate: float) -> None:
-    """(D1) Whatever the schedule, at every moment of it, and with errors of the image."""
+    """(D1) (X1) (X2) Whatever the schedule, at every moment, and with errors of the image."""
     compared = 0
     for seed in range(SEEDS):
         turns = programs.turns(seed, fault_rate=fault_rate)
