@@ -81,6 +81,11 @@ class Gatekeeper:
     def reports(self) -> list[dict[str, object]]:
         return self._gates.reports(time.monotonic())
 
+    def statistics(self) -> dict[str, int]:
+        """How many gates there are, and how many requests they hold; one may be held by several."""
+        held = [report["held"] for report in self.reports()]
+        return {"set": len(held), "held": sum(len(each) for each in held if isinstance(each, list))}
+
     def when_interrupted(self, request: Request, call: Callable[[], None]) -> None:
         """Call it in a turn of its own once a signal has come for whoever waits for an answer."""
 

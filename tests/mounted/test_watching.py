@@ -50,6 +50,22 @@ def test_status_counts_requests_by_operation(mounted: Mount):
     assert not any(name.startswith("opcode") for name in now["taken"])
 
 
+def test_gates_and_who_is_held_are_counted(mounted: Mount):
+    path = mounted.path / "file"
+    path.write_bytes(b"content")
+    assert mounted.status()["gates"] == {"set": 0, "held": 0}
+    assert tool("hold", mounted.path, "begin", "op=fsync", "timeout=60s").returncode == 0
+    assert mounted.status()["gates"] == {"set": 1, "held": 0}
+    command = [sys.executable, "-c", "import os, sys; os.fsync(os.open(sys.argv[1], os.O_RDWR))"]
+    with subprocess.Popen([*command, path]) as held:
+        eventually(lambda: mounted.status()["gates"]["held"] == 1, "the fsync is held")
+        shown = tool("top", mounted.path, "--count", 1, "--interval", EACH_S).stdout.splitlines()
+        columns = dict(zip(*(line.split() for line in shown), strict=True))
+        assert (columns["gates.set"], columns["gates.held"]) == ("1", "1")
+        assert tool("release", mounted.path, "all").returncode == 0
+        assert held.wait(PROGRAM_TIMEOUT_S) == 0
+
+
 def test_lines_where_there_is_no_terminal(mounted: Mount):
     done = tool("top", mounted.path, "--count", 2, "--interval", EACH_S)
     assert (done.returncode, done.stderr) == (0, "")

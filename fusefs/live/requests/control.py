@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 from fusefs import compiled
 from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
-from fusefs.live.extension import _lowlevel
 from fusefs.live.requests.atime import FLAGS, Atime
 from fusefs.live.timing import Timing
 from fusefs.model.errors import FsError
@@ -101,6 +100,8 @@ OPERATIONS = {
 
 def operations_taken() -> dict[str, int]:
     """How many requests the kernel has sent, by operation; of those that there were."""
+    from fusefs.live.extension import _lowlevel  # commands, which know names alone, do without
+
     return {
         OPERATIONS.get(number, f"opcode{number}"): count
         for number, count in enumerate(_lowlevel.requests_taken())
@@ -287,6 +288,7 @@ class Control:
             | {"commits": volume.commit_count, "pages_evicted": fs.cache.evicted_count},
             "requests": self.driver.statistics() | {"taken": operations_taken()},
             "check": asdict(self.coherence.checker.counts),
+            "gates": self.keeper.statistics(),
             "cache": {
                 "pages": len(fs.cache),
                 "pages_dirty": fs.cache.dirty_count,
