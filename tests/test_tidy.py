@@ -27,7 +27,7 @@ BELOW = {
     "trial": ("gates.py", "store", "litmus", "model"),
     "show": ("engine", "model"),
     "explore": ("show", "litmus", "engine", "model"),
-    "check": ("litmus", "engine", "model"),
+    "check": ("show", "litmus", "engine", "model"),
     "predict": ("explore", "litmus", "engine"),
     "conform": ("trial", "explore", "litmus", "engine", "model"),
     "live": ("check", "store", "engine", "model"),

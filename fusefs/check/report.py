@@ -17,13 +17,13 @@ from fusefs.check.cause import UNKNOWN, Cause, steps_shown
 from fusefs.check.compare import Difference
 from fusefs.check.history import Story
 from fusefs.litmus.test import RULES
+from fusefs.show.ladder import WIDTH, Cell, draw
 
 RULE: Final = "coherence"
 """Of fusefs.litmus.test.RULES; there is no other that a page can be seen to break."""
 
-WIDTH: Final = 72
-TIME: Final = 8
-COLUMN: Final = (WIDTH - TIME) // 2
+CHANGE, FILL = range(2)
+"""The columns of the ladder."""
 
 FORGOTTEN: Final = "not remembered"
 
@@ -124,11 +124,12 @@ def ladder(report: Report) -> list[str]:
     if not rows:
         return []
     rows.sort()
-    lines = [_row("us", _head("A", change), _head("B", fill))]
-    for time_ns, is_left, step in rows:
-        time_us = str((time_ns - rows[0][0]) // 1000)
-        lines.append(_row(time_us, step, "") if is_left else _row(time_us, "", step))
-    return lines
+    times = [str((time_ns - rows[0][0]) // 1000) for time_ns, _, _ in rows]
+    cells = [
+        Cell(CHANGE if is_left else FILL, step, time)
+        for time, (_, is_left, step) in zip(times, rows, strict=True)
+    ]
+    return draw({CHANGE: _head("A", change), FILL: _head("B", fill)}, cells, "us")
 
 
 def _shown(story: Story | None, start: int, stop: int) -> list[Any]:
@@ -139,10 +140,6 @@ def _head(letter: str, story: Story | None) -> str:
     if story is None:
         return f"{letter}: {FORGOTTEN}"
     return f"{letter}: {story.request.operation}, process {story.request.pid}"
-
-
-def _row(time: str, left: str, right: str) -> str:
-    return f"{time:>{TIME - 2}}  {left:<{COLUMN - 1}} {right}".rstrip()
 
 
 # -- for a person ------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         if arguments.one:
-            return one.run(json=arguments.json)
+            return one.run(json=arguments.json, html=arguments.html)
         return run(json=arguments.json, html=arguments.html)
     except DemoError as error:
         raise CommandError(f"demo: {error}") from None

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from fusefs.demo.ladder import CONVERT, Ladder, NotInTrace, find_ladder
+from fusefs.demo.picture import said as picture_said
+from fusefs.demo.picture import write_picture
 from fusefs.demo.report import ORDERS, ladder_document
 from fusefs.demo.results import StaleRead, parse_event
-from fusefs.demo.run import MOUNT_OPTIONS, DemoError, mounted, temporary_folder
+from fusefs.demo.run import BLOCK_SIZE, MOUNT_OPTIONS, DemoError, mounted, temporary_folder
 from fusefs.gates import GateRefused
 from fusefs.model.options import Invalidate
 from fusefs.mounts import ROOT, Mount, MountFailed, OptionValue, interrupted_after
@@ -52,8 +54,11 @@ class Seen:
         )
 
 
-def run(json: bool) -> int:
-    """Run it under both orders; 0 if before showed the bug and after did not."""
+def run(json: bool, html: str | None = None) -> int:
+    """Run it under both orders; 0 if before showed the bug and after did not.
+
+    html is where the ladder is drawn; without it, in a new temporary file, but for json.
+    """
     begun = time.monotonic()
     with temporary_folder() as folder, mounted(folder, ORDERS[0], OPTIONS) as mount:
         try:
@@ -62,15 +67,25 @@ def run(json: bool) -> int:
             raise DemoError(str(error)) from None
     duration_s = time.monotonic() - begun
     passed = [each.stale is not None for each in seen] == [True, False]
+    ladder = next((each.ladder for each in seen if each.ladder is not None), None)
+    picture = None
+    if ladder is not None and (html is not None or not json):
+        picture = write_picture(ladder, BLOCK_SIZE, html)
     if json:
         found = {each.order.value: each.document() for each in seen}
-        document = {"passed": passed, "duration_s": round(duration_s, 3), **found}
-        print(json_codec.dumps(document, indent=2))
+        about: dict[str, Any] = {
+            "passed": passed,
+            "duration_s": round(duration_s, 3),
+            "picture": picture,
+        }
+        print(json_codec.dumps(about | found, indent=2))
         return int(not passed)
     for each in seen:
         print(each.sentence())
         if each.ladder is not None:
             print(f"\n{each.ladder.text()}\n")
+    if picture is not None:
+        print(f"{picture_said(picture)}\n")
     print(f"Took {duration_s:.1f} s." if passed else "Failed.")
     return int(not passed)
 

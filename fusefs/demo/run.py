@@ -31,11 +31,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fusefs.demo.ladder import NotInTrace, find_ladder
+from fusefs.demo.picture import said, write_picture
 from fusefs.demo.report import ORDERS, OrderReport, Report
 from fusefs.demo.results import CASES, DIOTEST3, INVALIDATE_CACHE, Run, StaleRead, parse_event
 from fusefs.model.options import Invalidate, parse_size
 from fusefs.mounts import ROOT, Mount, MountFailed, OptionValue, is_mounted
-from fusefs.show.html import page
 
 BLOCK_SIZE = 512
 
@@ -128,13 +128,7 @@ def draw(report: Report, html: str | None) -> str | None:
     ladder = next((each.ladder for each in report.orders.values() if each.ladder is not None), None)
     if ladder is None:
         return None
-    text = page(ladder.story(BLOCK_SIZE))
-    if html is None:
-        number, html = tempfile.mkstemp(prefix="fusefs-demo-", suffix=".html")
-        os.close(number)
-    with open(html, "w", encoding="utf-8") as file:
-        file.write(text)
-    return html
+    return write_picture(ladder, BLOCK_SIZE, html)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -171,7 +165,7 @@ def show(report: Report, console: Console) -> None:
         elif found.ladder_missing is not None:
             console.print(f"\ninvalidate={order.value}: {found.ladder_missing}.", markup=False)
     if report.picture is not None:
-        line = f"\nThe same to look at, in a browser: {report.picture}"
+        line = f"\n{said(report.picture)}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print()
     for line in report.verdict():
