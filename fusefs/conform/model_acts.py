@@ -50,6 +50,7 @@ class Watched:
         self._names = {inode.ino: name for name, inode in self._inodes.items()}
         self._count = len(self._tasks)
         self._sizes = [0] * self._count
+        self._returned: set[tuple[int, int]] = set()
         self._places = [-1] * self._count
         self._ends: dict[int, Stream] = {}
         self._locks = {
@@ -86,7 +87,7 @@ class Watched:
             found += [each for each in converted if self._is_converted(number, step, each)]
         found += self._page_acts(before)
         found += self._lock_acts(number, footprint)
-        if number < self._count and after is not None and after.name == REPLY:
+        if number < self._count and after is not None and self._has_returned(number, after):
             found += self._return(number)
         return turn, found
 
@@ -106,8 +107,16 @@ class Watched:
             self._places[number] = begun[-1]
             yield self._edge(acts.BEGIN, number)
 
+    def _has_returned(self, number: int, after: Step) -> bool:
+        """At its reply; or where its task ends with a write in flight, and waits for that."""
+        operation = self._operation(number)
+        in_flight = operation is not None and bool(operation.handle)
+        return after.name == REPLY or (in_flight and after.name == "dio.write.reap")
+
     def _return(self, number: int) -> Iterator[Act]:
-        if self._places[number] >= 0:
+        place = number, self._places[number]
+        if place[1] >= 0 and place not in self._returned:
+            self._returned.add(place)
             yield self._edge(acts.RETURN, number)
 
     def _edge(self, kind: str, number: int) -> Act:
