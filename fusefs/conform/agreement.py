@@ -54,6 +54,7 @@ class Agreement:
     steps     the names of the steps that the accepting run took, or the one that came furthest
     schedule  who went, in that run
     acts      of that run, by whose they are; the last of them may be what did not fit
+    reached   how many of the kernel's groups that run had, by whose they are
     """
 
     verdict: str = REJECTED
@@ -61,6 +62,7 @@ class Agreement:
     steps: Counter[str] = field(default_factory=Counter)
     schedule: list[int] = field(default_factory=list)
     acts: dict[Stream, list[Act]] = field(default_factory=dict)
+    reached: dict[Stream, int] = field(default_factory=dict)
 
 
 class _Cursor:
@@ -81,6 +83,10 @@ class _Cursor:
         groups = self._streams.get(stream, [])
         at = self._at.get(stream, 0)
         return groups[at] if at < len(groups) else None
+
+    @property
+    def reached(self) -> dict[Stream, int]:
+        return dict(self._at)
 
     @property
     def is_done(self) -> bool:
@@ -241,6 +247,7 @@ class _Search:
     def _note(self) -> None:
         found = self.found
         found.acts = {stream: list(made) for stream, made in self._acts.items()}
+        found.reached = self._cursor.reached
         found.steps = Counter(self._steps)
         found.schedule = list(self._schedule)
 

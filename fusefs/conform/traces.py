@@ -8,8 +8,8 @@
     readahead   programs that read in patterns
     side_by_side    what the kernel did and what the model did, in two columns
 
-A rejection is explained only if the very thing is in the trace that REASONS names, and nothing that
-a program returns depends on it.
+A rejection is explained only by what REASONS names and is in the trace where the model could not go
+on; nothing that a program returns was seen to depend on it.
 
 Units: as everywhere.
 Errors: TrialError, LostEvents.
@@ -40,7 +40,6 @@ from fusefs.conform.report import Asked, Section
 from fusefs.conform.tracefs import Trace, traced
 from fusefs.conform.windows import WINDOWS, patterns
 from fusefs.explore.worlds import LitmusCase
-from fusefs.litmus.reach import operations
 from fusefs.litmus.scale import scaled
 from fusefs.litmus.test import Litmus
 from fusefs.litmus.text import setting
@@ -93,21 +92,28 @@ def judge(
     found = agreement(case or LitmusCase(played.litmus, orders), done, turns_max)
     reason = ""
     if found.verdict == REJECTED:
-        reason = next(_reasons(played.litmus, done, events), "")
+        reason = next(_reasons(played.litmus, done, events, found), "")
     return Judged(played, done, found, EXPLAINED if reason else found.verdict, reason)
 
 
-def _reasons(litmus: Litmus, done: History, events: Iterable[KernelEvent]) -> Iterator[str]:
-    """Those of REASONS that a run gives."""
+def _reasons(
+    litmus: Litmus, done: History, events: Iterable[KernelEvent], found: Agreement
+) -> Iterator[str]:
+    """Those of REASONS that a run gives, where the run of the model that came furthest ended."""
     if any(event.numbers.get("order") for event in events if event.name.startswith("mm_filemap")):
         yield "large folio"
-    groups = [group for stream in done.tasks for group in stream]
-    if any(_comes_again(unit, count) for each in groups for unit, count in each.units.items()):
-        yield "filled again"
-    if any(each.word == "copy_range" for each in operations(litmus.tasks)):
-        yield "copied page"
-    if any({"append", "direct"} <= each.flags for each in operations(litmus.tasks)):
-        yield "append"
+    for number, groups in enumerate(done.tasks):
+        at = found.reached.get((number, -1), 0)
+        if at == len(groups):
+            continue
+        if any(_comes_again(unit, count) for unit, count in groups[at].units.items()):
+            yield "filled again"
+        begun = sum(group.name == acts.BEGIN for group in groups[: at + 1])
+        operation = litmus.tasks[number].operations[max(begun - 1, 0)]
+        if operation.word == "copy_range":
+            yield "copied page"
+        if {"append", "direct"} <= operation.flags:
+            yield "append"
 
 
 def _comes_again(unit: acts.Unit, count: int) -> bool:

@@ -13,7 +13,7 @@ from fusefs.conform.agreement import ACCEPTED, REJECTED, UNDECIDED
 from fusefs.conform.kernel_acts import history
 from fusefs.conform.kernel_events import parse, parse_all
 from fusefs.conform.playing import Played, played
-from fusefs.conform.traces import judge, side_by_side
+from fusefs.conform.traces import EXPLAINED, REASONS, judge, side_by_side
 from fusefs.model.orders import ROWS
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -67,6 +67,27 @@ def test_todays_model_allows_what_the_kernel_did(name):
 def test_wrong_order_is_rejected(name, order):
     """A comparison that accepts every order would be worthless."""
     assert judge(recorded(name), [order]).found.verdict == REJECTED
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_known_difference_is_explained_and_not_accepted(reason):
+    judged = judge(recorded(reason.replace(" ", "-")))
+    assert judged.found.verdict == REJECTED
+    assert (judged.verdict, judged.reason) == (EXPLAINED, reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [
+        ("copied-page", "mm_filemap_add_to_page_cache"),
+        ("filled-again", "xfs_unwritten_convert"),
+    ],
+)
+def test_known_difference_explains_nothing_before_it(name, event):
+    kernel = recorded(name)
+    lines = list(kernel.lines)
+    del lines[place(kernel, event)]
+    assert judge(changed(kernel, lines)).verdict == REJECTED
 
 
 def test_each_order_is_told_or_said_not_to_be():
