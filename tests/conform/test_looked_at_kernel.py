@@ -74,15 +74,27 @@ def test_wrong_model_is_rejected_and_its_program_is_shrunk(monkeypatch):
 def test_outcome_that_the_model_has_not_is_rejected(monkeypatch):
     """As if it had none of those that were seen."""
     needed()
-    monkeypatch.setattr(
-        looks,
-        "search",
-        lambda _, seen: Searched(frozenset(), frozenset(seen), exhausted=True, classes=1),
-    )
+    monkeypatch.setattr(looks, "search", nothing_is_possible)
     with made_disk("xfs", 1024) as made:
         section = looks.files(made, asked(RACE))
     assert section.rejected == section.runs > 0
     assert "not the model" in section.first
+
+
+def nothing_is_possible(litmus, seen, orders):
+    return Searched(frozenset(), frozenset(seen), exhausted=True, classes=1)
+
+
+def test_appends_that_overwrite_each_other_are_explained(monkeypatch):
+    """XFS's share the lock; one task's alone cannot meet each other."""
+    needed()
+    monkeypatch.setattr(looks, "search", nothing_is_possible)
+    appends = RACE.replace("pread f 1k 1k", "pwrite f end 1k b append direct")
+    both = appends.replace("pwrite f 0 1k a direct", "pwrite f end 1k a append direct")
+    with made_disk("xfs", 1024) as made:
+        one, two = (looks.files(made, asked(text)) for text in (appends, both))
+    assert one.rejected == one.runs
+    assert two.explained == {looks.APPENDS: two.runs}
 
 
 def test_program_that_differs_once_is_not_a_rejection(monkeypatch):
