@@ -21,6 +21,7 @@ from fusefs.litmus.test import Operation
 from fusefs.model.chunk import DELALLOC, MAPPED
 from fusefs.model.footprint import LOCK, Footprint, key
 from fusefs.model.inode import Inode
+from fusefs.model.page_cache import Page
 from fusefs.model.steps import READ_IMAGE, Step
 
 Stream = tuple[int, int]
@@ -51,6 +52,7 @@ class Watched:
         self._count = len(self._tasks)
         self._sizes = [0] * self._count
         self._returned: set[tuple[int, int]] = set()
+        self._writable: dict[tuple[int, int, int], Page] = {}
         self._places = [-1] * self._count
         self._ends: dict[int, Stream] = {}
         self._locks = {
@@ -163,6 +165,7 @@ class Watched:
             yield self._submission(inode, step)
         elif name == "writeback.submit":
             assert step.data is not None
+            self._writable.clear()
             yield Act(acts.WB_WRITE, inode.ino, pos, pos + len(step.data))
         elif name == "dio.write.convert":
             yield Act(acts.CONVERT, inode.ino, pos, end, f"size {inode.size}")
@@ -183,13 +186,29 @@ class Watched:
         """What ->iomap_begin() of a write has found, or made."""
         if step.name == "buffered.write.map":
             end = step.pos + step.length
-            yield from self._maps(acts.WRITE_MAP, step.inode, step.pos, end)
+            if not self._stores_again(number, step):
+                yield from self._maps(acts.WRITE_MAP, step.inode, step.pos, end)
         elif step.name == "dio.write.map" and after is not None and after.name in _SUBMITTED:
             tries_again = any(mode == "exclusive" for _, mode in footprint.locks)
             if not tries_again:
                 end = step.pos + step.length
                 first = next(self._maps(acts.DIO_MAP, step.inode, step.pos, end))
                 yield first._replace(end=min(first.end, end))
+
+    def _stores_again(self, number: int, step: Step) -> bool:
+        """A task's further store into a page that it has made writable is no fault.
+
+        Until the page is written back, or another one has come into its place.
+        """
+        operation = self._operation(number)
+        if operation is None or operation.word != "mwrite":
+            return False
+        place = number, step.inode.ino, step.pos // self._page
+        page = step.inode.mapping.pages.get(place[2])
+        again = page is not None and self._writable.get(place) is page
+        if page is not None:
+            self._writable[place] = page
+        return again
 
     def _maps(self, kind: str, inode: Inode, pos: int, end: int) -> Iterator[Act]:
         size = self._block
