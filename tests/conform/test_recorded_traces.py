@@ -155,6 +155,13 @@ def test_rejection_is_told_in_two_columns():
     assert not any(line.startswith("! ") for line in side_by_side(judge(recorded("direct-read"))))
 
 
+def test_store_faults_once_until_the_page_is_written_back():
+    kernel = recorded("stores-again")
+    assert judge(kernel).verdict == ACCEPTED
+    faults = [line for line in kernel.lines if "pos 0x0" in line and "WRITE|FAULT" in line]
+    assert len(faults) == 2, "three stores, one after an fsync"
+
+
 @pytest.mark.parametrize("name", SHARP)
 def test_run_comes_back_from_its_text(name):
     kernel = recorded(name)
