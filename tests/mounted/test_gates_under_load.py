@@ -59,7 +59,8 @@ def test_holds_and_releases_beside_programs_of_all_kinds(
         for process in (*programs, *setting, victim):
             process.kill()
     assert counts["holds"] + counts["releases"] >= commands
-    assert counts["waits"], f"seed {seed}: nobody was held"
+    if commands > 1000:  # of a few it may be that none came while somebody waited
+        assert counts["waits"], f"seed {seed}: nobody was held"
     with m.gates() as gates:
         assert gates.all() == [], f"seed {seed}"
     seconds = time.monotonic() - begun
