@@ -9,6 +9,7 @@ import subprocess
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import split_options
 from fusefs.commands.report import print_reports, read_reports
+from fusefs.model.options import Options
 
 NAME = "check"
 HELP = "run a command with TMPDIR on a new mount that looks for stale pages, and report them"
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from fusefs.mounts import MountFailed, OptionValue, mounted
 
     ours, metadata, passed = split_options(arguments.options)
+    Options().with_all(ours)
     if metadata is not None:
         raise CommandError("the metadata of a new image is beside it; leave out metadata=", 2)
     options: dict[str, OptionValue] = {"check": "report", **ours}

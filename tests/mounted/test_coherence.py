@@ -123,11 +123,12 @@ def test_option_is_switched_live_and_reports_are_forgotten_when_asked(
         if reports(m):
             break
     said = tool("report", m.path, "--json", "--clear")
-    (found,) = json.loads(said.stdout)
+    found = json.loads(said.stdout)
     assert said.returncode == 1
-    assert found["between"][1] == "dio.write.convert"
-    assert found["change"]["flags"] == "direct"
-    assert found["file"].startswith("/")
+    told = [each for each in found if each["between"]]
+    assert "dio.write.convert" in [each["between"][1] for each in told]
+    assert {each["change"]["flags"] for each in told} == {"direct"}
+    assert all(each["file"].startswith("/") for each in found)
     assert tool("report", m.path).returncode == 0
     m.set(check="off")
     compared = m.status()["check"]["pages_compared"]
