@@ -54,6 +54,10 @@ WRITEBACK_GOES_ON: Final = ("writeback.submit", "writeback.convert")
 """After a submit, a page is still under writeback before one of these."""
 
 
+PAGES_MAX: Final = 1 << 14
+"""Of one step: a longer range, be it of a file that somebody edited, must not fill the memory."""
+
+
 class Follower:
     """The lanes of some events, and how they are at one moment."""
 
@@ -88,7 +92,8 @@ class Follower:
         found: set[tuple[int, int]] = set()
         for event in granted:
             if event.length and event.step.startswith(("buffered.", "writeback.", "mmap.")):
-                found.update((event.ino, index) for index in self._indices(event))
+                indices = self._indices(event)[:PAGES_MAX]
+                found.update((event.ino, index) for index in indices)
         return sorted(found)
 
     def _indices(self, event: Event) -> range:

@@ -5,7 +5,7 @@ from show.stories import BLOCK, PAGE, gallery_file, live, live_events, tokens, w
 
 from fusefs.engine.events import Event
 from fusefs.explore.token import parse_token
-from fusefs.show.follow import Follower
+from fusefs.show.follow import PAGES_MAX, Follower
 from fusefs.show.mount import LANES_MAX, mount_story
 from fusefs.show.story import (
     ABSENT,
@@ -180,6 +180,15 @@ def test_large_requests_and_many_pages_have_room():
     assert [state.kind for state in follower.states()] == [ABSENT] * 100
     story = mount_story([fill, endless], title="", files={}, page_size=PAGE, block_size=BLOCK)
     assert [lane.what for lane in story.lanes] == [str(n) for n in range(LANES_MAX)]
+
+
+def test_range_without_end_does_not_fill_the_memory():
+    fill = Event(0, 1, "read", 2, "buffered.read.fill", 0, 2**62, 6, "granted", "-")
+    write = fill._replace(step="dio.write.submit", request=7)
+    follower = Follower([fill, write], PAGE, BLOCK)
+    follower.take(0)
+    follower.take(1)
+    assert len(follower.pages) == PAGES_MAX
 
 
 def test_what_is_not_shown_counts():
