@@ -59,7 +59,7 @@ REASONS: Final = {
 WIDE: Final = 5
 """Of so many programs of one task one is done again with wider ranges."""
 
-READAHEAD_SEEDS_MAX: Final = 4
+READAHEAD_SEEDS_MAX: Final = 2
 
 COLUMN: Final = 46
 """Characters of a column."""

@@ -342,18 +342,24 @@ async def zero_from_end(fs: Filesystem, inode: Inode, end: int) -> None:
         await write_and_wait_range(fs, inode, index, index + 1)
 
 
-async def zero_to_block_end(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
+async def zero_to_block_end(
+    fs: Filesystem, inode: Inode, pos: int, end: int, *, may_be_dirty: bool = True
+) -> None:
     """Zero from pos to end, or to the end of pos's block if that comes first."""
     size = fs.geometry.block_size
     if pos % size and pos < end:
-        await zero_in_block(fs, inode, pos, min(end, pos - pos % size + size))
+        stop = min(end, pos - pos % size + size)
+        await zero_in_block(fs, inode, pos, stop, may_be_dirty=may_be_dirty)
 
 
-async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
+async def zero_in_block(
+    fs: Filesystem, inode: Inode, pos: int, end: int, *, may_be_dirty: bool = True
+) -> None:
     """Zero part of one block through the cache: iomap_zero_range() on an edge.
 
     A hole is left alone, and so is an unwritten block, unless its page is dirty, wherever in it;
     of one under writeback only the end of that tells what it will read as.
+    may_be_dirty is false if it was not when the caller looked.
     The caller holds inode.lock exclusive.
     """
     geometry = fs.geometry
@@ -367,7 +373,7 @@ async def zero_in_block(fs: Filesystem, inode: Inode, pos: int, end: int) -> Non
             break
         await page.wait_writeback()
     state = inode.extents.find(block, block + 1).state
-    looks = not fs.orders.zero_range_ignores_dirty
+    looks = may_be_dirty and not fs.orders.zero_range_ignores_dirty
     dirty = looks and page is not None and page.blocks_dirty != 0
     if state is HOLE or (state is UNWRITTEN and not dirty):
         return

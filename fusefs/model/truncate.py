@@ -230,17 +230,19 @@ async def _punch(fs: Filesystem, inode: Inode, pos: int, length: int) -> None:
 async def _zero_edges(fs: Filesystem, inode: Inode, pos: int, end: int) -> None:
     """Zero what a punched range has of its first and last block.
 
+    Whether a page of it is dirty is looked at once, before the first: iomap_zero_range().
     If that goes up to the end of the file, its last page is written back: that zeroes what is
     behind the end, where a store through a mapping may have come.
     """
     size = fs.geometry.block_size
     first, last = -(-pos // size), end // size
+    dirty = inode.mapping.needs_flush(*fs.geometry.page_range(pos, end - pos))
     if first > last:  # both edges in one block
-        await zero_in_block(fs, inode, pos, end)
+        await zero_in_block(fs, inode, pos, end, may_be_dirty=dirty)
     else:
-        await zero_to_block_end(fs, inode, pos, end)
+        await zero_to_block_end(fs, inode, pos, end, may_be_dirty=dirty)
         if last * size < end:
-            await zero_in_block(fs, inode, last * size, end)
+            await zero_in_block(fs, inode, last * size, end, may_be_dirty=dirty)
     if end >= inode.size and end % fs.geometry.page_size:
         first_page = end // fs.geometry.page_size
         await write_and_wait_range(fs, inode, first_page, first_page + 1)

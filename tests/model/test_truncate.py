@@ -564,6 +564,18 @@ def test_impossible_range_is_refused(world, mode, pos, length, error):
     assert refusal_of(world, fallocate(world.fs, Inode(1), mode, pos, length)) == error
 
 
+def test_punch_looks_once_whether_its_range_is_dirty(world):
+    """Zeroing its first edge makes the page dirty; the last edge's unwritten block stays so."""
+    file = file_with(world, b"a" * BLOCK)
+    run(world, fallocate(world.fs, file.inode, 0, BLOCK, BLOCK))
+    drop_cache(world, file.inode)
+    request = fallocate(world.fs, file.inode, Mode.PUNCH_HOLE | Mode.KEEP_SIZE, 100, BLOCK)
+    run(world, request)
+    page = file.inode.mapping.pages[0]
+    assert page.blocks_dirty == 1
+    assert read(world, file, 0, 2 * BLOCK) == b"a" * 100 + bytes(2 * BLOCK - 100)
+
+
 # -- seek --------------------------------------------------------------------------------
 
 
