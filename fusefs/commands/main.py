@@ -29,6 +29,8 @@ from fusefs.commands import (
     litmus,
     mkfs,
     mount,
+    predict,
+    record,
     release,
     report,
     set_,
@@ -48,7 +50,7 @@ COMMANDS = {
     for command in (
         *(mount, umount, mkfs, fsck, set_, status, top, trace),
         *(hold, wait, release, gates, check, report),
-        *(demo, explore, litmus, conform),
+        *(record, predict, demo, explore, litmus, conform),
     )
 }
 

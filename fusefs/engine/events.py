@@ -1,6 +1,8 @@
 """What happens to a request, as events; to a line of text and back.
 
-    began      it arrived; detail has its flags: direct, dsync
+    began      it arrived; detail has its flags, with a comma between: of a write direct, dsync,
+               append and mapped, of a fallocate keep_size, punch and zero, of an lseek data and
+               hole, of a copy_file_range from=INODE:POSITION
     asked      it stands before a step, and must wait; detail is the request it waits for, if it
                waits for a lock or a writeback: of several readers the one that got it last
     granted    its step is performed now
@@ -84,11 +86,12 @@ request began is not noted: it knows itself."""
 def events(noted: Sequence[Noted], since_ns: int) -> list[Event]:
     """All in the order of time; the beginnings from since_ns on."""
     requests = {each[1].number: each[1] for each in noted}
-    began = [_began(each) for each in requests.values() if each.began_ns >= since_ns]
-    return sorted([*began, *map(_event, noted)], key=lambda each: each.time_ns)
+    begun = [began(each) for each in requests.values() if each.began_ns >= since_ns]
+    return sorted([*begun, *map(event, noted)], key=lambda each: each.time_ns)
 
 
-def _began(request: Request) -> Event:
+def began(request: Request) -> Event:
+    """That it began, which is not noted."""
     where = request.pos, request.length
     return Event(
         request.began_ns,
@@ -103,7 +106,8 @@ def _began(request: Request) -> Event:
     )
 
 
-def _event(noted: Noted) -> Event:
+def event(noted: Noted) -> Event:
+    """What was noted, in words."""
     time_ns, request, what, step, pos, length, number = noted
     if what == ENDED:
         detail = errno.errorcode.get(-number, str(number)) if number < 0 else str(number)

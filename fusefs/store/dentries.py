@@ -11,7 +11,7 @@ Invariant:
 
 from fusefs.store.metadata import Metadata
 from fusefs.store.metadata_file import DOT_COOKIES, ROOT_INO
-from fusefs.store.stored import Entry, as_entries, as_int
+from fusefs.store.stored import Entry, as_bytes, as_entries, as_int
 
 NAMES_MAX = 32768
 """Names in memory, of some 200 bytes each."""
@@ -62,6 +62,13 @@ class Dentries:
         if len(rows) != 1:
             raise self._metadata.damaged(f"the name of directory {ino}")
         return as_int(rows[0][0])
+
+    def place(self, ino: int) -> tuple[int, bytes] | None:
+        """The directory and the name that lead to an inode: the oldest, if there are several."""
+        rows = self._metadata.query(
+            "SELECT parent, name FROM dentry WHERE ino = ? ORDER BY cookie LIMIT 1", ino
+        )
+        return (as_int(rows[0][0]), as_bytes(rows[0][1])) if rows else None
 
     def entries(self, parent: int, after_cookie: int, limit: int) -> list[Entry]:
         """Names of a directory, in the order of their cookies, without '.' and '..'."""

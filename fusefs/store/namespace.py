@@ -102,6 +102,18 @@ class Namespace:
             if attributes.nlink and attributes.ino not in self.nodes.in_memory:
                 self.nodes.add(attributes)
 
+    def path(self, ino: int) -> str:
+        """From the root, for a reader; '' for what has no name.  Of several names the oldest."""
+        names: list[bytes] = []
+        seen = {ROOT_INO}
+        while ino not in seen and (place := self.dentries.place(ino)) is not None:
+            seen.add(ino)
+            ino = place[0]
+            names.append(place[1])
+        if ino != ROOT_INO:
+            return ""
+        return "/" + b"/".join(reversed(names)).decode(errors="backslashreplace")
+
     def _directory(self, ino: int) -> Node:
         """The node of a directory that still has a name."""
         node = self.nodes.get(ino)

@@ -4,6 +4,7 @@
     trace        the last events, one a line; writing anything clears it
     reports      what the coherence checker found, a line of JSON each; writing anything clears it
     log          the daemon's last log lines
+    record       every event from the open on, as long as it is open: fusefs/live/recorder.py
     gates        who is held before which step: gate_files.py
     flags        ro, noatime, strictatime, nodiratime: which reads move atime; or rw
     NAME         one file for each option that may change live; reading gives its value
@@ -11,7 +12,8 @@
 fsync(2) of the directory itself is syncfs(2) of the mount: it tells each open directory, once,
 of a writeback that failed since it was opened, or of which nobody was told by then.
 It is not listed by readdir of the root, and belongs to the mount's owner alone.
-Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES); FsError(ENFILE).
+Errors: FsError(EINVAL) for a value that is not allowed; FsError(EACCES); FsError(ENFILE);
+FsError(EBUSY) for a second recording.
 """
 
 import errno
@@ -27,10 +29,12 @@ from typing import TYPE_CHECKING
 from fusefs import compiled
 from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
+from fusefs.live.recorder import Recorder
 from fusefs.live.requests.atime import FLAGS, Atime
 from fusefs.live.timing import Timing
 from fusefs.model.errors import FsError
 from fusefs.model.errseq import Position
+from fusefs.model.inode import Inode
 from fusefs.model.options import OPTIONS, OptionError, format_size
 from fusefs.store.stored import INO_END
 from fusefs.store.volume import Volume
@@ -150,9 +154,10 @@ class Control:
         self.fuse_options = fuse_options
         self.uid, self.gid = os.getuid(), os.getgid()
         live = [name for name, option in OPTIONS.items() if option.live]
-        self.names = ["status", "trace", "reports", "log", "flags", "gates", *live]
+        self.names = ["status", "trace", "reports", "log", "record", "flags", "gates", *live]
         self.inos = {name: CONTROL_INO + 1 + i for i, name in enumerate(self.names)}
         self._content_bytes = 0
+        self._recorders: dict[int, Recorder] = {}
         self._error_seen: dict[int, Position] = {}
         self._next_directory = CONTROL_INO + len(self.names) + 1
 
@@ -172,18 +177,42 @@ class Control:
     def mode(self, ino: int) -> int:
         if ino == CONTROL_INO:
             return stat.S_IFDIR | 0o500
-        read_only = self.name(ino) in ("status", "log")
+        read_only = self.name(ino) in ("status", "log", "record")
         return stat.S_IFREG | (0o400 if read_only else 0o600)
 
-    def open(self, ino: int, flags: int) -> bytes:
+    def open(self, ino: int, flags: int, fh: int) -> bytes:
         """What reading this open file gives until release(); FsError(ENFILE) if it is too much."""
+        if self.name(ino) == "record":
+            self._record(fh)
+            return b""
         content = b"" if flags & os.O_ACCMODE == os.O_WRONLY else self.content(ino)
         self._account(len(content))
         return content
 
-    def release(self, content: bytes) -> None:
+    def _record(self, fh: int) -> None:
+        """One at a time: each keeps lines that nobody has taken yet."""
+        if self._recorders:
+            raise FsError(errno.EBUSY)
+        volume = self.volume
+        nodes, path_of = volume.nodes.in_memory, volume.namespace.path
+
+        def inode_of(ino: int) -> Inode | None:
+            node = nodes.get(ino)
+            return None if node is None else node.inode
+
+        self._recorders[fh] = Recorder(volume.fs, self.trace, inode_of, path_of)
+
+    def read(self, fh: int, content: bytes, pos: int, size: int) -> bytes:
+        """Of an open file: of a recording what comes next, wherever that is read."""
+        recorder = self._recorders.get(fh)
+        return content[pos : pos + size] if recorder is None else recorder.take(size)
+
+    def release(self, fh: int, content: bytes) -> None:
         """An open file is closed."""
         self._account(-len(content))
+        recorder = self._recorders.pop(fh, None)
+        if recorder is not None:
+            recorder.close()
 
     def open_gates(self, ino: int, fh: int, flags: int) -> "GateFile | None":
         """The gates' file, opened as number fh; None if it is another one that is opened."""
@@ -216,7 +245,7 @@ class Control:
         return error
 
     def content(self, ino: int) -> bytes:
-        """What reading the file gives, at this moment."""
+        """What reading the file gives, at this moment; of record nothing is kept."""
         name = self.name(ino)
         if name == "status":
             return (json.dumps(self.status(), indent=2) + "\n").encode()
@@ -278,6 +307,7 @@ class Control:
             "metadata": volume.metadata.path,
             "uuid": str(block.uuid),
             "read_only": volume.health.failure or ("ro" in self.atime.flags and "mounted ro"),
+            "recording": bool(self._recorders),
             "options": fs.options.formatted()
             | {
                 "block_size": format_size(block.block_size),

@@ -28,10 +28,17 @@ if TYPE_CHECKING:  # not compiled: see setup.py
 
 O_DIRECT: Final = os.O_DIRECT
 O_DSYNC: Final = os.O_DSYNC
+O_APPEND: Final = os.O_APPEND
 O_NOATIME: Final = os.O_NOATIME
 
-WRITE_FLAGS: Final = ("", "dsync", "direct", "direct,dsync")
-"""What a request is told to be, by 2 * direct + dsync."""
+WRITE_FLAGS: Final = (
+    *("", "dsync", "direct", "direct,dsync"),
+    *("append", "dsync,append", "direct,append", "direct,dsync,append"),
+)
+"""What a write is told to be, by 4 * append + 2 * direct + dsync."""
+
+MODE_WORDS: Final = ((0x01, "keep_size"), (0x02, "punch"), (0x10, "zero"))
+"""What a fallocate is told to be, by the bits of its mode."""
 
 
 class DataRequests:
@@ -97,7 +104,8 @@ class DataRequests:
         self.timing.arrives(handle.opened, request.pid, direct, True)
         written = write(self.fs, handle.file, pos, data, direct=direct, sync=sync)
         coroutine = self._changing(request, handle.file.inode, written, pos, size)
-        told = WRITE_FLAGS[2 * direct + sync]
+        append = bool(flags & O_APPEND)
+        told = WRITE_FLAGS[4 * append + 2 * direct + sync]
         self.driver.start(
             coroutine, request.reply_write, "write", ino, request.pid, pos, size, told
         )
@@ -123,14 +131,18 @@ class DataRequests:
         self.permissions.modified(node, request, time.time_ns())
         allocated = fallocate(self.fs, inode, mode, pos, length)
         coroutine = self._changing(request, inode, allocated, pos, 0)
-        self.driver.start(coroutine, request.reply_done, "fallocate", ino, request.pid, pos, length)
+        told = ",".join(word for bit, word in MODE_WORDS if mode & bit)
+        self.driver.start(
+            coroutine, request.reply_done, "fallocate", ino, request.pid, pos, length, told
+        )
 
     def lseek(self, request: "Request", ino: int, pos: int, whence: int) -> None:
         _, inode = self.files.regular(ino)
         if whence not in (SEEK_DATA, SEEK_HOLE):
             raise FsError(errno.EINVAL)
+        told = "data" if whence == SEEK_DATA else "hole"
         coroutine = self._seek(inode, pos, whence)
-        self.driver.start(coroutine, request.reply_lseek, "lseek", ino, request.pid, pos)
+        self.driver.start(coroutine, request.reply_lseek, "lseek", ino, request.pid, pos, 0, told)
 
     async def _seek(self, inode: Inode, pos: int, whence: int) -> int:
         """What was stored through a mapping counts as data."""
@@ -153,9 +165,10 @@ class DataRequests:
         if self.fs.checks:
             copied = self._compared(source.file.inode, copied, pos_in, length)
         coroutine = self._changing(request, inode, copied, pos_out, 0)
-        ino, pid = inode.ino, request.pid
+        told = f"from={source.file.inode.ino}:{pos_in}"
         self.driver.start(
-            coroutine, request.reply_write, "copy_file_range", ino, pid, pos_out, length
+            *(coroutine, request.reply_write, "copy_file_range", inode.ino, request.pid),
+            *(pos_out, length, told),
         )
 
     async def _compared(

@@ -113,7 +113,7 @@ class OpenFiles:
         fh = self._count
         gates = self.control.open_gates(ino, fh, flags)
         if gates is None:
-            self.contents[fh] = self.control.open(ino, flags)
+            self.contents[fh] = self.control.open(ino, flags, fh)
             request.reply_open(fh)
         else:
             self.gates[fh] = gates
@@ -122,7 +122,7 @@ class OpenFiles:
     def read_control(self, request: "Request", fh: int, pos: int, size: int) -> None:
         gates = self.gates.get(fh)
         if gates is None:
-            request.reply_buf(self.contents[fh][pos : pos + size])
+            request.reply_buf(self.control.read(fh, self.contents[fh], pos, size))
         else:
             gates.read(request, size)
 
@@ -151,7 +151,7 @@ class OpenFiles:
     def _release_control(self, fh: int) -> None:
         gates = self.gates.pop(fh, None)
         if gates is None:
-            self.control.release(self.contents.pop(fh))
+            self.control.release(fh, self.contents.pop(fh))
         else:
             gates.close()
 
