@@ -109,7 +109,6 @@ def search(
         if reduction.run_count >= classes_max:
             exhausted = False
             break
-    if reduction.run_count:
-        reduction.execution.close()
+    reduction.close()
     found = frozenset(seen) - missing
     return Searched(found, frozenset(missing), exhausted, reduction.run_count)

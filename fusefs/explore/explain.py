@@ -53,7 +53,7 @@ def _can_pass(litmus: Litmus, case: LitmusCase, prefix: Sequence[int]) -> bool:
     reduction = Reduction(case.world, prefix)
     while reduction.next_run():
         if not fails(litmus, reduction.execution):
-            reduction.execution.close()
+            reduction.close()
             return True
     return False
 
@@ -156,7 +156,7 @@ def _has_failure(litmus: Litmus, orders: Collection[str]) -> bool:
     while reduction.next_run() and reduction.run_count <= SHRINK_RUNS_MAX:
         found = crashes.after(reduction.trace) if litmus.crash else ()
         if fails(litmus, reduction.execution) or any(_harms(litmus, each) for each in found):
-            reduction.execution.close()
+            reduction.close()
             return True
     return False
 

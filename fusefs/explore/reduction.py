@@ -90,11 +90,16 @@ class Reduction:
         """Be done with the last run: plan what it gives reason for, and go back to where there is
         a way left; false if there is none."""
         if self._execution is not None:
-            self._execution.close()
-            self._execution = None
+            self.close()
             self._plan()
             self._next = self._go_back()
         return self._next is not None
+
+    def close(self) -> None:
+        """End the last run, if nobody has: whoever stops before all are run does that."""
+        if self._execution is not None:
+            self._execution.close()
+            self._execution = None
 
     def _run(self) -> bool:
         """Replay up to the branch, take it, and go on to the end; false if the run is blocked."""
