@@ -132,20 +132,30 @@ class Recording:
 
 
 def _followed(recording: Recording, command: list[str]) -> int:
-    """Run the command, and take lines until it has ended; its exit status as a shell has it."""
+    """Run the command, and take lines until it has ended; its exit status as a shell has it.
+
+    A terminal sends SIGINT to both, and it is the command's: what has a handler is the default
+    again for who is executed.
+    """
+    interrupted = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        process = subprocess.Popen(command)
+        process = _started(command)
+        try:
+            while process.poll() is None:
+                if not recording.take():
+                    time.sleep(LOOK_S)
+        finally:
+            process.wait()
+    finally:
+        signal.signal(signal.SIGINT, interrupted)
+    status = process.returncode
+    return 128 - status if status < 0 else status
+
+
+def _started(command: list[str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command)
     except FileNotFoundError:
         raise CommandError(f"{command[0]}: not found", NOT_FOUND) from None
     except OSError as error:
         raise CommandError(f"{command[0]}: {error.strerror}", NOT_RUN) from None
-    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the command's
-    try:
-        while process.poll() is None:
-            if not recording.take():
-                time.sleep(LOOK_S)
-    finally:
-        process.wait()
-        signal.signal(signal.SIGINT, interrupted)
-    status = process.returncode
-    return 128 - status if status < 0 else status
