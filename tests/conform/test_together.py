@@ -35,7 +35,6 @@ def test_outcomes_of_the_model_are_found():
     searched = search(RACE, seen)
     assert searched.found == seen
     assert not searched.missing
-    assert searched.exhausted
 
 
 def test_outcome_that_the_model_has_not_is_missing():

@@ -392,6 +392,18 @@ def test_zeros_up_to_the_end_are_written_back(world, mode, end, dirty):
     assert file.inode.mapping.pages_dirty == dirty
 
 
+def test_unwritten_edge_is_not_dirtied_by_the_other_edge(world):
+    """Whether a page is dirty is asked once, before either is zeroed."""
+    file = file_with(world, b"A" * BLOCK)
+    set_size(world, file, 2 * PAGE)
+    allocate(world, file, 0, BLOCK, BLOCK)
+    allocate(world, file, PUNCH | KEEP, 100, BLOCK)
+    fsync(world, file)
+    assert states(file.inode)[:2] == ["mapped", "unwritten"]
+    assert both_reads(world, file)[0][:PAGE] == b"A" * 100 + bytes(PAGE - 100)
+    check_world(world, [file.inode])
+
+
 @pytest.mark.parametrize("grow", ["write", "direct write", "truncate"])
 @pytest.mark.parametrize("size", [100, BLOCK])
 def test_dirty_page_of_the_end_is_written_back_when_the_file_grows(world, grow, size):
