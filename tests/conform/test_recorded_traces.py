@@ -30,14 +30,15 @@ SHARP = {
     "longer": ("isize_before_convert",),
     "dirty-neighbour": ("page_granular_dirty",),
     "unaligned": ("unaligned_shared",),
+    "dirtied-between": ("pre_failure_ignored",),
+    "dirty-hole": ("zero_range_ignores_dirty", "truncate_writeback_first"),
 }
 """The orders that each trace tells from today's."""
 
 BLUNT = frozenset(
     (
         *("isize_after_post", "isize_unlocked", "post_in_worker", "busy_drop_silent"),
-        *("pre_failure_ignored", "stale_iomap_in_write", "flush_without_wait"),
-        *("fallocate_beside_dio", "zero_range_ignores_dirty", "truncate_writeback_first"),
+        *("stale_iomap_in_write", "flush_without_wait", "fallocate_beside_dio"),
     )
 )
 """Those that no recorded trace tells: docs/evidence.md says why of each."""
