@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusefs.commands import pictures
@@ -19,20 +21,28 @@ HELP = "show the last events of a live mount's requests, as lines or as a pictur
 EPILOG = """\
     trace MNT > FILE                        keep them
     trace MNT --path data --html FILE       the last of them that are about a file
-    trace --from FILE --ladder              those of a file, without the mount
+    trace --from FILE --ladder              those of a file, or of a recording
 docs/pictures.md tells how to read the pictures."""
+
+RECORDING = b"fusefs recording "
+"""How a recording begins, whatever its version."""
 
 LAST = 200
 """Events in a picture that says nothing else: a dozen screens of a page."""
 
 
 class Source(NamedTuple):
-    """Where events are from.  page and block are bytes; 0 if that is not known."""
+    """Where events are from.  page and block are bytes; 0 if that is not known.
+
+    files are the names of inodes, as far as the source has them; notes are to be said of it.
+    """
 
     name: str
     events: "list[Event]"
     page: int
     block: int
+    files: "Mapping[int, str]" = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="source",
         metavar="FILE",
-        help="a file of events instead of a mount; - for standard input",
+        help="a recording, or lines of a trace, instead of a mount; - for standard input",
     )
     chosen = parser.add_argument_group("which requests", "Those that fit all of these.")
     chosen.add_argument("--path", action="append", default=[], help="of a file, in the mount")
@@ -118,7 +128,7 @@ def _story(
 ) -> "Story":
     from fusefs.show.mount import mount_story
 
-    notes = []
+    notes = [*source.notes]
     if len(shown) < found_count:
         notes.append(f"the last {len(shown)} of {found_count} events; --last N shows more")
     if not source.page:
@@ -130,7 +140,7 @@ def _story(
         shown,
         among=source.events,
         title=f"Requests of {', '.join(files.values()) or name}",
-        files=files,
+        files={**source.files, **files},
         page_size=source.page,
         block_size=source.block,
         notes=notes,
@@ -163,8 +173,11 @@ def _source(arguments: argparse.Namespace) -> Source:
         if arguments.geometry is not None:
             raise UsageError("--geometry is of a file's events: a mount knows its own")
         return _of_mount(arguments.mountpoint)
-    page, block = _geometry(arguments.geometry)
-    return Source(arguments.source, _of_file(arguments.source), page, block)
+    geometry = _geometry(arguments.geometry) if arguments.geometry is not None else None
+    found = _of_file(arguments.source)
+    if geometry is None:
+        return found
+    return found._replace(page=geometry[0], block=geometry[1])
 
 
 def _of_mount(mountpoint: str) -> Source:
@@ -178,23 +191,50 @@ def _of_mount(mountpoint: str) -> Source:
     return Source(mountpoint, events, cache["page_size"], space["block_size"])
 
 
-def _of_file(name: str) -> "list[Event]":
+def _of_file(name: str) -> Source:
+    """A recording, or lines of a trace; CommandError with one line for what is neither."""
+    from fusefs.engine.recording import RecordingError
     from fusefs.show.mount import EventsError, file_lines
 
+    shown = "standard input" if name == "-" else name
     try:
-        if name == "-":
-            return file_lines("standard input", sys.stdin)
-        with open(name, encoding="utf-8") as file:
-            return file_lines(name, file)
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
+            lines = file.readlines()
+        if lines and lines[0].startswith(RECORDING):
+            return _of_recording(shown, lines)
+        return Source(shown, file_lines(shown, [line.decode() for line in lines]), 0, 0)
     except UnicodeDecodeError:
-        raise CommandError(f"{name}: not text") from None
-    except EventsError as error:
+        raise CommandError(f"{shown}: not text") from None
+    except (EventsError, RecordingError) as error:
         raise CommandError(str(error)) from None
 
 
-def _geometry(words: str | None) -> tuple[int, int]:
-    if words is None:
-        return 0, 0
+def _of_recording(name: str, lines: list[bytes]) -> Source:
+    """What `mount_tool.py record` wrote: it knows sizes and paths, and says what it has lost."""
+    from fusefs.engine.events import Event
+    from fusefs.engine.recording import Gone, Lost, Machine, Named, records
+
+    events: list[Event] = []
+    files: dict[int, str] = {}
+    notes: list[str] = []
+    page = block = 0
+    for record in records(lines, name):
+        match record:
+            case Event():
+                events.append(record)
+            case Machine():
+                page, block = record.page, record.block
+            case Named():
+                files[record.ino] = record.path or f"inode {record.ino}"
+            case Lost():
+                notes.append(f"{record.lines} lines of the recording were lost")
+            case Gone():
+                notes.append("the daemon ended before the recording did")
+    events.sort(key=lambda event: event.time_ns)
+    return Source(name, events, page, block, files, tuple(notes))
+
+
+def _geometry(words: str) -> tuple[int, int]:
     page, comma, block = words.partition(",")
     try:
         found = parse_size(page), parse_size(block)

@@ -1,12 +1,15 @@
 """--ladder, --html and --perfetto of litmus files and of files of events; and what is refused."""
 
-import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from show.stories import BUG, GALLERY, LIVE
 
 from fusefs.commands.main import main
+from fusefs.engine.recording import HEAD, Machine, Seal
 from fusefs.model.orders import TODAY
 from fusefs.show.ladder import WIDTH
 
@@ -105,9 +108,16 @@ def test_events_of_a_file_are_shown_as_they_were(events, capsys):
     assert said(capsys, "trace", "--from", events) == LIVE
 
 
-def test_events_are_read_from_standard_input(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO(LIVE))
-    assert said(capsys, "trace", "--from", "-", "--ino", 9).count("\n") == 2
+def test_events_are_read_from_standard_input(events):
+    with open(events) as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "mount_tool", "trace", "--from", "-", "--ino", "9"],
+            stdin=file,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.count("\n") == 2
 
 
 def test_ladder_of_a_file_of_events(events, capsys):
@@ -172,6 +182,41 @@ def test_bad_file_is_one_line(content, line, tmp_path, capsys):
     path = tmp_path / "bad"
     path.write_text(content)
     assert f"{path}:{line}" in refused(capsys, 1, "trace", "--from", path)
+
+
+def recording(tmp_path: Path, *more: str) -> Path:
+    """LIVE as a recording, with its seal."""
+    lines = [HEAD, str(Machine(4096, 512, 0, "none", "post_before_end")), 'file 2 "/data"', *more]
+    seal, text = Seal(), "".join(f"{line}\n" for line in [*lines, *LIVE.splitlines()]).encode()
+    seal.add(text)
+    path = tmp_path / "recording"
+    path.write_bytes(text + f"{seal}\n".encode())
+    return path
+
+
+def test_recording_is_drawn_with_its_names_and_sizes(tmp_path, capsys):
+    path = recording(tmp_path, "lost 3")
+    out = said(capsys, "trace", "--from", path, "--stale", "--ladder")
+    assert "page 0: zeros in part -> stale zeros" in out
+    assert "3 lines of the recording were lost" in out
+    assert "pages of /data" in said(capsys, "trace", "--from", path, "--html", "-")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda data: data[: data.rindex(b"end ")], "cut short"),
+        (lambda data: data[:-60], "is no line of a recording"),
+        (lambda data: data.replace(b"2048+512", b"2560+512"), "it was edited"),
+        (lambda data: data.replace(b"recording 1", b"recording 9"), "of another version"),
+        (lambda data: data.replace(b"file 2", b"fish 2"), "is no line of a recording"),
+    ],
+    ids=["cut", "cut within a line", "edited", "version", "line"],
+)
+def test_bad_recording_is_one_line(change, line, tmp_path, capsys):
+    path = recording(tmp_path)
+    path.write_bytes(change(path.read_bytes()))
+    assert line in refused(capsys, 1, "trace", "--from", path, "--ladder")
 
 
 def test_file_that_is_no_text_is_one_line(tmp_path, capsys):
