@@ -5,7 +5,10 @@ Root, loop devices and mkfs are needed; without them these tests are skipped, wi
 
 import functools
 import os
+import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conform.looking import program_of
@@ -140,6 +143,22 @@ def fail_within(kind: str, met: list[Disk]) -> None:
         assert str(made.path.parent) in loops()
         met.append(made)
         raise RuntimeError
+
+
+def test_nothing_of_a_disk_is_left_by_a_process_that_is_ended():
+    needed()
+    code = (
+        "from fusefs.conform.disk import disk\nimport time\n"
+        "with disk('xfs', 4096) as made: print(made.path, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with process:
+        path = process.stdout.readline().strip()
+        assert path in Path("/proc/mounts").read_text()
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert path not in Path("/proc/mounts").read_text()
+    assert str(Path(path).parent) not in loops()
 
 
 def test_disk_in_use_is_left_for_the_kernel_alone():
