@@ -16,7 +16,7 @@ Errors: TrialError, LostEvents.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fusefs.conform import acts
@@ -46,6 +46,8 @@ from fusefs.litmus.text import setting
 
 EXPLAINED: Final = "explained"
 
+ALL_KINDS: Final = frozenset(acts.KINDS)
+
 REASONS: Final = {
     "large folio": "several pages of the kernel are one folio: written back, dropped, and met by"
     " readahead as a whole",
@@ -55,6 +57,9 @@ REASONS: Final = {
     " model what it copies",
     "append": "two direct appends exclude each other in the model, and share XFS's lock",
 }
+
+DISTURBED: Final = "disturbed"
+"""Pages can be taken from any file at any time."""
 
 WIDE: Final = 5
 """Of so many programs of one task one is done again with wider ranges."""
@@ -67,7 +72,7 @@ COLUMN: Final = 46
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """verdict is one of agreement.py's, or EXPLAINED; reason is then one of REASONS."""
+    """verdict is one of agreement.py's, or EXPLAINED; reason is then of REASONS, or DISTURBED."""
 
     played: Played
     history: History
@@ -81,7 +86,7 @@ def judge(
     orders: Sequence[str] = (),
     turns_max: int = TURNS_MAX,
     case: LitmusCase | None = None,
-    kinds: frozenset[str] = frozenset(acts.KINDS),
+    kinds: frozenset[str] = ALL_KINDS,
 ) -> Judged:
     """A run, by the model under some orders.  case is theirs, if there is one already.
 
@@ -147,8 +152,20 @@ def alone(disk: Disk, trace: Trace, asked: Asked, *, wide: bool = False) -> Sect
         if _is_skipped(section, litmus, disk):
             continue
         section.programs += 1
-        _count(section, judge(play_alone(litmus, disk, trace, seed + 1)))
+        _count(section, _judged_alone(litmus, disk, trace, seed + 1, ALL_KINDS))
     return section
+
+
+def _judged_alone(
+    litmus: Litmus, disk: Disk, trace: Trace, run: int, kinds: frozenset[str]
+) -> Judged:
+    """A program of one task: what rejects it must do so again, or was from outside."""
+    judged = judge(play_alone(litmus, disk, trace, run), kinds=kinds)
+    if judged.verdict == REJECTED:
+        again = judge(play_alone(litmus, disk, trace, run), kinds=kinds)
+        if again.verdict == ACCEPTED:
+            return replace(judged, verdict=EXPLAINED, reason=DISTURBED)
+    return judged
 
 
 def together(disk: Disk, trace: Trace, asked: Asked) -> Section:
@@ -181,14 +198,13 @@ def files(disk: Disk, trace: Trace, asked: Asked) -> Section:
 def readahead(disk: Disk, trace: Trace, asked: Asked) -> Section:
     """Programs that read in patterns, with each size of the window."""
     section = Section("readahead windows")
-    kinds = frozenset(acts.KINDS) if disk.kind == "xfs" else PAGES_ALONE
+    kinds = ALL_KINDS if disk.kind == "xfs" else PAGES_ALONE
     for seed in asked.seeds_several[:READAHEAD_SEEDS_MAX]:
         for size in WINDOWS:
             for litmus in patterns(size, disk.block_size, seed):
                 asked.told(litmus.name)
                 section.programs += 1
-                played = play_alone(litmus, disk, trace, section.programs)
-                _count(section, judge(played, kinds=kinds))
+                _count(section, _judged_alone(litmus, disk, trace, section.programs, kinds))
     return section
 
 
@@ -218,7 +234,8 @@ def _count(section: Section, judged: Judged) -> None:
         section.accepted += 1
         section.steps += judged.found.steps
     elif judged.verdict == EXPLAINED:
-        section.explained[f"{judged.reason}: {REASONS[judged.reason]}"] += 1
+        why = REASONS.get(judged.reason, "it was rejected once, and not when it was done again")
+        section.explained[f"{judged.reason}: {why}"] += 1
     elif judged.verdict == UNDECIDED:
         section.undecided += 1
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fusefs.conform import traces
 from fusefs.conform.agreement import ACCEPTED, REJECTED, UNDECIDED
 from fusefs.conform.kernel_acts import history
 from fusefs.conform.kernel_events import parse, parse_all
@@ -161,6 +162,18 @@ def test_store_faults_once_until_the_page_is_written_back():
     assert judge(kernel).verdict == ACCEPTED
     faults = [line for line in kernel.lines if "pos 0x0" in line and "WRITE|FAULT" in line]
     assert len(faults) == 2, "three stores, one after an fsync"
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_rejection_that_does_not_come_again_was_from_outside(monkeypatch, lasts):
+    """A page was taken from the cache, say; what is wrong, is wrong again."""
+    kernel = recorded("direct-read")
+    wrong = changed(kernel, [line for line in kernel.lines if "begin" in line or "end" in line])
+    runs = iter([wrong, wrong if lasts else kernel])
+    monkeypatch.setattr(traces, "play_alone", lambda *_: next(runs))
+    judged = traces._judged_alone(kernel.litmus, None, None, 1, traces.ALL_KINDS)
+    assert judged.verdict == (REJECTED if lasts else EXPLAINED)
+    assert judged.reason == ("" if lasts else traces.DISTURBED)
 
 
 @pytest.mark.parametrize("name", SHARP)
