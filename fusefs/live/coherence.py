@@ -13,7 +13,6 @@ logged, and ends it: the mount goes on.
 import errno
 import json
 import logging
-import os
 
 from fusefs.check.checker import Checker
 from fusefs.engine.events import Noted
@@ -22,13 +21,9 @@ from fusefs.live.trace import Trace
 from fusefs.model.errors import FsError
 from fusefs.model.inode import Inode
 from fusefs.model.options import Check
-from fusefs.store.metadata_file import ROOT_INO
 from fusefs.store.volume import Volume
 
 log = logging.getLogger(__name__)
-
-PATH_NAMES_MAX = 256
-"""Of a path that is told."""
 
 
 class Coherence:
@@ -90,20 +85,11 @@ class Coherence:
         return None if node is None else node.inode
 
     def _path(self, ino: int) -> str:
-        """From the root of the mount; one of them, if a file has several names."""
-        names: list[str] = []
+        """From the root of the mount; "" if it has no name, or its names cannot be read."""
         try:
-            while ino != ROOT_INO and len(names) < PATH_NAMES_MAX:
-                rows = self._volume.metadata.query(
-                    "SELECT parent, name FROM dentry WHERE ino = ? LIMIT 1", ino
-                )
-                if not rows:
-                    return ""
-                ino = rows[0][0]
-                names.append(os.fsdecode(rows[0][1]))
+            return self._volume.namespace.path(ino)
         except FsError:
             return ""
-        return "/".join(["", *reversed(names)])
 
 
 def process_name(pid: int) -> str:
