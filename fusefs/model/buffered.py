@@ -311,8 +311,11 @@ def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:
 async def zero_before_write(fs: Filesystem, inode: Inode, pos: int) -> None:
     """A write begins beyond the end of the file: xfs_file_write_zero_eof().
 
-    Faults, which take no inode.lock, are kept out meanwhile.
+    Faults, which take no inode.lock, are kept out meanwhile.  Where somebody has made the file
+    longer while the caller waited for inode.lock, there is nothing to do.
     """
+    if pos <= inode.size:
+        return
     await inode.mapping.lock.lock_exclusive()
     try:
         await zero_from_end(fs, inode, pos)

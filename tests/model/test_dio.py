@@ -439,6 +439,19 @@ def test_write_beyond_the_end_keeps_faults_out_while_it_zeroes(world, direct):
     assert task.finish() == 512
 
 
+def test_write_that_is_no_more_beyond_the_end_zeroes_nothing(world):
+    """Somebody made the file longer while it waited for the lock: as seen on Linux 6.18."""
+    file = file_with(world, b"a" * 100)
+    run(world, file.inode.lock.lock_shared())
+    task = Task(world, write_of(world, file, 4096, b"b" * 1024, direct=True))
+    task.go_to("lock.inode.exclusive")
+    file.inode.grow_to(16384)
+    run(world, file.inode.mapping.lock.lock_shared())
+    file.inode.lock.unlock_shared()
+    assert task.finish() == 1024
+    assert "lock.mapping.exclusive" not in task.names
+
+
 def write_of(world, file, pos, data, *, direct):
     return file_io.write(world.fs, file, pos, data, direct=direct, sync=False)
 
