@@ -45,12 +45,16 @@ FALLOCATE_MODES = (0x00, 0x01, 0x03, 0x10)
 
 @dataclass(slots=True)
 class File:
-    """One file's past: contents[floor:] may be found.  blocks limits what is the client's own."""
+    """One file's past: contents[floor:] may be found.  blocks limits what is the client's own.
+
+    ranges are those of synchronous writes, which promise no more: version, pos, end.
+    """
 
     ino: int
     contents: list[bytes] = field(default_factory=lambda: [b""])
     floor: int = 0
     blocks: range | None = None
+    ranges: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def now(self) -> bytes:
@@ -58,14 +62,19 @@ class File:
 
     def check(self, found: bytes, floor: int) -> None:
         """(C1, C2, C3)"""
-        possible = self.contents[max(floor, self.floor) :]
+        floor = max(floor, self.floor)
+        ranges = [each for each in self.ranges if each[0] >= floor]
         if self.blocks is None:
-            sizes = [len(content) for content in possible]
-            assert min(sizes) <= len(found) <= max(sizes), (
-                f"(C1) inode {self.ino} has {len(found)} bytes, not {sorted(set(sizes))}"
+            sizes = [len(content) for content in self.contents[floor:]]
+            least = [min(end, *sizes[version - floor :]) for version, _, end in ranges]
+            assert max(min(sizes), *least, 0) <= len(found) <= max(sizes), (
+                f"(C1) inode {self.ino} has {len(found)} bytes, not {sorted(set(sizes))}, or more"
+                f" than {least}"
             )
         for block in self.blocks or range(-(-len(found) // BLOCK)):
-            piece = found[block * BLOCK : (block + 1) * BLOCK]
+            start, stop = block * BLOCK, (block + 1) * BLOCK
+            synced = [version for version, pos, end in ranges if pos <= start and stop <= end]
+            possible, piece = self.contents[max([floor, *synced]) :], found[start:stop]
             assert any(_block(content, block).startswith(piece) for content in possible), (
                 f"(C1, C2, C3) inode {self.ino}, block {block} has {piece[:8]!r}"
             )
@@ -231,7 +240,8 @@ class Client:
 
         version = await self._change(file, bytes(content), run)
         if sync:
-            self._promised(file, version)
+            file.ranges.append((version, pos, pos + length))
+            self.machine.promised()
 
     async def truncate(self) -> None:
         file = self._any_file()
