@@ -28,7 +28,8 @@ from fusefs.model.steps import Buffer, load_map, reach, read_image
 from fusefs.model.writeback import write_and_wait_range
 
 WRITE_PAGES_MAX = 256
-"""Pages that a buffered write holds locked at a time."""
+"""Pages that a buffered write holds locked at a time.  Linux holds one, which only those can tell
+who read without inode.lock."""
 
 
 async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Buffer]:
@@ -166,9 +167,10 @@ async def buffered_write(
             await zero_before_write(fs, inode, pos)
         view = memoryview(data)
         written = 0
+        pages_max = 1 if fs.orders.unlocked_reads else WRITE_PAGES_MAX
         while written < len(view):
             page_start = (pos + written) % fs.geometry.page_size
-            length = min(len(view) - written, WRITE_PAGES_MAX * fs.geometry.page_size - page_start)
+            length = min(len(view) - written, pages_max * fs.geometry.page_size - page_start)
             try:
                 count = await write_pages(
                     fs, inode, pos + written, view[written : written + length]

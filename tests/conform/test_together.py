@@ -50,6 +50,29 @@ def test_order_that_allows_it_has_it():
     assert not searched.missing
 
 
+def test_store_comes_page_by_page_to_who_takes_no_lock():
+    """On ext4 one read has seen the first page of a store, and the next one not the second."""
+    litmus = asking_all(
+        parse(
+            """litmus pages
+page 512
+block 512
+file f 1k z
+A:
+    pwrite f 0 1k a
+B:
+    r1 = pread f 0 512
+    r2 = pread f 0 1k
+exists size f = 0
+""",
+            "pages",
+        )
+    )
+    found = {("", "B.r1"): "a", ("", "B.r2"): "az", ("cache", "f"): "aa", ("size", "f"): "1024"}
+    assert search(litmus, {state_of(found)}).missing
+    assert not search(litmus, {state_of(found)}, ["unlocked_reads"]).missing
+
+
 def test_search_that_was_given_up_decides_nothing():
     searched = search(RACE, {state_of(outcome("z", "z"))}, classes_max=1)
     assert searched.missing
