@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from fusefs.commands.control_files import read_status
 
@@ -20,11 +22,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(status, indent=2))
         return 0
-    for section, value in status.items():
-        if not isinstance(value, dict):
-            print(f"{section:12} {value}")
-            continue
-        print(f"{section}:")
-        for name, number in value.items():
-            print(f"    {name:22} {number}")
+    print("\n".join(lines(status)))
     return 0
+
+
+def lines(status: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """A line for each figure, and one above those of a section."""
+    for name, value in status.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name}:"
+            yield from lines(value, indent + "    ")
+        else:
+            yield f"{indent}{name:{22 if indent else 12}} {value}"
