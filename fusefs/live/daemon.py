@@ -154,6 +154,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
         trace,
         timing,
         before_space=reclaim.wait_forgotten,
+        work=volume.fs.work,
     )
     atime, keeper = Atime(volume.nodes, request.fuse_options), Gatekeeper(driver, volume)
     coherence = Coherence(volume, driver, trace)

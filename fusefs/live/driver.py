@@ -63,6 +63,8 @@ class Driver:
     """The live driver.  load_map and commit are the storage's; see fusefs/store/volume.py.
 
     before_space is awaited before a commit that somebody needs for free blocks.
+    work is where a request leaves what it has left to be done: Filesystem.work.  Each of that is a
+    request of its own, for which nobody waits.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Driver:
         trace: Trace,
         schedule: Schedule,
         before_space: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        work: list[ModelCoroutine[None]] | None = None,
     ) -> None:
         self.trace = trace
         self.schedule = schedule
@@ -84,6 +87,7 @@ class Driver:
         self._storage = LiveStorage(image, load_map)
         self._commit = commit
         self._before_space = before_space
+        self._work = [] if work is None else work
         self._ready: deque[tuple[LiveTask, FsError | None]] = deque()
         self._timers: list[tuple[float, int, LiveTask]] = []
         self._timer_count = 0
@@ -118,23 +122,6 @@ class Driver:
         if self._gated and BEGIN.name in self._gated and self._is_held(task, BEGIN):
             return
         self._run(task, None, None)
-
-    def start_next(
-        self,
-        coroutine: ModelCoroutine[Any],
-        operation: str,
-        ino: int,
-        pid: int,
-        pos: int,
-        length: int,
-    ) -> None:
-        """A request that a request leaves behind: nobody is answered.  It begins when whoever runs
-        now has ended, or waits (V2).
-        """
-        self.tasks_running += 1
-        self.request_count += 1
-        request = Request(self.request_count, now_ns(), operation, ino, pid, pos, length)
-        self._ready.appendleft((LiveTask(coroutine, nobody, request), None))
 
     async def call(
         self, coroutine: ModelCoroutine[T], operation: str, ino: int = 0, pid: int = 0
@@ -191,7 +178,7 @@ class Driver:
 
     def _run(self, task: LiveTask, value: Any, error: BaseException | None) -> None:
         """Run a task until it ends or must wait."""
-        request, watched, gated = task.request, self._watched, self._gated
+        request, watched, gated, work = task.request, self._watched, self._gated, self._work
         while True:
             try:
                 step = task.advance(value, error)
@@ -199,6 +186,8 @@ class Driver:
                 what = "%s of inode %d failed"
                 task.error = failure(fault, what, request.operation, request.ino)
                 step = REPLY
+            if work:
+                self._begin_work(request)
             kind = step.kind
             at_once = kind is PASS or kind is LOAD_MAP or kind is READ_IMAGE or kind is WRITE_IMAGE
             if gated and step.name in gated and self._is_held(task, step):
@@ -209,6 +198,16 @@ class Driver:
                 self._end(task)
                 return
             value, error = self._grant(task, step)
+
+    def _begin_work(self, left_by: Request) -> None:
+        """What a request has left to be done begins when it has ended, or waits (V2)."""
+        where = left_by.ino, left_by.pid, left_by.pos, left_by.length
+        for coroutine in self._work:
+            self.tasks_running += 1
+            self.request_count += 1
+            request = Request(self.request_count, now_ns(), "work", *where)
+            self._ready.append((LiveTask(coroutine, nobody, request), None))
+        self._work.clear()
 
     def _go_on(self, task: LiveTask, error: FsError | None) -> None:
         """A wait is over; error is a commit's."""

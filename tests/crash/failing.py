@@ -255,6 +255,7 @@ class Daemon:
             trace,
             timing,
             before_space=Reclaim(volume.deleted, volume.fs).wait_forgotten,
+            work=volume.fs.work,
         )
         atime = Atime(volume.nodes, ["noatime"])
         keeper = Gatekeeper(self.driver, volume)

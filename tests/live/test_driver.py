@@ -39,7 +39,10 @@ def make_driver(
 ) -> Driver:
     world = world or World()
     schedule = schedule or Timing(world.fs)
-    return Driver(world.image, lambda inode, pos, length: None, commit, Trace(), schedule)
+    work = world.fs.work
+    return Driver(
+        world.image, lambda inode, pos, length: None, commit, Trace(), schedule, work=work
+    )
 
 
 def granted(driver: Driver) -> list[Event]:
@@ -120,6 +123,32 @@ async def test_a_waiter_goes_on_only_after_the_one_who_woke_it_yields():
         await driver.call(wait(), "write")
         nursery.cancel_scope.cancel()
     assert order == ["released", "taken", "taken"]
+
+
+async def test_what_a_request_leaves_to_be_done_begins_when_it_has_ended_or_waits():
+    """(V2) In the order in which it was left, each a request of its own, of the same place."""
+    order: list[str] = []
+
+    async def rest(name: str) -> None:
+        order.append(name)
+
+    async def leaves() -> None:
+        world.fs.work.extend((rest("first"), rest("second")))
+        order.append("leaves")
+        await reach("seek.map", 0, 0)
+        world.fs.work.append(rest("third"))
+        order.append("ends")
+
+    world = World()
+    driver = make_driver(world)
+    driver.start(leaves(), outcome := Outcome(), "write", 7, 42, 512, 1024)
+    assert (order, outcome.calls) == (["leaves", "ends"], [(None, None)])
+    driver.run_ready()
+    assert order == ["leaves", "ends", "first", "second", "third"]
+    assert (driver.tasks_running, world.fs.work) == (0, [])
+    left = [event for event in driver.trace.events() if event.operation == "work"]
+    where = {(event.ino, event.pid, event.pos, event.length) for event in left}
+    assert where == {(7, 42, 512, 1024)}
 
 
 async def test_requests_that_wait_for_a_commit_share_it():

@@ -38,6 +38,7 @@ class Gated:
             trio.lowlevel.checkpoint,
             Trace(),
             Timing(self.world.fs),
+            work=self.world.fs.work,
         )
         self.keeper = Gatekeeper(self.driver, volume)  # type: ignore[arg-type]
         self.outcomes: list[tuple[Any, FsError | None]] = []
@@ -147,7 +148,7 @@ async def test_who_is_let_go_waits_as_he_would_have():
 
 async def test_a_request_that_another_leaves_behind_can_be_held_before_it_begins():
     async def leaves() -> None:
-        gated.driver.start_next(write_and_read(), "work", 3, 42, 0, 512)
+        gated.world.fs.work.append(write_and_read())
 
     async with Gated.running() as gated:
         gated.hold("begin op=work as a")

@@ -103,7 +103,7 @@ class DataRequests:
         direct, sync, size = bool(flags & O_DIRECT), bool(flags & O_DSYNC), len(data)
         self.timing.arrives(handle.opened, request.pid, direct, True)
         written = write(self.fs, handle.file, pos, data, direct=direct, sync=sync)
-        coroutine = self._changing(request, handle.file.inode, written, pos, size)
+        coroutine = self._changing(handle.file.inode, written, pos, size)
         append = bool(flags & O_APPEND)
         told = WRITE_FLAGS[4 * append + 2 * direct + sync]
         self.driver.start(
@@ -130,7 +130,7 @@ class DataRequests:
         self.health.check_writable()
         self.permissions.modified(node, request, time.time_ns())
         allocated = fallocate(self.fs, inode, mode, pos, length)
-        coroutine = self._changing(request, inode, allocated, pos, 0)
+        coroutine = self._changing(inode, allocated, pos, 0)
         told = ",".join(word for bit, word in MODE_WORDS if mode & bit)
         self.driver.start(
             coroutine, request.reply_done, "fallocate", ino, request.pid, pos, length, told
@@ -164,7 +164,7 @@ class DataRequests:
         copied = copy_range(self.fs, source.file, pos_in, target.file, pos_out, length)
         if self.fs.checks:
             copied = self._compared(source.file.inode, copied, pos_in, length)
-        coroutine = self._changing(request, inode, copied, pos_out, 0)
+        coroutine = self._changing(inode, copied, pos_out, 0)
         told = f"from={source.file.inode.ino}:{pos_in}"
         self.driver.start(
             *(coroutine, request.reply_write, "copy_file_range", inode.ino, request.pid),
@@ -180,26 +180,16 @@ class DataRequests:
         return result
 
     async def _changing(
-        self,
-        request: "Request",
-        inode: Inode,
-        coroutine: ModelCoroutine[Any],
-        pos: int,
-        length: int,
+        self, inode: Inode, coroutine: ModelCoroutine[Any], pos: int, length: int
     ) -> Any:
         """A file may grow, and so many bytes of it from pos on change as well, but for those of
         which the kernel drops its own pages itself: it is told before the answer, whatever that is.
-
-        What the write has left to be done is a request of its own, for which nobody waits.
         """
         answer, failed = None, None
         try:
             answer = await coroutine
         except FsError as error:
             failed = error
-        while self.fs.work:
-            work = self.fs.work.pop(0)
-            self.driver.start_next(work, "work", inode.ino, request.pid, pos, length)
         if inode.kernel_page:
             await self.kernel_pages.changed(inode, pos, length)
         if failed is not None:
