@@ -80,7 +80,7 @@ class Event(NamedTuple):
 Noted = tuple[int, Request, str, str, int, int, int]
 """An event as it is noted, which has to be fast: time, request, event, step, pos, length, and a
 number: who is waited for, the result, or an errno below zero; 0 where there is none.  That a
-request began is not noted: it knows itself."""
+request began is not noted, nor where one that has ended was: it knows itself."""
 
 
 def events(noted: Sequence[Noted], since_ns: int) -> list[Event]:
@@ -110,6 +110,7 @@ def event(noted: Noted) -> Event:
     """What was noted, in words."""
     time_ns, request, what, step, pos, length, number = noted
     if what == ENDED:
+        pos, length = request.pos, request.length
         detail = errno.errorcode.get(-number, str(number)) if number < 0 else str(number)
     else:
         detail = str(number) if number else NOTHING

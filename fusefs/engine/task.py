@@ -2,6 +2,7 @@
 
     Task.advance()    run to the next step; the last one is REPLY
     Task.go()         grant the step, and run to the next one
+    Task.close()      there is no next one: it is given up where it stands
     perform()         what a granted step does to a storage
 
 Whoever drives a task takes its step, waits as long as he likes, performs it, and advances the task
@@ -48,10 +49,11 @@ class Task:
     result and error are how it returned; number is that of its request.
     """
 
-    __slots__ = ("coroutine", "error", "number", "result", "step")
+    __slots__ = ("_coroutine", "_course", "error", "number", "result", "step")
 
     def __init__(self, coroutine: Coroutine[Step, Any, Any], number: int = 0) -> None:
-        self.coroutine = coroutine
+        self._coroutine = coroutine
+        self._course: Coroutine[Step, Any, None] | None = _to_reply(self, coroutine)
         self.number = number
         self.step: Step | None = None
         self.result: Any = None
@@ -75,16 +77,22 @@ class Task:
 
         What is no FsError ends the task as well, and is raised here.
         """
+        course = self._course
+        assert course is not None, "it has returned"
         current.number = self.number
-        self.step = step = REPLY
-        try:
-            step = self.coroutine.send(value) if error is None else self.coroutine.throw(error)
-        except StopIteration as stop:
-            self.result = stop.value
-        except FsError as failure:
-            self.error = failure
+        self.step = REPLY
+        step = course.send(value) if error is None else course.throw(error)
         self.step = step
+        if step is REPLY:
+            self._course = None  # which knows the task
         return step
+
+    def close(self) -> None:
+        """Who has not returned never does."""
+        if self._course is not None:
+            self._course.close()
+            self._coroutine.close()  # it may not have begun
+            self._course = None
 
     def go(self, storage: Storage) -> None:
         """Perform the step that it stands before, if any, and advance: of who need not wait."""
@@ -95,6 +103,17 @@ class Task:
             except FsError as failure:
                 error = failure
         self.advance(value, error)
+
+
+async def _to_reply(task: Task, coroutine: Coroutine[Step, Any, Any]) -> None:
+    """All turns of a task: a coroutine that returns by a step, as StopIteration costs as much as
+    reading a cached page.
+    """
+    try:
+        task.result = await coroutine
+    except FsError as failure:
+        task.error = failure
+    await REPLY
 
 
 def perform(storage: Storage, step: Step) -> Any:

@@ -187,7 +187,7 @@ class Execution:
     def close(self) -> None:
         """Whoever has not returned never will."""
         for task in self.tasks:
-            task.coroutine.close()
+            task.close()
 
 
 def _nobody(number: int) -> Task:

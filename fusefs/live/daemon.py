@@ -149,7 +149,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     trace, timing, reclaim = Trace(), Timing(volume.fs), Reclaim(volume.deleted, volume.fs)
     driver = Driver(
         volume.image,
-        volume.load_map,
+        volume.fs.load_map,
         volume.commit,
         trace,
         timing,

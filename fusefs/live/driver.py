@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class Driver:
-    """The live driver.  load_map and commit are the storage's; see fusefs/store/volume.py.
+    """The live driver.  load_map is Filesystem.load_map, commit Volume.commit.
 
     before_space is awaited before a commit that somebody needs for free blocks.
     work is where a request leaves what it has left to be done: Filesystem.work.  Each of that is a
@@ -318,7 +318,7 @@ class Driver:
         """Who was held is granted his step, or waits for it as if he had not been."""
         task.is_held = False
         if error is not None:
-            task.coroutine.close()
+            task.close()
             task.error = error
             self._end(task)
         elif step is None:
@@ -351,8 +351,7 @@ class Driver:
         elif isinstance(result, list):  # the pieces of a read
             for piece in result:
                 number += len(piece)
-        where = request.pos, request.length
-        self.trace.add((now_ns(), request, ENDED, REPLY.name, *where, number))
+        self.trace.add((now_ns(), request, ENDED, REPLY.name, 0, 0, number))
         try:
             task.done(result, error)
         except Exception:

@@ -3,8 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from fusefs.model.chunk import CHUNK_BLOCKS
 from fusefs.model.errseq import ErrorSequence
 from fusefs.model.geometry import Geometry
 from fusefs.model.inode import Inode
@@ -13,6 +14,9 @@ from fusefs.model.options import Check, Options
 from fusefs.model.page_cache import PageCache
 from fusefs.model.space import Space
 from fusefs.model.steps import Step
+
+LOAD_CHUNKS_MAX: Final = 4
+"""Chunks of a map that are read ahead of a request; more are read one by one."""
 
 
 @dataclass(slots=True)
@@ -74,6 +78,15 @@ class Filesystem:
         self.worker = RwLock("worker")
         self.guards_disk_end = True
         self.folio_order_max = 0
+
+    def load_map(self, inode: Inode, pos: int, length: int) -> None:
+        """What a LOAD_MAP step is for: have the map where a range begins in memory, and of the
+        block before it, which allocation asks for.  The rest of a long range is read when it is
+        looked at.  What stored maps raise is raised here.
+        """
+        block, end = self.geometry.block_range(pos, length)
+        first, end_chunk = max(block - 1, 0) // CHUNK_BLOCKS, -(-end // CHUNK_BLOCKS)
+        inode.extents.load(first, min(end_chunk, first + LOAD_CHUNKS_MAX))
 
     def set_options(self, options: Options) -> None:
         """Take new values of the live options; a smaller cache shrinks at once."""

@@ -27,7 +27,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fusefs.model.chunk import CHUNK_BLOCKS
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import Geometry
@@ -54,9 +53,6 @@ DEFAULT_BLOCK_SIZE = 1024
 
 LOCK_WAIT_S = 2.0
 """How long a command waits for the lock of an image whose daemon is just ending."""
-
-LOAD_CHUNKS_MAX = 4
-"""Chunks of a map that are read ahead of a request; more are read one by one."""
 
 
 class VolumeError(Exception):
@@ -217,14 +213,6 @@ class Volume:
                 metadata.close()
                 image.close()
                 raise
-
-    def load_map(self, inode: Inode, pos: int, length: int) -> None:
-        """Have the map where a range begins in memory, and of the block before it, which
-        allocation asks for.  The rest of a long range is read when it is looked at.
-        """
-        block, end = self.fs.geometry.block_range(pos, length)
-        first, end_chunk = max(block - 1, 0) // CHUNK_BLOCKS, -(-end // CHUNK_BLOCKS)
-        inode.extents.load(first, min(end_chunk, first + LOAD_CHUNKS_MAX))
 
     def unsaved_replacement(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes

@@ -250,7 +250,7 @@ class Daemon:
         trace, timing = Trace(), Timing(volume.fs)
         self.driver = Driver(
             volume.image,
-            volume.load_map,
+            volume.fs.load_map,
             volume.commit,
             trace,
             timing,

@@ -106,7 +106,7 @@ class VolumeStorage:
 
     def __init__(self, volume: Volume) -> None:
         self.read_at, self.write_at = volume.image.read_at, volume.image.write_at
-        self.load_map = volume.load_map
+        self.load_map = volume.fs.load_map
 
     def commit(self) -> None:
         pass
@@ -175,7 +175,7 @@ class Machine:
                 self._go_on(self.rng.choice(ready))
         finally:
             for task in self._tasks:
-                task.coroutine.close()
+                task.close()
 
     def _go_on(self, task: Task) -> None:
         """Carry out a task's step, and let it run to the next."""

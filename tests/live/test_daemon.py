@@ -37,7 +37,7 @@ async def test_unmount_waits_for_a_commit_that_the_flusher_began(
     image = ImageFile.open(path)
     options = Options(commit=1.0)
     volume = Volume(image, Metadata.open(meta, image.superblock.uuid), options, slowly)
-    driver = Driver(*(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs)))
+    driver = Driver(*(volume.image, volume.fs.load_map, volume.commit, Trace(), Timing(volume.fs)))
     with volume.changing:
         volume.namespace.make(1, b"name", stat.S_IFREG | 0o600, 0, 0, 0, 1)
     pages = KernelPages(driver, lambda: socket.socketpair()[0])

@@ -102,7 +102,7 @@ def arrives(driver: Driver, number: int = 1) -> bool:
     try:
         return driver.keeper.holds(task, task.advance(None, None))
     finally:
-        task.coroutine.close()
+        task.close()
 
 
 def test_answer_is_read_once_wherever_it_is_read_from(client: Client):

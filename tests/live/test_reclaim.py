@@ -31,7 +31,7 @@ async def test_inactive_file_is_freed_although_nobody_else_commits(
     volume: Volume, autojump_clock: MockClock
 ):
     reclaim = Reclaim(volume.deleted, volume.fs)
-    driver = Driver(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs))
+    driver = Driver(volume.image, volume.fs.load_map, volume.commit, Trace(), Timing(volume.fs))
     make_in_pieces(volume, 3 * FREE_COST_MAX)
     await volume.commit()
     async with trio.open_nursery() as nursery:

@@ -255,7 +255,7 @@ async def test_driver_answers_a_task_that_raised_with_eio(
     image, metadata, options = f"{tmp_path}/image", f"{tmp_path}/metadata", Options(size=1 << 20)
     make_image(image, metadata, options)
     volume = Volume.open(image, metadata, options)
-    driver = Driver(*(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs)))
+    driver = Driver(*(volume.image, volume.fs.load_map, volume.commit, Trace(), Timing(volume.fs)))
 
     async def good() -> bytes:
         await delay("dio.write.convert", 0, 0, 0.001)

@@ -62,7 +62,7 @@ class Daemon:
         volume._in_thread = in_place
         self.names = volume.namespace
         self.driver = Driver(
-            *(volume.image, volume.load_map, volume.commit, Trace(), Timing(volume.fs))
+            *(volume.image, volume.fs.load_map, volume.commit, Trace(), Timing(volume.fs))
         )
 
     def run(self, coroutine: Coroutine[Step, Any, Any]) -> Any:

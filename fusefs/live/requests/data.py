@@ -64,15 +64,13 @@ class DataRequests:
             return
         if not flags & O_NOATIME:
             self.atime.touch(handle.node, time.time_ns())
-        direct = bool(flags & O_DIRECT)
-        self.timing.arrives(handle.opened, request.pid, direct, False)
+        pid, direct = request.pid, bool(flags & O_DIRECT)
+        self.timing.arrives(handle.opened, pid, direct, False)
         coroutine = read_pieces(self.fs, handle.file, pos, size, direct=direct)
         if self.fs.checks and not direct:
             coroutine = self._compared(handle.file.inode, coroutine, pos, size)
         told = "direct" if direct else ""
-        self.driver.start(
-            coroutine, request.reply_pieces, "read", ino, request.pid, pos, size, told
-        )
+        self.driver.start(coroutine, request.reply_pieces, "read", ino, pid, pos, size, told)
 
     def fill(self, request: "Request", ino: int, fh: int, pos: int, size: int, flags: int) -> None:
         """A read that the kernel keeps, for mappings and splice."""
@@ -101,14 +99,13 @@ class DataRequests:
         self.health.check_writable()
         self.permissions.modified(handle.node, request, time.time_ns())
         direct, sync, size = bool(flags & O_DIRECT), bool(flags & O_DSYNC), len(data)
-        self.timing.arrives(handle.opened, request.pid, direct, True)
+        pid = request.pid
+        self.timing.arrives(handle.opened, pid, direct, True)
         written = write(self.fs, handle.file, pos, data, direct=direct, sync=sync)
         coroutine = self._changing(handle.file.inode, written, pos, size)
         append = bool(flags & O_APPEND)
         told = WRITE_FLAGS[4 * append + 2 * direct + sync]
-        self.driver.start(
-            coroutine, request.reply_write, "write", ino, request.pid, pos, size, told
-        )
+        self.driver.start(coroutine, request.reply_write, "write", ino, pid, pos, size, told)
 
     def _write_page(self, request: "Request", ino: int, pos: int, data: Buffer) -> None:
         """The kernel's own writeback of a mapped page: through any handle or none.
