@@ -12,9 +12,12 @@ from crash.machine import BLOCK, Machine, Wreck, metadata_of, recover
 from figures import Figures
 
 from fusefs.model.file_io import fsync, write
-from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.inode import OpenFile
 from fusefs.model.options import Options
+from fusefs.model.space import Space
+from fusefs.model.steps import Buffer
 from fusefs.store.fsck.check import check
+from fusefs.store.image_file import ImageFile
 from fusefs.store.node import Node
 from fusefs.store.volume import Volume
 
@@ -161,13 +164,28 @@ class NamesWithoutRows(Volume):
         await super().commit()
 
 
-class Hasty(Volume):
-    """A freed block is free at once, before the commit that frees it."""
+class FreesAtOnce:
+    """An image with whose every write what has been freed becomes free."""
 
-    def load_map(self, inode: Inode, pos: int, length: int) -> None:
-        self.fs.space.begin_commit()
-        self.fs.space.end_commit()
-        super().load_map(inode, pos, length)
+    def __init__(self, image: ImageFile, space: Space) -> None:
+        self.image = image
+        self.space = space
+
+    def write_at(self, addr: int, data: Buffer) -> None:
+        self.space.begin_commit()
+        self.space.end_commit()
+        self.image.write_at(addr, data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.image, name)
+
+
+class Hasty(Volume):
+    """A freed block is free before the commit that frees it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.image = FreesAtOnce(self.image, self.fs.space)
 
 
 class RenamesAtOnce(Volume):
