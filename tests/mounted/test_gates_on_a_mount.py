@@ -351,25 +351,27 @@ def test_wait_for_one_who_waits_for_a_held_one_is_told_at_once(mnt: Mount, gates
 def test_unmount_of_a_mount_that_is_in_use_is_refused_and_a_lazy_one_waits(mnt: Mount):
     """A held request has its file open, as any other: then it ends, and the daemon does."""
     path, pid = preallocated(mnt), mnt.pid
-    with writer(path) as process:
-        with mnt.gates() as gates:
-            gates.hold("dio.write.convert", "timeout=300s", "as a")
+    with mnt.gates() as gates:
+        gates.hold("dio.write.convert", "timeout=300s", "as a")
+        with writer(path) as process:
             gates.wait("a", 60)
             refused(FAILED, "umount", mnt.path, saying="busy")
             run(*lazy_umount(mnt.path))
             assert process.poll() is None
-        assert said(process) == (0, "1024\n")
+            gates.release("a")
+            assert said(process) == (0, "1024\n")
     eventually(lambda: has_ended(pid), "the daemon has ended")
 
 
 def test_daemon_that_is_told_to_end_lets_all_go(mnt: Mount):
     """SIGTERM unmounts; whoever is held is answered, and nothing of it is lost."""
     path, pid = preallocated(mnt), mnt.pid
-    with mnt.gates() as gates, writer(path) as process:
+    with mnt.gates() as gates:
         gates.hold("dio.write.convert", "timeout=300s", "as a")
-        gates.wait("a", 60)
-        os.kill(pid, signal.SIGTERM)
-        assert said(process) == (0, "1024\n")
+        with writer(path) as process:
+            gates.wait("a", 60)
+            os.kill(pid, signal.SIGTERM)
+            assert said(process) == (0, "1024\n")
     eventually(lambda: has_ended(pid), "the daemon has ended")
     mnt.remount()
     assert path.read_bytes()[:1024] == b"a" * 1024
