@@ -4,6 +4,7 @@ Markers:
     mounted    needs /dev/fuse; skipped with the reason where it cannot be used, except
                that it fails if CI is set: CI must not pass without it
     long       runs only with --long
+    alone      judges how long something takes: ./dev test runs no other tests meanwhile
 
 Fixtures:
     mount      a factory of real mounts: mount(invalidate="before") is a Mount
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from figures import Figures
@@ -66,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; runs only with --long")
+    config.addinivalue_line("markers", "alone: no other tests run meanwhile")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -100,6 +103,24 @@ def pytest_runtest_makereport(
         elif report.when == "call":
             outcomes["ran"] += 1
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes (pytest -n) hands over what it has counted."""
+    counted = getattr(session.config, "workeroutput", None)
+    if counted is not None:
+        counted["outcomes"] = dict(outcomes)
+        counted["figures"] = dict(the_figures.counts), the_figures.failed
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """That process has ended; it has handed over nothing if it has crashed."""
+    counted = getattr(node, "workeroutput", {})
+    outcomes.update(counted.get("outcomes", {}))
+    counts, failed = counted.get("figures", ({}, []))
+    the_figures.counts.update(counts)
+    the_figures.failed.extend(failed)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

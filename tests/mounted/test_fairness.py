@@ -19,7 +19,7 @@ from mounted.clients import aligned, eventually, lacking, need, opened, watched
 from mounted.failing_disk import slow_calls
 from mounted.mounting import Mount
 
-pytestmark = pytest.mark.mounted
+pytestmark = [pytest.mark.mounted, pytest.mark.alone]
 
 WAIT_S_MAX = 0.010
 QUEUED = 16
