@@ -14,6 +14,7 @@ What is left out, as it says nothing, or the model has no counterpart:
     blocks that are read and then written   it reads all from one edge of a write to the other
     locks of the extent map (ILOCK)         a turn of the model is atomic
     i_rwsem of a truncate                   the kernel takes it where XFS cannot tell
+    zeros in a page over a hole             a dirty page gets them, and writes back none of them
     where bios begin and end
 
 Units: pos, length are bytes in the file; times are microseconds.
@@ -36,6 +37,8 @@ BEGIN_MARK: Final = "begin"
 END_MARK: Final = "end"
 
 _EVER: Final = 1 << 62
+
+_HOLE: Final = "hole"
 
 _LOCKS: Final = {
     "IOLOCK_SHARED": "inode shared",
@@ -92,7 +95,9 @@ class _Actor:
     last_us: int = 0
     maps: list[_Map] = field(default_factory=list)
     map_flags: frozenset[str] = frozenset()
+    map_state: str = ""
     map_pos: int = 0
+    map_end: int = 0
     map_us: int = 0
     request_pos: int = 0
     request_end: int = 0
@@ -218,16 +223,20 @@ class _Reader:
     def _iter(self, actor: _Actor, event: KernelEvent) -> None:
         actor.map_flags = frozenset(event.words["flags"].split("|"))
         actor.map_pos = event["pos"]
+        actor.map_end = (event["pos"] // self._page + 1) * self._page
         actor.map_us = event.time_us
+
+    def _asked(self, actor: _Actor, event: KernelEvent) -> None:
+        """xfs_iomap_found, xfs_iomap_alloc: a fault asks up to the end of the file at most."""
+        actor.map_end = min(actor.map_end, event["pos"] + event["bytecount"])
 
     def _mapped(self, actor: _Actor, event: KernelEvent) -> None:
         """iomap_iter_dstmap: what ->iomap_begin() has found."""
         flags = actor.map_flags
-        start = max(actor.map_pos, event["offset"])
-        end = event["offset"] + event["length"]
-        addr, whole = event["addr"] - event["offset"], event["offset"] + event["length"]
-        actor.maps.append(_Map(event.ino, flags, addr, event["offset"], whole))
-        state = event.words["type"].lower()
+        start, end = max(actor.map_pos, event["offset"]), event["offset"] + event["length"]
+        addr = event["addr"] - event["offset"]
+        actor.maps.append(_Map(event.ino, flags, addr, event["offset"], end))
+        state = actor.map_state = event.words["type"].lower()
         if "REPORT" in flags:
             return
         if "DIRECT" in flags:
@@ -237,17 +246,16 @@ class _Reader:
             return
         elif "WRITE" in flags:
             kind = acts.WRITE_MAP
-            if "FAULT" in flags:
-                end = min(end, (start // self._page + 1) * self._page)
-            else:
-                end = min(end, actor.request_end)
+            end = min(end, actor.map_end if "FAULT" in flags else actor.request_end)
         else:
             kind = acts.FILL_MAP
         if end > start:
             self._did(actor, self._act(event, kind, start, end, state), actor.map_us, event)
 
     def _zeroed(self, actor: _Actor, event: KernelEvent) -> None:
-        """iomap_zero_iter; not for what reads as zeros already."""
+        """iomap_zero_iter; over a hole only the page has zeros of it, and no disk ever."""
+        if actor.map_state == _HOLE:
+            return
         end = event["offset"] + event["length"]
         self._did(actor, self._act(event, acts.ZERO, event["offset"], end), actor.map_us, event)
 
@@ -308,8 +316,10 @@ class _Reader:
         self._did(actor, self._act(event, kind, event["ofs"], end), since, event)
 
     def _ioend(self, actor: _Actor, event: KernelEvent) -> None:
-        """iomap_add_to_ioend: a part of a dirty page is on its way."""
+        """iomap_add_to_ioend: a part of a dirty page is on its way; to a hole nothing goes."""
         actor.maps.clear()
+        if event.words["type"].lower() == _HOLE:
+            return
         end = min(event["pos"] + event["dirty len"], event["offset"] + event["length"])
         self._did(actor, self._act(event, acts.WB_WRITE, event["pos"], end), event.time_us, event)
 
@@ -372,6 +382,8 @@ _HANDLERS: Final = {
     "xfs_ilock": _Reader._lock,
     "xfs_ilock_demote": _Reader._lock,
     "iomap_iter": _Reader._iter,
+    "xfs_iomap_found": _Reader._asked,
+    "xfs_iomap_alloc": _Reader._asked,
     "iomap_iter_dstmap": _Reader._mapped,
     "iomap_zero_iter": _Reader._zeroed,
     "iomap_dio_rw_begin": _Reader._direct,

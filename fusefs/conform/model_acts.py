@@ -18,8 +18,8 @@ from fusefs.explore.execution import Execution, Turn
 from fusefs.explore.tasks import REPLY
 from fusefs.explore.worlds import LitmusCase, LitmusWorld
 from fusefs.litmus.test import Operation
-from fusefs.model.chunk import DELALLOC, MAPPED
-from fusefs.model.footprint import LOCK, Footprint, key
+from fusefs.model.chunk import MAPPED
+from fusefs.model.footprint import DIRTY, LOCK, Footprint, key
 from fusefs.model.inode import Inode
 from fusefs.model.page_cache import Page
 from fusefs.model.steps import READ_IMAGE, Step
@@ -32,6 +32,9 @@ FOLIO_ORDER_MAX: Final = 9
 
 _SUBMITTED: Final = frozenset(("dio.write.map", "dio.write.submit"))
 """What follows a map that a direct write makes use of."""
+
+_ZEROING: Final = frozenset(("zero.fill", "lock.page"))
+"""What follows a zero.map that found something to zero, if that is not done at once."""
 
 _FILLS: Final = frozenset(("buffered.read.fill", "buffered.write.fill", "zero.fill"))
 
@@ -152,8 +155,6 @@ class Watched:
             readable = -(-inode.size // self._block) * self._block
             end = min(mapping.end * self._block, end, readable)
             yield Act(acts.DIO_MAP, inode.ino, pos, end, mapping.state.value)
-        elif name == "zero.map":
-            yield from self._zeroed(inode, pos, end)
         elif name == "dio.read.submit":
             operation = self._operation(number)
             assert operation is not None
@@ -183,11 +184,13 @@ class Watched:
     def _after(
         self, number: int, step: Step, after: Step | None, footprint: Footprint
     ) -> Iterator[Act]:
-        """What ->iomap_begin() of a write has found, or made."""
+        """What ->iomap_begin() of a write has found, or made; and whether an edge is zeroed."""
         if step.name == "buffered.write.map":
             end = step.pos + step.length
             if not self._stores_again(number, step):
                 yield from self._maps(acts.WRITE_MAP, step.inode, step.pos, end)
+        elif step.name == "zero.map":
+            yield from self._zeroed(step, after, footprint)
         elif step.name == "dio.write.map" and after is not None and after.name in _SUBMITTED:
             tries_again = any(mode == "exclusive" for _, mode in footprint.locks)
             if not tries_again:
@@ -216,15 +219,11 @@ class Watched:
             start, stop = max(pos, mapping.block * size), mapping.end * size
             yield Act(kind, inode.ino, start, stop, mapping.state.value)
 
-    def _zeroed(self, inode: Inode, pos: int, end: int) -> Iterator[Act]:
-        """What reads as zeros is left alone, but where a dirty page has other bytes."""
-        first = pos // self._block
-        page = inode.mapping.pages.get(first * self._block // self._page)
-        dirty = page is not None and page.blocks_dirty >> first % (self._page // self._block) & 1
-        state = inode.extents.find(first, first + 1).state
-        waits = page is not None and page.writeback
-        if (dirty or state in (MAPPED, DELALLOC)) and not waits:
-            yield Act(acts.ZERO, inode.ino, pos, end)
+    def _zeroed(self, step: Step, after: Step | None, footprint: Footprint) -> Iterator[Act]:
+        """A page became dirty, or is filled or waited for first; else it reads as zeros already."""
+        ino = step.inode.ino
+        if key(DIRTY, ino) in footprint.adds or (after is not None and after.name in _ZEROING):
+            yield Act(acts.ZERO, ino, step.pos, step.pos + step.length)
 
     def _missing(self, inode: Inode, pos: int, end: int) -> Iterator[Act]:
         """A bio reads what of a page is not uptodate; the model reads all, and copies that."""

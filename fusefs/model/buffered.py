@@ -362,24 +362,19 @@ async def zero_in_block(
 ) -> None:
     """Zero part of one block through the cache: iomap_zero_range() on an edge.
 
-    A hole is left alone, and so is an unwritten block, unless its page is dirty, wherever in it;
-    of one under writeback only the end of that tells what it will read as.
-    may_be_dirty is false if it was not when the caller looked.
+    A hole is left alone, and so is an unwritten block, unless its page is dirty or under writeback,
+    wherever in it: filemap_range_needs_writeback().
+    may_be_dirty is false if it was neither when the caller looked.
     The caller holds inode.lock exclusive.
     """
     geometry = fs.geometry
     block = pos // geometry.block_size
     index, start = divmod(pos, geometry.page_size)
     bits = geometry.block_bits(start, start + end - pos)
-    while True:
-        await load_map("zero.map", inode, pos, end - pos)
-        page = inode.mapping.find(index)
-        if page is None or not page.writeback:
-            break
-        await page.wait_writeback()
+    await load_map("zero.map", inode, pos, end - pos)
     state = inode.extents.find(block, block + 1).state
     looks = may_be_dirty and not fs.orders.zero_range_ignores_dirty
-    dirty = looks and page is not None and page.blocks_dirty != 0
+    dirty = looks and inode.mapping.needs_flush(index, index + 1)
     if state is HOLE or (state is UNWRITTEN and not dirty):
         return
     page = await _lock_or_insert(fs, inode, index)

@@ -167,12 +167,13 @@ async def _forget_blocks_beyond(fs: Filesystem, inode: Inode, size: int) -> None
 
 
 def _forget_blocks(fs: Filesystem, page: Page, offset: int) -> None:
-    """Blocks of a page from offset on lose their place: neither dirty nor uptodate."""
+    """Blocks of a page from offset on lose their place: zeros, and not dirty.
+
+    They stay as uptodate as they were: who reads up to there finds the page, and fills nothing.
+    """
     page.note_change()
-    kept = fs.geometry.block_bits(0, offset)
-    dirty = page.blocks_dirty & kept
+    dirty = page.blocks_dirty & fs.geometry.block_bits(0, offset)
     fs.cache.clear_dirty(page)
-    page.blocks_uptodate &= kept
     if dirty:
         fs.cache.set_dirty(page, dirty)
     page.data[offset:] = bytes(fs.geometry.page_size - offset)

@@ -206,7 +206,7 @@ def test_cut_block_is_not_written_once_it_is_another_files(world, old):
     check_world(world, [file.inode, other.inode])
 
 
-def test_end_under_writeback_is_zeroed_when_that_ends(world):
+def test_end_under_writeback_is_zeroed(world):
     """(T2) Its block is unwritten, its page clean; neither will be so for long.
 
     Guards what kernel commit c5c810b94cfd fixed for zeroed ranges.
@@ -222,6 +222,31 @@ def test_end_under_writeback_is_zeroed_when_that_ends(world):
     check_tail(world, file.inode)
     set_size(world, file, BLOCK)
     assert both_reads(world, file) == (b"A" * 100 + bytes(BLOCK - 100),) * 2
+
+
+def test_end_is_zeroed_at_once_beside_a_block_under_writeback(world):
+    """Of the page, whose other blocks may be what is written: filemap_range_needs_writeback()."""
+    file = sparse_file(PAGE)
+    allocate(world, file, 0, 0, PAGE)
+    write(world, file, 2 * BLOCK, b"A" * BLOCK)
+    task = Task(world, writeback_inode(world.fs, file.inode)).go_to("writeback.submit")
+    cut = Task(world, truncate(world.fs, file.inode, 100)).go_to("truncate.drop_pages")
+    assert "lock.page.writeback" not in cut.names
+    assert file.inode.mapping.pages[0].blocks_dirty == 1
+    task.finish()
+    cut.finish()
+    check_world(world, [file.inode])
+
+
+def test_page_that_is_cut_stays_uptodate(world):
+    """Who reads on behind the new end fills nothing: truncate_inode_partial_folio()."""
+    file = file_with(world, b"A" * PAGE)
+    read(world, file, 0, PAGE)
+    set_size(world, file, BLOCK)
+    assert names_of(world, buffered_read(world.fs, file, 0, PAGE)) == []
+    set_size(world, file, PAGE)
+    assert both_reads(world, file) == (b"A" * BLOCK + bytes(PAGE - BLOCK),) * 2
+    check_world(world, [file.inode])
 
 
 def test_page_that_went_away_while_truncation_waited_is_no_error(world):
