@@ -114,7 +114,7 @@ async def _write_aligned(write: DirectWrite) -> int:
         await inode.lock.lock_shared()
     if write.pos > inode.size:
         inode.lock.unlock_shared()
-        await inode.lock.lock_exclusive()
+        await _lock_exclusive_instead(write)
         try:
             if inode.dio_under_way:
                 await inode.dio_wait()
@@ -142,7 +142,9 @@ async def _write_unaligned(write: DirectWrite) -> int:
             let_in(write)
         finally:
             inode.lock.unlock_shared()
-    await inode.lock.lock_exclusive()
+        await _lock_exclusive_instead(write)
+    else:
+        await inode.lock.lock_exclusive()
     try:
         if inode.dio_under_way:
             await inode.dio_wait()
@@ -152,6 +154,15 @@ async def _write_unaligned(write: DirectWrite) -> int:
         return await _write_locked(write)
     finally:
         inode.lock.unlock_exclusive()
+
+
+async def _lock_exclusive_instead(write: DirectWrite) -> None:
+    """inode.lock exclusive, of which the shared one was not enough and is let go.
+
+    Others can come in between, and the file be another one: xfs_file_write_checks().
+    """
+    await reach("dio.write.lock_exclusive", write.pos, write.length)
+    await write.inode.lock.lock_exclusive()
 
 
 async def _write_unaligned_shared(write: DirectWrite) -> int:

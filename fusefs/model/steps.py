@@ -35,6 +35,7 @@ NAMES = {
     "lock.page": "page locked by someone else; folio_lock()",
     "lock.page.writeback": "page under writeback; folio_wait_writeback()",
     "lock.dio": "direct I/O under way; inode_dio_wait()",
+    "dio.write.lock_exclusive": "i_rwsem let go, and not asked for again; xfs_file_write_checks()",
     "dio.write.flush_dirty": "dirty pages only in memory; kiocb_invalidate_pages()",
     "dio.write.invalidate_pre": "old clean pages still cached; invalidate_inode_pages2_range()",
     "dio.write.map": "no blocks chosen; ->iomap_begin()",

@@ -47,6 +47,7 @@ BLUNT = frozenset(
 
 MENDED = {
     "fault-at-the-end": "a fault maps its page up to the end of the file",
+    "lock-between": "who lets the shared lock go to have the exclusive one may find others first",
     "read-of-a-cut-page": "a page that is cut stays uptodate",
     "zero-beside-dirty": "an unwritten block is zeroed if another block of its page is dirty",
     "zero-over-a-hole": "zeros in a dirty page over a hole are on no disk",

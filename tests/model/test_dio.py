@@ -289,6 +289,28 @@ def test_file_that_grew_while_the_exclusive_lock_was_waited_for_is_not_zeroed(wo
     assert both_reads(world, file) == (b"G" * 2 * BLOCK + b"D" * BLOCK,) * 2
 
 
+@pytest.mark.parametrize(
+    ("pos", "data"),
+    [
+        pytest.param(2 * BLOCK, b"D" * BLOCK, id="beyond the end"),
+        pytest.param(0, HALF, id="part of an unwritten block"),
+    ],
+)
+def test_somebody_comes_before_the_exclusive_lock_is_asked_for(world, pos, data):
+    """The shared one was let go, and nobody is queued: xfs_file_write_checks()."""
+    file = sparse_file(BLOCK)
+    run(world, fallocate(world.fs, file.inode, 0, 0, BLOCK))
+    writer = Task(world, direct_write(world.fs, file.inode, pos, data))
+    writer.go_to("dio.write.lock_exclusive")
+    write(world, file, 0, b"G" * PAGE)
+    assert file.inode.size == PAGE
+    writer.finish()
+    expected = bytearray(b"G" * PAGE)
+    expected[pos : pos + len(data)] = data
+    assert both_reads(world, file) == (bytes(expected),) * 2
+    check_world(world, [file.inode])
+
+
 def test_nobody_comes_between_the_zeroing_and_the_write(world):
     """The exclusive lock is demoted, not given up: a truncation would move the end again."""
     file = file_with(world, b"A" * 100)
