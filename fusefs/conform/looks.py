@@ -67,12 +67,12 @@ Examine = Callable[[Litmus], Examined]
 
 
 def compare(disk: Disk, asked: Asked) -> Iterator[Section]:
+    if asked.programs:
+        yield alone(disk, asked)
+        yield alone(disk, asked, wide=True)
+        yield together(disk, asked)
     if asked.files:
         yield files(disk, asked)
-        return
-    yield alone(disk, asked)
-    yield alone(disk, asked, wide=True)
-    yield together(disk, asked)
 
 
 def alone(disk: Disk, asked: Asked, *, wide: bool = False) -> Section:

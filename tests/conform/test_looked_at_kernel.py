@@ -55,6 +55,23 @@ def test_kernel_leaves_what_the_model_leaves(kind, block):
             assert section.accepted + section.explained.total() == section.programs > 0
 
 
+@pytest.mark.parametrize(
+    ("litmus", "programs", "made"),
+    [
+        ((RACE,), 0, ["files"]),
+        ((), 1, ["alone", "wide", "together"]),
+        ((RACE,), 1, ["alone", "wide", "together", "files"]),
+    ],
+    ids=["files", "programs", "both"],
+)
+def test_all_that_is_asked_for_is_compared(monkeypatch, litmus, programs, made):
+    """With the gallery's files, which are there unless somebody names others, too."""
+    monkeypatch.setattr(looks, "alone", lambda *_, wide=False: "wide" if wide else "alone")
+    for name in ("together", "files"):
+        monkeypatch.setattr(looks, name, lambda *_, name=name: name)
+    assert list(looks.compare(None, asked(*litmus, programs=programs))) == made
+
+
 def test_race_ends_as_the_model_can_end():
     needed()
     with made_disk("xfs", 1024) as made:
