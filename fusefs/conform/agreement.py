@@ -55,6 +55,8 @@ class Agreement:
     schedule  who went, in that run
     acts      of that run, by whose they are; the last of them may be what did not fit
     reached   how many of the kernel's groups that run had, by whose they are
+    left      of the next of these groups, what that run had not, if it had any of it
+    refused   what it did then, and did not fit
     """
 
     verdict: str = REJECTED
@@ -63,6 +65,8 @@ class Agreement:
     schedule: list[int] = field(default_factory=list)
     acts: dict[Stream, list[Act]] = field(default_factory=dict)
     reached: dict[Stream, int] = field(default_factory=dict)
+    left: dict[Stream, Counter[Unit]] = field(default_factory=dict)
+    refused: dict[Stream, Act] = field(default_factory=dict)
 
 
 class _Cursor:
@@ -87,6 +91,10 @@ class _Cursor:
     @property
     def reached(self) -> dict[Stream, int]:
         return dict(self._at)
+
+    @property
+    def left(self) -> dict[Stream, Counter[Unit]]:
+        return {stream: +left for stream, left in self._left.items()}
 
     @property
     def is_done(self) -> bool:
@@ -232,22 +240,26 @@ class _Search:
         self._steps.append(turn.name)
         self._schedule.append(number)
         fitting = _FITS
+        refused: dict[Stream, Act] = {}
         for act in made:
             if act.kind not in self._history.kinds:
                 continue
             fitting = self._cursor.take(stream, act)
             self._acts.setdefault(stream, []).append(act)
             if fitting is not _FITS:
+                refused = {stream: act}
                 break
         if self._cursor.count > self._furthest and fitting is not _TOO_EARLY:
             self._furthest = self._cursor.count
             self._note()
+        if fitting is _DIFFERS and self._cursor.count == self._furthest:
+            self.found.refused = refused
         return fitting, footprint
 
     def _note(self) -> None:
         found = self.found
         found.acts = {stream: list(made) for stream, made in self._acts.items()}
-        found.reached = self._cursor.reached
+        found.reached, found.left, found.refused = self._cursor.reached, self._cursor.left, {}
         found.steps = Counter(self._steps)
         found.schedule = list(self._schedule)
 

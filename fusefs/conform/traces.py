@@ -8,14 +8,14 @@
     readahead   programs that read in patterns
     side_by_side    what the kernel did and what the model did, in two columns
 
-A rejection is explained only by what REASONS names and is in the trace where the model could not go
-on; nothing that a program returns was seen to depend on it.
+A rejection is explained only by what trace_reasons.py names, where the model could not go on;
+nothing that a program returns was seen to depend on it.
 
 Units: as everywhere.
 Errors: TrialError, LostEvents.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -32,11 +32,12 @@ from fusefs.conform.agreement import (
 )
 from fusefs.conform.disk import Disk
 from fusefs.conform.kernel_acts import PAGES_ALONE, History, history
-from fusefs.conform.kernel_events import KernelEvent, parse_all
+from fusefs.conform.kernel_events import parse_all
 from fusefs.conform.model_acts import Stream
 from fusefs.conform.playing import NotPlayed, Played, play_alone, play_together, reasons_to_skip
 from fusefs.conform.programs import PAGE_SIZE, program
 from fusefs.conform.report import Asked, Section
+from fusefs.conform.trace_reasons import REASONS, reasons
 from fusefs.conform.tracefs import Trace, traced
 from fusefs.conform.windows import WINDOWS, patterns
 from fusefs.explore.worlds import LitmusCase
@@ -47,16 +48,6 @@ from fusefs.litmus.text import setting
 EXPLAINED: Final = "explained"
 
 ALL_KINDS: Final = frozenset(acts.KINDS)
-
-REASONS: Final = {
-    "large folio": "several pages of the kernel are one folio: written back, dropped, and met by"
-    " readahead as a whole",
-    "filled again": "a page was dropped between its fill and the look of who filled it, who then"
-    " fills it again; the model uses it",
-    "copied page": "copy_file_range(2) goes through a pipe, and wants whole pages uptodate; the"
-    " model what it copies",
-    "append": "two direct appends exclude each other in the model, and share XFS's lock",
-}
 
 DISTURBED: Final = "disturbed"
 """Pages can be taken from any file at any time."""
@@ -72,7 +63,7 @@ COLUMN: Final = 46
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """verdict is one of agreement.py's, or EXPLAINED; reason is then of REASONS, or DISTURBED."""
+    """verdict is one of agreement.py's, or EXPLAINED; then reason is of REASONS, or DISTURBED."""
 
     played: Played
     history: History
@@ -97,33 +88,8 @@ def judge(
     found = agreement(case or LitmusCase(played.litmus, orders), done, turns_max)
     reason = ""
     if found.verdict == REJECTED:
-        reason = next(_reasons(played.litmus, done, events, found), "")
+        reason = next(reasons(played.litmus, played.inos, events, done, found), "")
     return Judged(played, done, found, EXPLAINED if reason else found.verdict, reason)
-
-
-def _reasons(
-    litmus: Litmus, done: History, events: Iterable[KernelEvent], found: Agreement
-) -> Iterator[str]:
-    """Those of REASONS that a run gives, where the run of the model that came furthest ended."""
-    if any(event.numbers.get("order") for event in events if event.name.startswith("mm_filemap")):
-        yield "large folio"
-    for number, groups in enumerate(done.tasks):
-        at = found.reached.get((number, -1), 0)
-        if at == len(groups):
-            continue
-        if any(_comes_again(unit, count) for unit, count in groups[at].units.items()):
-            yield "filled again"
-        begun = sum(group.name == acts.BEGIN for group in groups[: at + 1])
-        operation = litmus.tasks[number].operations[max(begun - 1, 0)]
-        if operation.word == "copy_range":
-            yield "copied page"
-        if {"append", "direct"} <= operation.flags:
-            yield "append"
-
-
-def _comes_again(unit: acts.Unit, count: int) -> bool:
-    """A page came into the cache twice for one read."""
-    return unit.kind == acts.ADD and (count > 1 or unit.state == acts.MAPPED_BEFORE)
 
 
 def compare(disk: Disk, asked: Asked) -> Iterator[Section]:
@@ -209,9 +175,9 @@ def readahead(disk: Disk, trace: Trace, asked: Asked) -> Section:
 
 
 def _is_skipped(section: Section, litmus: Litmus, disk: Disk) -> bool:
-    reasons = reasons_to_skip(litmus, disk.block_size, PAGE_SIZE)
-    section.skipped.update(reasons[:1])
-    return bool(reasons)
+    found = reasons_to_skip(litmus, disk.block_size, PAGE_SIZE)
+    section.skipped.update(found[:1])
+    return bool(found)
 
 
 def _play(section: Section, litmus: Litmus, disk: Disk, trace: Trace, asked: Asked) -> None:

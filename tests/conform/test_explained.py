@@ -1,8 +1,13 @@
 """Reasons for differences: each goes as far as its sentence, and no further."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 from conform.looking import compared, look, program_of
 
+from fusefs.conform import acts
+from fusefs.conform.acts import Act, units_of
 from fusefs.conform.explained import (
     CUT_PAGE,
     EXT4_BEYOND,
@@ -13,6 +18,7 @@ from fusefs.conform.explained import (
     PREALLOCATED,
     REASONS,
 )
+from fusefs.conform.trace_reasons import Stop, is_ahead, is_of_a_folio
 
 CUT = program_of("pwrite f 0 2k a", "truncate f 1k")
 SMALL = program_of("pread f 0 1k")
@@ -116,3 +122,106 @@ def test_size_has_no_reason(kind):
 def test_each_reason_has_a_sentence():
     used = {CUT_PAGE, FOLIO, PREALLOCATED, EXT4_BEYOND, EXT4_LATER, EXT4_PAGES, EXT4_TREE}
     assert used == REASONS.keys()
+
+
+# -- of traces ---------------------------------------------------------------------------
+
+PAGE, BLOCK = 4096, 1024
+
+FOLIOS = frozenset(((1, 2), (1, 3)))
+"""One large folio, of the pages 2 and 3 of the first file."""
+
+
+def stop(
+    left: list[Act], refused: Act | None = None, name: str = "", operation: str = "fsync f"
+) -> Stop:
+    """The kernel has done that of a group, and the model has not."""
+    (only,) = program_of(operation).tasks[0].operations
+    units = Counter(unit for act in left for unit in units_of(act, PAGE, BLOCK))
+    return Stop(only, (), name or acts.group_name(left[0]), units, refused, FOLIOS)
+
+
+def done(kind: str, first: int, end: int, ino: int = 1) -> Act:
+    """To the pages from first on."""
+    return Act(kind, ino, first * PAGE, end * PAGE)
+
+
+@pytest.mark.parametrize("kind", [acts.DROP, acts.WB_WRITE, acts.FILL_MAP, acts.FILL_READ])
+def test_pages_of_a_large_folio_go_with_it(kind):
+    assert is_of_a_folio(stop([done(kind, 3, 4)]), PAGE, BLOCK)
+    assert is_of_a_folio(stop([done(kind, 2, 4)], done(acts.CONVERT, 0, 1)), PAGE, BLOCK)
+
+
+@pytest.mark.parametrize("kind", [acts.DROP, acts.WB_WRITE, acts.FILL_MAP, acts.FILL_READ])
+@pytest.mark.parametrize(
+    ("first", "end", "ino"), [(3, 5, 1), (1, 3, 1), (2, 3, 2)], ids=["behind", "before", "another"]
+)
+def test_other_page_does_not_go_with_a_folio(kind, first, end, ino):
+    assert not is_of_a_folio(stop([done(kind, first, end, ino)]), PAGE, BLOCK)
+
+
+@pytest.mark.parametrize(
+    "kind", [acts.ADD, acts.ZERO, acts.DIO_MAP, acts.DIO_WRITE, acts.CONVERT, acts.WRITE_MAP]
+)
+def test_folio_explains_nothing_that_is_not_done_to_all_of_it(kind):
+    assert not is_of_a_folio(stop([done(kind, 2, 3)]), PAGE, BLOCK)
+
+
+def test_store_maps_all_of_a_folio_and_a_write_its_range():
+    fault, write = (
+        stop([done(acts.WRITE_MAP, 2, 3)], operation=f"{word} f 12k 4k a")
+        for word in ("mwrite", "pwrite")
+    )
+    assert is_of_a_folio(fault, PAGE, BLOCK)
+    assert not is_of_a_folio(write, PAGE, BLOCK)
+
+
+def test_folio_explains_nothing_that_the_model_does_more():
+    """Or in the kernel's stead."""
+    drop = done(acts.DROP, 2, 3)
+    assert not is_of_a_folio(stop([drop], done(acts.DROP, 3, 4)), PAGE, BLOCK)
+    assert not is_of_a_folio(stop([], drop, name=acts.DROP), PAGE, BLOCK)
+
+
+READ = "pread f 16k 4k"
+
+AHEAD_OF_IT = done(acts.ADD, 5, 7)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(stop([AHEAD_OF_IT], operation=READ), id="more"),
+        pytest.param(stop([Act(acts.RETURN)], AHEAD_OF_IT, operation=READ), id="less"),
+    ],
+)
+def test_what_is_read_ahead_may_depend_on_folios(found):
+    assert is_ahead(found, PAGE, BLOCK)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(stop([done(acts.ADD, 4, 7)], operation=READ), id="what it asks for"),
+        pytest.param(stop([done(acts.DROP, 5, 7)], operation=READ), id="dropped"),
+        pytest.param(stop([AHEAD_OF_IT], operation="pwrite f 16k 4k a"), id="of a write"),
+        pytest.param(stop([AHEAD_OF_IT], operation=f"{READ} direct"), id="of a direct read"),
+        pytest.param(stop([Act(acts.RETURN)], operation=READ), id="nothing"),
+    ],
+)
+def test_nothing_else_of_a_read_depends_on_folios(found):
+    assert not is_ahead(found, PAGE, BLOCK)
+
+
+def test_read_that_goes_on_where_the_last_one_ended_is_not_explained():
+    (before,) = program_of("pread f 12k 4k").tasks[0].operations
+    (elsewhere,) = program_of("pread f 0 4k").tasks[0].operations
+    found = stop([AHEAD_OF_IT], operation=READ)
+    assert not is_ahead(replace(found, before=(elsewhere, before)), PAGE, BLOCK)
+    assert is_ahead(replace(found, before=(before, elsewhere)), PAGE, BLOCK)
+
+
+def test_read_of_a_file_without_large_folios_is_not_explained():
+    assert not is_ahead(
+        replace(stop([AHEAD_OF_IT], operation=READ), folios=frozenset()), PAGE, BLOCK
+    )

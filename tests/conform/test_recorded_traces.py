@@ -14,7 +14,8 @@ from fusefs.conform.agreement import ACCEPTED, REJECTED, UNDECIDED
 from fusefs.conform.kernel_acts import history
 from fusefs.conform.kernel_events import parse, parse_all
 from fusefs.conform.playing import Played, played
-from fusefs.conform.traces import EXPLAINED, REASONS, judge, side_by_side
+from fusefs.conform.trace_reasons import REASONS
+from fusefs.conform.traces import EXPLAINED, judge, side_by_side
 from fusefs.model.orders import ROWS
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -92,6 +93,8 @@ def test_known_difference_is_explained_and_not_accepted(reason):
 @pytest.mark.parametrize(
     ("name", "event"),
     [
+        ("large-folio", "iomap_add_to_ioend"),
+        ("folio-ahead", "mm_filemap_add_to_page_cache"),
         ("copied-page", "mm_filemap_add_to_page_cache"),
         ("filled-again", "xfs_unwritten_convert"),
     ],
@@ -100,6 +103,22 @@ def test_known_difference_explains_nothing_before_it(name, event):
     kernel = recorded(name)
     lines = list(kernel.lines)
     del lines[place(kernel, event)]
+    assert judge(changed(kernel, lines)).verdict == REJECTED
+
+
+@pytest.mark.parametrize("order", [0, 2])
+def test_page_that_is_dropped_outside_of_a_folio_is_not_explained(order):
+    """As if the one page that is dropped were no part of a large folio, or of a larger one."""
+    kernel = recorded("large-folio")
+    at = place(kernel, "mm_filemap_delete")
+    lines = list(kernel.lines)
+    if order:
+        lines[at] = lines[at].replace("order=1", f"order={order}")
+    else:
+        lines = [line.replace("order=1", "order=0") for line in lines]
+        lines.insert(at, lines[at].replace("ofs=0", "ofs=4096"))
+        added = place(kernel, "mm_filemap_add")
+        lines.insert(added, lines[added].replace("ofs=0", "ofs=4096"))
     assert judge(changed(kernel, lines)).verdict == REJECTED
 
 
