@@ -2,6 +2,7 @@
 
     outcomes_seen      what runs of it ended with, by real processes
     Searched           which of these the model can end with, under some schedule
+    but_for_the_cache  which it can end with but for what is cached
 
 An outcome is each task's results, and of each file its size and, block by block, what is cached.
 What lies on the disk is not asked for: a direct read would have to write pages back first.
@@ -112,3 +113,12 @@ def search(
     reduction.close()
     found = frozenset(seen) - missing
     return Searched(found, frozenset(missing), exhausted, reduction.run_count)
+
+
+def but_for_the_cache(
+    litmus: Litmus, states: Collection[State], orders: Collection[str] = ()
+) -> frozenset[State]:
+    """Those whose results and sizes the model can end with, whatever is cached."""
+    others = {state: tuple(each for each in state if each[0] != CACHE) for state in states}
+    found = search(litmus, set(others.values()), orders).found
+    return frozenset(state for state, other in others.items() if other in found)

@@ -5,14 +5,14 @@
     reasons     those that explain a rejection
 
 A reason looks at what the kernel did just there and the model did not: the operation, the acts, and
-the pages that they are about.  What the kernel did not do and the model does is explained by none
-but FOLIO_AHEAD.
+the pages that they are about.  What the kernel did not do and the model does is explained by
+FOLIO_AHEAD and EXTENTS, and by FOLIO where one is cut.
 
 Units: as everywhere; page is bytes.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +29,7 @@ FOLIO_AHEAD: Final = "folio ahead"
 FILLED_AGAIN: Final = "filled again"
 COPIED_PAGE: Final = "copied page"
 APPEND: Final = "append"
+EXTENTS: Final = "extents"
 
 REASONS: Final = {
     FOLIO: "several pages of the kernel are one folio: filled, written back and dropped as a whole",
@@ -39,15 +40,23 @@ REASONS: Final = {
     COPIED_PAGE: "copy_file_range(2) goes through a pipe, and wants whole pages uptodate; the"
     " model what it copies",
     APPEND: "two direct appends exclude each other in the model, and share XFS's lock",
+    EXTENTS: "written blocks are one extent where they lie side by side on the disk, which is not"
+    " chosen alike; who writes a part of a block shares the lock only within one",
 }
 
 _AS_A_WHOLE: Final = frozenset((acts.DROP, acts.WB_WRITE, acts.FILL_MAP, acts.FILL_READ))
 """What is done to all of a folio."""
 
+_CUTS: Final = ("truncate", "fpunch", "fzero")
+
 _FILL: Final = frozenset((acts.ADD, acts.FILL_MAP, acts.FILL_READ))
 
-Pages = frozenset[tuple[int, int]]
-"""A file's number, as acts have it, and a page of it."""
+_EXCLUSIVE: Final = {(acts.LOCK, "inode exclusive")}
+_OVERWRITES: Final = {(acts.DIO_MAP, "mapped")}
+_SUBMITS: Final = {(acts.DIO_WRITE, "")}
+
+Folios = Mapping[tuple[int, int], range]
+"""By a file's number, as acts have it, and a page of it: the pages of the folio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class Stop:
     name        of the kernel's group of acts
     left        of that group, what the model did not do
     refused     what the model did, and the kernel did not; None if it did nothing more
-    folios      the pages that were parts of large folios until then
+    folios      the large folios until then, by their pages
     """
 
     operation: Operation
@@ -67,7 +76,7 @@ class Stop:
     name: str
     left: Counter[Unit]
     refused: Act | None
-    folios: Pages
+    folios: Folios
 
 
 def reasons(
@@ -90,10 +99,14 @@ def reasons(
             yield COPIED_PAGE
         if {"append", "direct"} <= stop.operation.flags:
             yield APPEND
+        if is_of_extents(stop, machine.block):
+            yield EXTENTS
 
 
 def is_of_a_folio(stop: Stop, page: int, block: int) -> bool:
-    """The kernel did more, and all of that to pages of large folios."""
+    """The kernel did more, and all of that to pages of large folios; or it did not cut one."""
+    if _is_cut(stop, page):
+        return True
     if stop.refused is not None and acts.group_name(stop.refused) == stop.name:
         return False
     kinds = _AS_A_WHOLE | ({acts.WRITE_MAP} if stop.operation.word == "mwrite" else set())
@@ -101,6 +114,16 @@ def is_of_a_folio(stop: Stop, page: int, block: int) -> bool:
         unit.kind in kinds and (unit.ino, _page(unit, page, block)) in stop.folios
         for unit in stop.left
     )
+
+
+def _is_cut(stop: Stop, page: int) -> bool:
+    """The model drops a page of a folio that goes on beyond what is cut off, or out."""
+    operation, refused = stop.operation, stop.refused
+    if refused is None or refused.kind != acts.DROP or operation.word not in _CUTS:
+        return False
+    folio = stop.folios.get((refused.ino, refused.start // page), range(0))
+    goes_on = operation.word != "truncate" and operation.pos + operation.length < folio.stop * page
+    return bool(folio) and (folio.start * page < operation.pos or goes_on)
 
 
 def is_ahead(stop: Stop, page: int, block: int) -> bool:
@@ -112,11 +135,25 @@ def is_ahead(stop: Stop, page: int, block: int) -> bool:
     if of_file and of_file[-1].pos + of_file[-1].length == operation.pos:
         return False
     refused = [] if stop.refused is None else list(acts.units_of(stop.refused, page, block))
-    differing = [*stop.left, *refused]
-    told = [unit for unit in differing if unit.kind != acts.RETURN]
+    if any(unit.kind not in _FILL | {acts.RETURN} for unit in (*stop.left, *refused)):
+        return False
+    differing = [unit for unit in stop.left if unit.kind == acts.ADD]
+    differing += [unit for unit in refused if unit.kind != acts.RETURN]
     asked = range(operation.pos // page, -(-(operation.pos + operation.length) // page))
-    return bool(told) and all(
-        unit.kind in _FILL and _page(unit, page, block) not in asked for unit in told
+    return bool(differing) and all(_page(unit, page, block) not in asked for unit in differing)
+
+
+def is_of_extents(stop: Stop, block: int) -> bool:
+    """One of both takes the lock exclusive for a part of a block, and the other one need not."""
+    operation, refused = stop.operation, stop.refused
+    is_part = "direct" in operation.flags and (operation.pos | operation.length) % block
+    if operation.word != "pwrite" or not is_part or refused is None or not stop.left:
+        return False
+    kernel = {(unit.kind, unit.state) for unit in stop.left}
+    model = {(refused.kind, refused.state)}
+    return any(
+        one == _EXCLUSIVE and _OVERWRITES <= other <= _OVERWRITES | _SUBMITS
+        for one, other in ((kernel, model), (model, kernel))
     )
 
 
@@ -159,15 +196,15 @@ def _stops(
         )
 
 
-def large_folios(inos: Sequence[int], events: Iterable[KernelEvent], page: int) -> Pages:
-    """The pages that came into the cache as parts of folios of several."""
+def large_folios(inos: Sequence[int], events: Iterable[KernelEvent], page: int) -> Folios:
+    """Those that came into the cache; of a page the last one."""
     files = {ino: number for number, ino in enumerate(inos, 1)}
-    found = set[tuple[int, int]]()
+    found: dict[tuple[int, int], range] = {}
     for event in events:
-        if event.name != "mm_filemap_add_to_page_cache" or event.ino not in files:
-            continue
-        if event["order"]:
-            first = event["ofs"] // page
-            pages = range(first, first + (1 << event["order"]))
-            found.update((files[event.ino], index) for index in pages)
-    return frozenset(found)
+        if event.name == "mm_filemap_add_to_page_cache" and event.ino in files:
+            first, count = event["ofs"] // page, 1 << event["order"]
+            for index in range(first, first + count):
+                found.pop((files[event.ino], index), None)
+                if count > 1:
+                    found[files[event.ino], index] = range(first, first + count)
+    return found

@@ -95,9 +95,10 @@ async def _extend(fs: Filesystem, inode: Inode, size: int) -> None:
 async def _shorten(fs: Filesystem, inode: Inode, size: int) -> None:
     """Zero the new last block's end before it is written back: kernel commit 350976ae2187.
 
+    All of it, though nothing behind i_size has other bytes on the image: iomap_truncate_page().
     The map is in memory before anything is dropped, so that nothing can fail halfway.
     """
-    await zero_to_block_end(fs, inode, size, inode.size)
+    await zero_to_block_end(fs, inode, size, FILE_SIZE_MAX)
     if fs.orders.truncate_writeback_first and size > inode.disk_size:
         await _flush_up_to(fs, inode, size)
         inode.written_to(size)
@@ -317,7 +318,10 @@ def _seek_in_map(fs: Filesystem, inode: Inode, pos: int, whence: int) -> tuple[i
 def _seek_in_cache(
     fs: Filesystem, inode: Inode, block: int, end: int, start: int, whence: int
 ) -> int | None:
-    """Within an unwritten mapping: mapping_seek_hole_data()."""
+    """Within an unwritten mapping: mapping_seek_hole_data().
+
+    What is uptodate behind it in its last page makes the end of the mapping data, as in Linux.
+    """
     per_page, size = fs.geometry.blocks_per_page, fs.geometry.block_size
     mapping = inode.mapping
     cached = mapping.present(block // per_page, -(-end // per_page))
@@ -330,7 +334,7 @@ def _seek_in_cache(
         return None
     for index in cached:
         uptodate = mapping.pages[index].blocks_uptodate
-        for at in range(max(block, index * per_page), min(end, (index + 1) * per_page)):
+        for at in range(max(block, index * per_page), (index + 1) * per_page):
             if uptodate >> at % per_page & 1:
-                return max(start, at * size)
+                return max(start, min(at, end) * size)
     return None

@@ -14,6 +14,7 @@ RECORDED = recorded()
 SHARP = {
     "no_pre": 19,
     "ret_before_end": 1,
+    "written_at_allocation": 42,
     "zero_length_post": 3,
     "fallback_undrained": 3,
     "holes_by_cache": 3,

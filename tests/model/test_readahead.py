@@ -10,6 +10,7 @@ from fusefs.explore.memory import World
 from fusefs.model.geometry import PageIndex
 from fusefs.model.page_cache import AddressSpace, Page
 from fusefs.model.readahead import ReadaheadState, Window, plan_marked, plan_missing
+from fusefs.model.truncate import truncate
 
 WINDOW_MAX = 32
 PAGE_END = 1 << 40
@@ -164,6 +165,16 @@ def test_marked_page_starts_the_next_window_and_loses_its_mark():
     pages = file.inode.mapping.pages
     assert sorted(pages) == list(range(12))
     assert [index for index, page in pages.items() if page.readahead] == [4]
+
+
+def test_read_of_nothing_is_not_where_the_next_one_goes_on():
+    """Behind the end of the file, which is longer by then: filemap_read() has got nowhere."""
+    world = World(page_size=PAGE, readahead=32 * PAGE)
+    file = sparse_file(0)
+    read(world, file, 50 * PAGE, 10)
+    run(world, truncate(world.fs, file.inode, 100 * PAGE))
+    read(world, file, 50 * PAGE, 10)
+    assert sorted(file.inode.mapping.pages) == [50]
 
 
 def test_random_read_caches_no_neighbour():

@@ -157,10 +157,14 @@ def test_extension_zeroes_what_a_crash_left_beyond_the_end(world):
     assert both_reads(world, file) == (b"A" * 100 + bytes(PAGE - 100),) * 2
 
 
-def test_truncation_to_the_same_size_dirties_nothing(world):
+def test_truncation_to_the_same_size_zeroes_the_rest_of_its_block(world):
+    """Where that is written: iomap_truncate_page() asks for no size."""
     file = file_with(world, b"A" * 100)
+    world.image.write_at(place_of(world, file.inode, 0) + 100, b"\xdb" * (BLOCK - 100))
     set_size(world, file, 100)
-    assert not file.inode.mapping.pages_dirty
+    assert file.inode.mapping.pages_dirty == {0}
+    fsync(world, file)
+    assert world.on_image(file.inode, 0) == b"A" * 100 + bytes(BLOCK - 100)
 
 
 # -- truncate: against a writeback under way ---------------------------------------------
@@ -614,6 +618,17 @@ def test_punch_looks_once_whether_its_range_is_dirty(world):
 
 
 # -- seek --------------------------------------------------------------------------------
+
+
+def test_preallocated_blocks_end_with_data_if_what_follows_in_their_page_is_cached(world):
+    """The mapping's end, which is a hole: mapping_seek_hole_data() looks at all of the page."""
+    file = sparse_file(2 * PAGE)
+    allocate(world, file, KEEP, 0, BLOCK)
+    write(world, file, 3 * BLOCK, b"A" * BLOCK)
+    assert file.inode.mapping.pages[0].blocks_uptodate == 0b1000
+    assert run(world, seek(world.fs, file.inode, 0, SEEK_DATA)) == BLOCK
+    assert run(world, seek(world.fs, file.inode, BLOCK, SEEK_DATA)) == 3 * BLOCK
+    assert run(world, seek(world.fs, file.inode, 0, SEEK_HOLE)) == 0
 
 
 def test_seek_waits_for_nobody(world):
