@@ -45,7 +45,8 @@ REASONS: Final = {
     FOLIO: "pages that came into the cache together may be one folio in the kernel: it is written"
     " back, dropped and dirty as a whole, of which the model has pages",
     PREALLOCATED: "XFS gives a file of 64 KiB or more that grows through the cache blocks behind"
-    " its end, and takes back what is not used; the model gives none",
+    " its end, which get their places together with delayed ones before them, and takes back what"
+    " is not used; the model gives none",
     EXT4_BEYOND: "what is punched beyond the end of a file on ext4 ends with the page of that end,"
     " wherever it is asked to end",
     EXT4_LATER: "ext4 writes fewer pages back for fallocate and truncate than XFS, so that delayed"
@@ -187,12 +188,15 @@ class History:
     def _ahead(self, kernel: FileLook) -> set[int]:
         """Pages of readahead that may be of a large folio, or were when they began to differ.
 
-        Such a folio has with each page also the one with which that is a pair, so both look alike.
+        Such a folio has with each page also the one with which that is a pair, so both look alike;
+        but the last page of the file, which may have none.
         """
+        end = -(-kernel.size // self._page)
         return {
             page
             for page in self.ahead
             if _state(kernel, page) in (_state(kernel, page ^ 1), self.settled.get(page))
+            or page == end - 1 == page & ~1
         }
 
     def _settle_given(self, kernel: FileLook, model: FileLook) -> FileLook:
@@ -211,6 +215,10 @@ class History:
             if block in self.given and other[block] != WRITTEN:
                 allocated += self._block * (other[block] == HOLE)
                 other[block] = one[block]
+        for block in reversed(range(length - 1)):  # one extent gets its place as a whole
+            if (one[block], other[block]) == (UNWRITTEN, DELALLOC) and block + 1 in self.given:
+                self.given.add(block)
+                other[block] = UNWRITTEN
         return replace(model, map="".join(other).rstrip(HOLE), allocated=allocated)
 
     def _settle_ext4(self, kernel: FileLook, model: FileLook, reasons: set[str]) -> Settled:

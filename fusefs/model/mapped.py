@@ -1,8 +1,9 @@
 """Loads and stores through a mapping: filemap_fault(), and iomap_page_mkwrite() of XFS.
 
-They take no inode.lock, so they come into the middle of any request; a fault fills a page under
-inode.mapping.lock, as a read does.  On a mount mapped pages are the kernel's own, and none of this
-runs: it is for the search.
+They take no inode.lock, so they come into the middle of any request.  A fault fills a page under
+inode.mapping.lock, as a read does, and makes it writable under that; one that finds a page takes
+none, so it is let in beside whoever is about to drop the page.  On a mount mapped pages are the
+kernel's own, and none of this runs: it is for the search.
 
     mapped_read     load bytes, page by page
     mapped_write    store them: each page is made writable first, which makes all of it dirty
@@ -37,7 +38,7 @@ async def mapped_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> by
         page = await _fault(fs, inode, index)
         start, stop = _within_page(index * page_size, page_size, pos, length)
         pieces.append(bytes(page.data[start:stop]))
-        _let_go(inode, page)
+        page.unlock()
     return b"".join(pieces)
 
 
@@ -47,19 +48,15 @@ async def mapped_write(fs: Filesystem, inode: Inode, pos: int, data: Buffer) -> 
     view = memoryview(data)
     for index in range(*fs.geometry.page_range(pos, len(view))):
         base = index * page_size
-        page = await _fault(fs, inode, index)
+        page = await _fault(fs, inode, index, to_store=True)
         try:
             below = await _make_writable(fs, inode, page)
             start, stop = _within_page(base, page_size, pos, len(view))
             page.data[start:stop] = view[base + start - pos : base + stop - pos]
             mark_dirty(fs, inode, page, fs.geometry.block_bits(0, below))
         finally:
-            _let_go(inode, page)
-
-
-def _let_go(inode: Inode, page: Page) -> None:
-    page.unlock()
-    inode.mapping.lock.unlock_shared()
+            page.unlock()
+            inode.mapping.lock.unlock_shared()
 
 
 def _within_page(base: int, page_size: int, pos: int, length: int) -> tuple[int, int]:
@@ -67,8 +64,8 @@ def _within_page(base: int, page_size: int, pos: int, length: int) -> tuple[int,
     return max(pos - base, 0), min(pos + length - base, page_size)
 
 
-async def _fault(fs: Filesystem, inode: Inode, index: int) -> Page:
-    """A page, uptodate and locked, and inode.mapping.lock shared: filemap_fault()."""
+async def _fault(fs: Filesystem, inode: Inode, index: int, *, to_store: bool = False) -> Page:
+    """A page, uptodate and locked: filemap_fault().  To store, with inode.mapping.lock shared."""
     base, page_size = index * fs.geometry.page_size, fs.geometry.page_size
     while True:
         await reach("mmap.fault.page_lock", base, page_size)
@@ -78,12 +75,16 @@ async def _fault(fs: Filesystem, inode: Inode, index: int) -> Page:
         if page is None:
             await fill_range(fs, inode, index, index + 1, None)
         elif await make_uptodate(fs, inode, page, fs.geometry.page_mask):
-            await inode.mapping.lock.lock_shared()
+            if to_store:
+                await inode.mapping.lock.lock_shared()
             await page.lock()
-            if page.mapping is not None and page.blocks_uptodate == fs.geometry.page_mask:
+            is_there = page.mapping is not None and base < inode.size
+            if is_there and page.blocks_uptodate == fs.geometry.page_mask:
                 fs.cache.touch(page)
                 return page
-            _let_go(inode, page)
+            page.unlock()
+            if to_store:
+                inode.mapping.lock.unlock_shared()
 
 
 async def _make_writable(fs: Filesystem, inode: Inode, page: Page) -> int:

@@ -68,6 +68,14 @@ def test_page_that_was_read_ahead_looks_as_the_rest_of_its_folio():
     assert found(AHEAD, kernel, model) == ("pages", set())
 
 
+def test_last_page_of_a_file_may_have_no_other():
+    litmus = program_of("pread f 0 4k", readahead="16k", file="f 12k a")
+    kernel, model = (look(12288, "w" * 12, each) for each in ("ccc", "cc"))
+    assert found(litmus, kernel, model) == (None, {FOLIO})
+    kernel, model = (look(16384, "w" * 16, each) for each in ("ccc", "cc"))
+    assert found(litmus, kernel, model) == ("pages", set())
+
+
 def test_page_stays_explained_until_it_changes():
     """Its neighbour was of the same folio, and is another page now."""
     litmus = program_of("pread f 0 4k", "pread f 0 4k", readahead="16k", file="f 64k a")
@@ -125,6 +133,16 @@ def test_blocks_given_ahead_stay_when_the_file_grows():
     both = compared(SMALL, kernel, model)
     assert both.difference is None
     assert both.reasons == {PREALLOCATED}
+
+
+def test_delayed_blocks_get_their_places_with_those_that_were_given():
+    kernel = [look(2048, "wdd", "c"), look(2048, "wuu", "c")]
+    model = [look(2048, "wd", "c"), look(2048, "wd", "c")]
+    both = compared(SMALL, kernel, model)
+    assert both.difference is None
+    assert both.reasons == {PREALLOCATED}
+    kernel, model = look(4096, "wu.u", "c"), look(4096, "wd.u", "c")
+    assert found(SMALL, kernel, model) == ("map", set())
 
 
 def test_written_block_is_not_one_that_was_given_ahead():

@@ -49,6 +49,7 @@ BLUNT = frozenset(
 MENDED = {
     "cut-to-the-same-size": "a truncate zeroes the rest of its block, wherever the file ended",
     "fault-at-the-end": "a fault maps its page up to the end of the file",
+    "load-beside-a-zeroing": "a fault that finds its page takes no lock",
     "lock-between": "who lets the shared lock go to have the exclusive one may find others first",
     "read-of-a-cut-page": "a page that is cut stays uptodate",
     "zero-beside-dirty": "an unwritten block is zeroed if another block of its page is dirty",

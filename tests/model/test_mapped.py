@@ -21,9 +21,10 @@ from fusefs.model.dio import ThroughCache, direct_write
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import writeback_inode
 from fusefs.model.mapped import mapped_read, mapped_write
-from fusefs.model.truncate import fallocate, truncate
+from fusefs.model.truncate import Mode, fallocate, truncate
 
 BLOCK, PAGE = 512, 1024
+KEEP, PUNCH = Mode.KEEP_SIZE, Mode.PUNCH_HOLE
 
 
 @pytest.fixture
@@ -144,3 +145,49 @@ def test_store_waits_for_a_page_under_writeback(world):
     storing.finish()
     fsync(world, file)
     assert read(world, file, 0, 2) == b"SW"
+
+
+def punching(world: World, file) -> Task:
+    """Somebody has inode.mapping.lock, and has not dropped the page yet."""
+    request = fallocate(world.fs, file.inode, PUNCH | KEEP, 0, PAGE)
+    return Task(world, request).go_to("fallocate.drop_pages")
+
+
+def test_load_of_a_page_that_is_there_waits_for_no_punch(world):
+    """filemap_fault() takes invalidate_lock only to fill."""
+    file = file_with(world, b"A" * PAGE)
+    read(world, file, 0, PAGE)
+    punch = punching(world, file)
+    assert load(world, file, 0, PAGE) == b"A" * PAGE
+    punch.finish()
+    assert load(world, file, 0, PAGE) == bytes(PAGE)
+
+
+def test_load_that_fills_and_store_wait_for_a_punch(world):
+    """A store makes its page writable under that lock: __xfs_write_fault()."""
+    file = file_with(world, b"A" * PAGE)
+    punch = punching(world, file)
+    loader = Task(world, mapped_read(world.fs, file.inode, 0, PAGE)).go_to("lock.mapping.shared")
+    punch.finish()
+    assert loader.finish() == bytes(PAGE)
+    punch = punching(world, file)
+    storer = Task(world, mapped_write(world.fs, file.inode, 0, b"S"))
+    storer.go_to("lock.mapping.shared")
+    punch.finish()
+    storer.finish()
+    assert load(world, file, 0, 2) == b"S\0"
+    check_world(world, [file.inode])
+
+
+def test_load_whose_page_is_cut_off_meanwhile_fails(world):
+    """(B4) It waited for the page, and the file is shorter then."""
+    file = file_with(world, b"A" * 2 * PAGE)
+    read(world, file, 0, 2 * PAGE)
+    page = file.inode.mapping.pages[1]
+    assert page.try_lock()
+    loader = Task(world, mapped_read(world.fs, file.inode, PAGE, PAGE)).go_to("lock.page")
+    file.inode.size = PAGE
+    page.unlock()
+    with pytest.raises(FsError) as refusal:
+        loader.finish()
+    assert refusal.value.errno == errno.EFAULT
