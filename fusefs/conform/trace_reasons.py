@@ -4,9 +4,10 @@
     Stop        where the model could not go on, in one task
     reasons     those that explain a rejection
 
-A reason looks at what the kernel did just there and the model did not: the operation, the acts, and
-the pages that they are about.  What the kernel did not do and the model does is explained by
-FOLIO_AHEAD and EXTENTS, and by FOLIO where one is cut.
+Most look at what the kernel did just there and the model did not: the operation, the acts, and the
+pages that they are about.  What the kernel did not do and the model does is explained by
+FOLIO_AHEAD and EXTENTS, and by FOLIO where one is cut.  OVERTAKEN and FLUSHED come from outside of
+the program, so they are about all of a run, and come last.
 
 Units: as everywhere; page is bytes.
 """
@@ -14,13 +15,14 @@ Units: as everywhere; page is bytes.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Final
 
 from fusefs.conform import acts
 from fusefs.conform.acts import Act, Unit
 from fusefs.conform.agreement import Agreement
 from fusefs.conform.kernel_acts import History
-from fusefs.conform.kernel_events import KernelEvent
+from fusefs.conform.kernel_events import MARK, KernelEvent
 from fusefs.litmus.test import Litmus, Operation
 from fusefs.model.geometry import SECTOR_SIZE
 
@@ -30,6 +32,8 @@ FILLED_AGAIN: Final = "filled again"
 COPIED_PAGE: Final = "copied page"
 APPEND: Final = "append"
 EXTENTS: Final = "extents"
+OVERTAKEN: Final = "overtaken"
+FLUSHED: Final = "flushed"
 
 REASONS: Final = {
     FOLIO: "several pages of the kernel are one folio: filled, written back and dropped as a whole",
@@ -42,6 +46,9 @@ REASONS: Final = {
     APPEND: "two direct appends exclude each other in the model, and share XFS's lock",
     EXTENTS: "written blocks are one extent where they lie side by side on the disk, which is not"
     " chosen alike; who writes a part of a block shares the lock only within one",
+    OVERTAKEN: "somebody got a lock before another one who had asked for it earlier; the model"
+    " hands it over in the order of asking",
+    FLUSHED: "pages were written back by none of the tasks: by the flusher, or somebody's sync",
 }
 
 _AS_A_WHOLE: Final = frozenset((acts.DROP, acts.WB_WRITE, acts.FILL_MAP, acts.FILL_READ))
@@ -101,6 +108,10 @@ def reasons(
             yield APPEND
         if is_of_extents(stop, machine.block):
             yield EXTENTS
+    if was_overtaken(inos, events):
+        yield OVERTAKEN
+    if was_flushed(inos, events):
+        yield FLUSHED
 
 
 def is_of_a_folio(stop: Stop, page: int, block: int) -> bool:
@@ -154,6 +165,38 @@ def is_of_extents(stop: Stop, block: int) -> bool:
     return any(
         one == _EXCLUSIVE and _OVERWRITES <= other <= _OVERWRITES | _SUBMITS
         for one, other in ((kernel, model), (model, kernel))
+    )
+
+
+def was_overtaken(inos: Sequence[int], events: Sequence[KernelEvent]) -> bool:
+    """Of two who asked for one file's lock, not both shared, the later one had it first.
+
+    xfs_ilock tells of the asking; it was had before the next event of who asked.
+    """
+    asked: list[tuple[KernelEvent, int]] = []
+    waiting: dict[int, KernelEvent] = {}
+    for event in events:
+        before = waiting.pop(event.pid, None)
+        if before is not None:
+            asked.append((before, event.time_us))
+        is_asked = event.name == "xfs_ilock" and event.ino in inos
+        if is_asked and "IOLOCK" in event.words["flags"]:
+            waiting[event.pid] = event
+    return any(
+        one.ino == other.ino
+        and "IOLOCK_EXCL" in one.words["flags"] + other.words["flags"]
+        and one.time_us < other.time_us
+        and had_by_other < had_by_one
+        for (one, had_by_one), (other, had_by_other) in permutations(asked, 2)
+    )
+
+
+def was_flushed(inos: Sequence[int], events: Sequence[KernelEvent]) -> bool:
+    """Somebody who has marked no operation has written back."""
+    tasks = {event.pid for event in events if event.name == MARK}
+    return any(
+        event.name == "iomap_add_to_ioend" and event.ino in inos and event.pid not in tasks
+        for event in events
     )
 
 

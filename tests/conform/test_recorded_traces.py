@@ -14,7 +14,7 @@ from fusefs.conform.agreement import ACCEPTED, REJECTED, UNDECIDED
 from fusefs.conform.kernel_acts import history
 from fusefs.conform.kernel_events import parse, parse_all
 from fusefs.conform.playing import Played, played
-from fusefs.conform.trace_reasons import REASONS
+from fusefs.conform.trace_reasons import REASONS, was_flushed, was_overtaken
 from fusefs.conform.traces import EXPLAINED, judge, side_by_side
 from fusefs.model.orders import ROWS
 
@@ -122,6 +122,27 @@ def test_page_that_is_dropped_outside_of_a_folio_is_not_explained(order):
         added = place(kernel, "mm_filemap_add")
         lines.insert(added, lines[added].replace("ofs=0", "ofs=4096"))
     assert judge(changed(kernel, lines)).verdict == REJECTED
+
+
+def test_writeback_of_a_task_is_not_from_outside():
+    kernel = recorded("flushed")
+    assert was_flushed(kernel.inos, parse_all(kernel.lines))
+    flush = kernel.lines[place(kernel, "kworker.*iomap_add_to_ioend")]
+    own = re.sub(r"^\S+", kernel.lines[0].split()[0], flush)
+    lines = [own if line == flush else line for line in kernel.lines]
+    assert not was_flushed(kernel.inos, parse_all(lines))
+    assert not was_flushed((), parse_all(kernel.lines))
+
+
+def test_who_asked_first_and_had_it_first_was_not_overtaken():
+    kernel = recorded("overtaken")
+    events = parse_all(kernel.lines)
+    assert was_overtaken(kernel.inos, events)
+    assert not was_overtaken((), events)
+    assert not any(
+        was_overtaken(recorded(name).inos, parse_all(recorded(name).lines))
+        for name in ("windows", "write-beside-read", "filled-again")
+    )
 
 
 def test_each_order_is_told_or_said_not_to_be():
