@@ -32,6 +32,7 @@ FILLED_AGAIN: Final = "filled again"
 COPIED_PAGE: Final = "copied page"
 APPEND: Final = "append"
 EXTENTS: Final = "extents"
+MAPPED_AGAIN: Final = "mapped again"
 OVERTAKEN: Final = "overtaken"
 FLUSHED: Final = "flushed"
 
@@ -46,6 +47,8 @@ REASONS: Final = {
     APPEND: "two direct appends exclude each other in the model, and share XFS's lock",
     EXTENTS: "written blocks are one extent where they lie side by side on the disk, which is not"
     " chosen alike; who writes a part of a block shares the lock only within one",
+    MAPPED_AGAIN: "a write maps before it has the page, and again if the map has changed since; the"
+    " model has the page first",
     OVERTAKEN: "somebody got a lock before another one who had asked for it earlier; the model"
     " hands it over in the order of asking",
     FLUSHED: "pages were written back by none of the tasks: by the flusher, or somebody's sync",
@@ -108,6 +111,8 @@ def reasons(
             yield APPEND
         if is_of_extents(stop, machine.block):
             yield EXTENTS
+        if is_of_maps(stop) and has_mapped_again(inos, events):
+            yield MAPPED_AGAIN
     if was_overtaken(inos, events):
         yield OVERTAKEN
     if was_flushed(inos, events):
@@ -166,6 +171,25 @@ def is_of_extents(stop: Stop, block: int) -> bool:
         one == _EXCLUSIVE and _OVERWRITES <= other <= _OVERWRITES | _SUBMITS
         for one, other in ((kernel, model), (model, kernel))
     )
+
+
+def is_of_maps(stop: Stop) -> bool:
+    """They differ in what a write through the cache has mapped, and in nothing else."""
+    return bool(stop.left) and {unit.kind for unit in stop.left} == {acts.WRITE_MAP}
+
+
+def has_mapped_again(inos: Sequence[int], events: Sequence[KernelEvent]) -> bool:
+    """Somebody's write has mapped one place twice: the first time it was stale."""
+    last: dict[int, tuple[str, int, int]] = {}
+    for event in events:
+        if event.name == MARK:
+            last.pop(event.pid, None)
+        elif event.name == "iomap_iter" and event.ino in inos:
+            place = event.words["flags"], event.ino, event["pos"]
+            if place[0] == "WRITE" and last.get(event.pid) == place:
+                return True
+            last[event.pid] = place
+    return False
 
 
 def was_overtaken(inos: Sequence[int], events: Sequence[KernelEvent]) -> bool:

@@ -67,6 +67,7 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
             piece = page.data if whole else memoryview(page.data)[offset:stop]
             pieces.append(bytes(piece) if unlocked else piece)
             pos = min(index * page_size + stop, (index + 1) * page_size)
+        if pieces:
             file.readahead.previous = pos // page_size
         return pieces
     finally:

@@ -23,7 +23,7 @@ from fusefs.conform.explained import (
     folios_of_write,
 )
 from fusefs.conform.observed import Observed
-from fusefs.conform.trace_reasons import Stop, is_ahead, is_of_a_folio, is_of_extents
+from fusefs.conform.trace_reasons import Stop, is_ahead, is_of_a_folio, is_of_extents, is_of_maps
 
 PAGE, BLOCK = 4096, 1024
 
@@ -401,3 +401,9 @@ def test_part_of_a_block_needs_the_lock_where_extents_end(both):
 )
 def test_extents_explain_no_other_lock(kernel, model):
     assert not is_of_extents(stop([kernel], model, operation="pwrite f 1536 2k a direct"), BLOCK)
+
+
+def test_only_maps_of_a_write_may_be_made_again():
+    assert is_of_maps(stop([WRITTEN._replace(kind=acts.WRITE_MAP)]))
+    assert not is_of_maps(stop([WRITTEN._replace(kind=acts.WRITE_MAP), done(acts.ADD, 0, 1)]))
+    assert not is_of_maps(stop([WRITTEN]))

@@ -14,7 +14,7 @@ from fusefs.conform.agreement import ACCEPTED, REJECTED, UNDECIDED
 from fusefs.conform.kernel_acts import history
 from fusefs.conform.kernel_events import parse, parse_all
 from fusefs.conform.playing import Played, played
-from fusefs.conform.trace_reasons import REASONS, was_flushed, was_overtaken
+from fusefs.conform.trace_reasons import REASONS, has_mapped_again, was_flushed, was_overtaken
 from fusefs.conform.traces import EXPLAINED, judge, side_by_side
 from fusefs.model.orders import ROWS
 
@@ -132,6 +132,14 @@ def test_writeback_of_a_task_is_not_from_outside():
     lines = [own if line == flush else line for line in kernel.lines]
     assert not was_flushed(kernel.inos, parse_all(lines))
     assert not was_flushed((), parse_all(kernel.lines))
+
+
+def test_write_that_maps_once_has_not_mapped_again():
+    kernel = recorded("mapped-again")
+    assert has_mapped_again(kernel.inos, parse_all(kernel.lines))
+    at = place(kernel, "iomap_iter:.* pos 0x2000 length 0x1000 .* WRITE ")
+    lines = [*kernel.lines[:at], *kernel.lines[at + 1 :]]
+    assert not has_mapped_again(kernel.inos, parse_all(lines))
 
 
 def test_who_asked_first_and_had_it_first_was_not_overtaken():

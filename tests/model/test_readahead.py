@@ -177,6 +177,16 @@ def test_read_of_nothing_is_not_where_the_next_one_goes_on():
     assert sorted(file.inode.mapping.pages) == [50]
 
 
+def test_read_does_not_go_on_where_it_is_itself():
+    """Page 50 is there, so it misses at 51: that is no sequence, as the read began at 50."""
+    world = World(page_size=PAGE, readahead=32 * PAGE)
+    file = sparse_file(100 * PAGE)
+    read(world, file, 50 * PAGE, 10)
+    read(world, file, 10 * PAGE, 10)
+    read(world, file, 50 * PAGE, 3 * PAGE)
+    assert sorted(file.inode.mapping.pages) == [10, 50, 51, 52]
+
+
 def test_random_read_caches_no_neighbour():
     """Why 4 KiB pages with 4 KiB blocks hide the bug from random readers."""
     world = World(page_size=PAGE, readahead=32 * PAGE)
