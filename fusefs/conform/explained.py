@@ -87,6 +87,7 @@ class History:
     given    the blocks that the kernel alone had given the file, behind its end
     punched  those that ext4 alone has punched, in the page of the end
     settled  the pages that differed in the last look, and how the kernel had them
+    keeps    whether ext4 has had other pages: a read that finds one reads nothing ahead
     """
 
     def __init__(self, machine: Machine, kind: str) -> None:
@@ -99,6 +100,7 @@ class History:
         self.given: set[int] = set()
         self.punched: set[int] = set()
         self.settled: dict[int, str] = {}
+        self.keeps = False
         self._page = machine.page
         self._block = machine.block
         self._readahead = machine.readahead
@@ -234,6 +236,7 @@ class History:
             reasons.add(EXT4_TREE)
         for reason, where, pages in (
             (EXT4_LATER, everywhere, _WRITTEN_BACK),
+            (EXT4_PAGES, self.ahead if self.keeps else (), _CACHED),
             (EXT4_PAGES, self.edges | self.ends, _PAGES),
             (FOLIO, self.folios | self._ahead(kernel), _PAGES),
             (COPIED, self.copied, _CACHED),
@@ -242,6 +245,7 @@ class History:
             if found != settled.pages:
                 settled = replace(settled, pages=found)
                 reasons.add(reason)
+        self.keeps |= EXT4_PAGES in reasons
         return Settled(settled, frozenset(reasons))
 
 

@@ -185,6 +185,17 @@ def test_ext4_has_no_other_page(operation):
     assert found(program_of(operation, file="f 8k a"), model, kernel, "ext4") == ("pages", set())
 
 
+def test_read_that_finds_a_page_of_ext4s_reads_nothing_ahead():
+    litmus = program_of("fpunch f 100 100", "pread f 0 4k", readahead="16k", file="f 16k a")
+    kernel = [look(16384, "w" * 16, each) for each in ("", "d", "d")]
+    model = [look(16384, "w" * 16, each) for each in ("", "", "cccc")]
+    both = compared(litmus, kernel, model, "ext4")
+    assert both.difference is None
+    assert EXT4_PAGES in both.reasons
+    model[1] = look(16384, "w" * 16, "d")
+    assert compared(litmus, kernel, model, "ext4").difference.place == 2
+
+
 def test_ext4_writes_pages_back_at_other_times():
     kernel, model = (look(8192, "w" * 8, each) for each in ("cd", "dc"))
     assert found(SMALL, kernel, model, "ext4") == (None, {EXT4_LATER})
