@@ -5,6 +5,7 @@
         tracefs, kernel_events, kernel_acts     what the kernel tells, as acts
         model_acts.py                           what turns of the model are, as acts
         agreement.py                            has some schedule the kernel's acts?
+        trace_reasons.py                        differences that are meant, and how far each goes
         playing.py, windows.py                  programs that are traced; readahead's
         sharpness.py                            which wrong orders would be noticed
       looks.py       what a program ends with, and leaves between its operations
