@@ -16,7 +16,7 @@ def passed(*texts: str) -> set[str]:
 
 TOPICS = {
     topic: [name for name, option in MOUNT_OPTIONS.items() if option.topic == topic]
-    for topic in {option.topic for option in MOUNT_OPTIONS.values()} - {""}
+    for topic in sorted({option.topic for option in MOUNT_OPTIONS.values()} - {""})
 }
 PAIRS = [pair for names in TOPICS.values() for pair in itertools.permutations(names, 2)]
 
