@@ -29,8 +29,8 @@ class Request:
     """What was asked of a mount, and by whom.
 
     number is its own: no other request of the mount had it, and a later one has a higher.
-    pid is the thread that made it, 0 for the kernel, for the daemon itself, and for an fsync of a
-    directory, whose caller pyfuse3 does not tell; flags are words, with a comma between.
+    pid is the thread that made it, 0 for the kernel and for the daemon itself; flags are words,
+    with a comma between.
     """
 
     __slots__ = ("began_ns", "flags", "ino", "length", "number", "operation", "pid", "pos")

@@ -4,7 +4,7 @@ An FsError is the caller's or the disk's fault, and has its errno.  Any other ex
 is logged with its traceback, and is EIO.  Whatever it is, the mount goes on.
 
 Used by the driver for what coroutines and storage raise, by the extension for what handlers raise,
-and for pyfuse3 by operations.py.
+and by operations.py for what pyfuse3 calls.
 """
 
 import errno

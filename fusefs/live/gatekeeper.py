@@ -7,7 +7,6 @@
 A signal to whoever waits for a held request ends the hold (FUSE_INTERRUPT).  Before the request
 has begun it is answered with EINTR, as nothing has happened.  Afterwards it goes on at once: Linux
 takes nothing back of I/O that is under way, and a process that is killed is gone when it has ended.
-Of what pyfuse3 serves (rename, fsync of a directory) no signal is told: it waits for the time-out.
 
 With no gate set the driver pays a test of an empty set, and the trace tells nobody.
 """

@@ -15,7 +15,7 @@ CAP_SYS_ADMIN = 21
 
 
 class Caller(Protocol):
-    """What a request says: RequestContext of pyfuse3, and Request of the extension."""
+    """What a request says: Request of the extension."""
 
     @property
     def uid(self) -> int: ...

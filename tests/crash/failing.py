@@ -16,10 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pyfuse3
 import trio
 
 from fusefs.live.coherence import Coherence
@@ -214,6 +212,12 @@ class Reply:
     def reply_open(self, fh: int | None, error: FsError | None = None) -> None:
         self._answer(fh, error)
 
+    def reply_xattr(self, value: bytes, size: int) -> None:
+        self._answer(value)
+
+    def reply_statfs(self, *numbers: int) -> None:
+        self._answer(numbers)
+
     def reply_opendir(self, fh: int, cached: bool) -> None:
         self._answer(cached)
 
@@ -266,8 +270,6 @@ class Daemon:
         self.handlers = Handlers(volume, self.driver, timing, control, atime, pages, coherence)
         self.files, self.data = self.handlers.files, self.handlers.data
         self.names, self.directories = self.handlers.names, self.handlers.directories
-        self.operations = self.handlers.operations
-        self.context = SimpleNamespace(uid=0, gid=0, pid=1, umask=0o22)
 
     @classmethod
     @asynccontextmanager
@@ -284,13 +286,6 @@ class Daemon:
                 nursery.cancel_scope.cancel()
         finally:
             volume.close()
-
-    async def ask(self, handler: Callable[..., Any], *arguments: Any) -> Any:
-        """A request that pyfuse3 serves."""
-        try:
-            return await handler(*arguments, self.context)
-        except pyfuse3.FUSEError as error:
-            raise OSError(error.errno, os.strerror(error.errno)) from error
 
     async def ask_here(self, handler: Callable[..., None], *arguments: Any) -> Any:
         """A request that the extension serves."""
@@ -335,7 +330,7 @@ class Daemon:
         await self.ask_here(self.files.fsync, fh)
 
     async def rename(self, name: bytes, new: bytes) -> None:
-        await self.ask(self.operations.rename, ROOT_INO, name, ROOT_INO, new, 0)
+        await self.ask_here(self.names.rename, ROOT_INO, name, ROOT_INO, new, 0)
 
     async def unlink(self, name: bytes) -> None:
         await self.ask_here(self.names.unlink, ROOT_INO, name)

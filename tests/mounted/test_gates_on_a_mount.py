@@ -292,6 +292,26 @@ def test_killed_before_it_began_has_done_nothing(mnt: Mount, gates: Gates):
     )
 
 
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("rename", "os.rename(sys.argv[1], sys.argv[1] + '2')"),
+        ("fsyncdir", "os.fsync(os.open(os.path.dirname(sys.argv[1]), os.O_RDONLY))"),
+    ],
+)
+def test_killed_before_its_names_are_durable_or_moved(
+    mnt: Mount, gates: Gates, operation: str, call: str
+):
+    path = preallocated(mnt)
+    gates.hold("begin", f"op={operation}", "timeout=300s", "as a")
+    with started(sys.executable, "-c", f"import os, sys; {call}", path) as process:
+        assert gates.wait("a", 60)["pid"] == process.pid
+        process.kill()
+        assert said(process)[0] == -signal.SIGKILL
+    ended = [event.detail for event in mnt.trace() if event.operation == operation][-1]
+    assert (ended, path.exists()) == ("EINTR", True)
+
+
 def test_signal_before_it_began_is_eintr(mnt: Mount, gates: Gates):
     path = preallocated(mnt)
     gates.hold("begin", "op=read", "timeout=300s", "as a")

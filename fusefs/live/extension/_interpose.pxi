@@ -23,6 +23,7 @@ cdef tuple NEEDED_WITH_MMAP = (b"fuse_session_new_versioned",)
 
 cdef fuse_lowlevel_ops table
 cdef init_t pyfuse3_init
+cdef fsyncdir_t pyfuse3_fsyncdir
 cdef receive_t real_receive = NULL
 cdef unsigned read_bytes_max = 0  # of one read request; 0 is the kernel's own limit
 cdef bint session_made = False, session_mounted = False, init_patched = False
@@ -37,10 +38,10 @@ cdef void op_init(void *userdata, fuse_conn_info *conn) noexcept:
 
 
 cdef const void *widen(const void *ops, size_t size) noexcept:
-    global pyfuse3_init, session_made
+    global pyfuse3_init, pyfuse3_fsyncdir, session_made
     memset(&table, 0, sizeof(table))
     memcpy(&table, ops, min(size, sizeof(table)))
-    pyfuse3_init = <init_t> table.init
+    pyfuse3_init, pyfuse3_fsyncdir = <init_t> table.init, <fsyncdir_t> table.fsyncdir
     table.init, table.read, table.write = <void *> op_init, <void *> op_read, <void *> op_write
     table.fallocate, table.lseek = <void *> op_fallocate, <void *> op_lseek
     table.copy_file_range, table.write_buf = <void *> op_copy, NULL
@@ -51,7 +52,10 @@ cdef const void *widen(const void *ops, size_t size) noexcept:
     table.unlink, table.rmdir = <void *> op_unlink, <void *> op_rmdir
     table.open, table.release, table.fsync = <void *> op_open, <void *> op_release, <void *> op_fsync
     table.opendir, table.releasedir = <void *> op_opendir, <void *> op_releasedir
-    table.readdirplus = <void *> op_readdirplus
+    table.readdirplus, table.fsyncdir = <void *> op_readdirplus, <void *> op_fsyncdir
+    table.rename, table.readlink, table.statfs = <void *> op_rename, <void *> op_readlink, <void *> op_statfs
+    table.getxattr, table.setxattr = <void *> op_getxattr, <void *> op_setxattr
+    table.listxattr, table.removexattr = <void *> op_listxattr, <void *> op_removexattr
     take_tmpfile(&table, <void *> op_tmpfile)
     session_made = True
     return &table

@@ -119,6 +119,13 @@ cdef extern from *:
         uint32_t size
     cdef struct fuse_lseek_out:
         uint64_t offset
+    cdef struct fuse_getxattr_out:
+        uint32_t size
+    cdef struct fuse_kstatfs:
+        uint64_t blocks, bfree, bavail, files, ffree
+        uint32_t bsize, namelen, frsize
+    cdef struct fuse_statfs_out:
+        fuse_kstatfs st
     cdef struct fuse_file_info:
         int flags
         uint64_t fh, lock_owner
@@ -154,7 +161,8 @@ cdef extern from *:
     cdef struct fuse_lowlevel_ops:
         op init, read, write, write_buf, fallocate, lseek, copy_file_range
         op lookup, forget, forget_multi, getattr, setattr, mknod, mkdir, create, symlink, link
-        op unlink, rmdir, open, release, fsync, opendir, readdirplus, releasedir
+        op unlink, rmdir, open, release, fsync, opendir, readdirplus, releasedir, fsyncdir
+        op rename, readlink, statfs, getxattr, setxattr, listxattr, removexattr
     cdef struct pollfd:
         int fd
         short events, revents
@@ -195,3 +203,4 @@ ctypedef int (*custom_io_t)(fuse_session *, const device_io *, int)
 ctypedef int (*receive_t)(fuse_session *, fuse_buf *)
 ctypedef void (*process_t)(fuse_session *, const fuse_buf *)
 ctypedef void (*init_t)(void *, fuse_conn_info *)
+ctypedef void (*fsyncdir_t)(fuse_req_t, uint64_t, int, fuse_file_info *)

@@ -87,6 +87,23 @@ class Request:
     def reply_lseek(self, pos: int | None, error: FsError | None = None) -> None:
         """Answer a seek with a position in bytes."""
 
+    def reply_xattr(self, value: bytes, size: int) -> None:
+        """Answer with a value for which there is room for size bytes, else ERANGE.
+
+        With a size of 0 it is asked for its length alone.
+        """
+
+    def reply_statfs(
+        self,
+        block_size: int,
+        blocks: int,
+        free: int,
+        files: int,
+        files_free: int,
+        name_length: int,
+    ) -> None:
+        """Answer with the room in blocks of so many bytes, and in inodes."""
+
     def reply_attr(self, shown: Shown | None, error: FsError | None = None) -> None:
         """Answer with attributes."""
 
@@ -191,6 +208,31 @@ class NameHandler(Protocol):
     def link(self, request: Request, ino: int, parent: int, name: bytes) -> None: ...
     def unlink(self, request: Request, parent: int, name: bytes) -> None: ...
     def rmdir(self, request: Request, parent: int, name: bytes) -> None: ...
+    def rename(
+        self,
+        request: Request,
+        parent: int,
+        name: bytes,
+        new_parent: int,
+        new_name: bytes,
+        flags: int,
+    ) -> None:
+        """flags are renameat2(2)'s."""
+
+    def readlink(self, request: Request, ino: int) -> None: ...
+    def statfs(self, request: Request, ino: int) -> None: ...
+
+class XattrHandler(Protocol):
+    """Who carries out requests for extended attributes; size is what there is room for, in bytes,
+    and 0 asks for the length.
+    """
+
+    def getxattr(self, request: Request, ino: int, name: bytes, size: int) -> None: ...
+    def setxattr(
+        self, request: Request, ino: int, name: bytes, value: bytes, flags: int
+    ) -> None: ...
+    def listxattr(self, request: Request, ino: int, size: int) -> None: ...
+    def removexattr(self, request: Request, ino: int, name: bytes) -> None: ...
 
 class DirectoryHandler(Protocol):
     """Who lists directories."""
@@ -200,6 +242,8 @@ class DirectoryHandler(Protocol):
         """Entries with their attributes, size bytes of them at most: readdirplus."""
 
     def releasedir(self, request: Request, fh: int) -> None: ...
+    def fsyncdir(self, request: Request, fh: int) -> None:
+        """Not of .fusefs: that is pyfuse3's."""
 
 class Handlers(Protocol):
     """All of a mount."""
@@ -212,6 +256,11 @@ class Handlers(Protocol):
     def names(self) -> NameHandler: ...
     @property
     def directories(self) -> DirectoryHandler: ...
+    @property
+    def xattrs(self) -> XattrHandler: ...
+    @property
+    def control_ino(self) -> int:
+        """Inodes from this number on are those of .fusefs."""
     def run_ready(self) -> bool:
         """Called between two requests: let whoever can go on do so, without blocking.
 

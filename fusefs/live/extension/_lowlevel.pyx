@@ -21,7 +21,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport Py_REFCNT
-from libc.errno cimport EAGAIN, EINTR, EIO, errno
+from libc.errno cimport EAGAIN, EINTR, EIO, ERANGE, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -47,9 +47,10 @@ include "_interpose.pxi"
 
 
 def install(handlers, unsigned max_read=0):
-    global data, files, names, directories, run_ready, read_bytes_max
+    global data, files, names, directories, xattrs, run_ready, read_bytes_max, control_ino
     data, files = handlers.data, handlers.files
-    names, directories = handlers.names, handlers.directories
+    names, directories, xattrs = handlers.names, handlers.directories, handlers.xattrs
+    control_ino = handlers.control_ino
     run_ready, read_bytes_max = handlers.run_ready, max_read
 
 

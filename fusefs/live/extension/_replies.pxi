@@ -106,6 +106,26 @@ cdef class Request:
         out.offset = <uint64_t> pos
         send(self, 0, &out, sizeof(out))
 
+    def reply_xattr(self, bytes value not None, size_t size):
+        cdef fuse_getxattr_out out
+        if not size:
+            memset(&out, 0, sizeof(out))
+            out.size = <uint32_t> len(value)
+            send(self, 0, &out, sizeof(out))
+        elif <size_t> len(value) > size:
+            send(self, -ERANGE, NULL, 0)
+        else:
+            self.reply_buf(value)
+
+    def reply_statfs(self, unsigned block_size, uint64_t blocks, uint64_t free, uint64_t files,
+                     uint64_t files_free, unsigned name_length):
+        cdef fuse_statfs_out out
+        memset(&out, 0, sizeof(out))
+        out.st.bsize = out.st.frsize = block_size
+        out.st.blocks, out.st.bfree, out.st.bavail = blocks, free, free
+        out.st.files, out.st.ffree, out.st.namelen = files, files_free, name_length
+        send(self, 0, &out, sizeof(out))
+
     def reply_attr(self, Shown shown, error=None):
         cdef fuse_attr_out out
         if self.fails(error):

@@ -7,7 +7,8 @@ O_TMPFILE is a create() of the name '/', which it is but for its number; a statx
 that is answered otherwise.
 """
 
-cdef object data = None, files = None, names = None, directories = None  # the handlers
+cdef object data = None, files = None, names = None, directories = None, xattrs = None  # the handlers
+cdef uint64_t control_ino = 0  # from here on inodes are .fusefs's
 cdef bint is_statx = False  # the getattr that is being processed
 
 
@@ -180,6 +181,40 @@ cdef void op_rmdir(fuse_req_t req, uint64_t parent, const char *name) noexcept:
     call(names.rmdir, (begun(req), parent, <bytes> name))
 
 
+cdef void op_rename(fuse_req_t req, uint64_t parent, const char *name, uint64_t new_parent,
+                    const char *new_name, unsigned flags) noexcept:
+    """It may wait for a commit: see op_fsync()."""
+    global taken_here
+    call(names.rename, (begun(req), parent, <bytes> name, new_parent, <bytes> new_name, flags))
+    taken_here = False
+
+
+cdef void op_readlink(fuse_req_t req, uint64_t ino) noexcept:
+    call(names.readlink, (begun(req), ino))
+
+
+cdef void op_statfs(fuse_req_t req, uint64_t ino) noexcept:
+    call(names.statfs, (begun(req), ino))
+
+
+cdef void op_getxattr(fuse_req_t req, uint64_t ino, const char *name, size_t size) noexcept:
+    call(xattrs.getxattr, (begun(req), ino, <bytes> name, size))
+
+
+cdef void op_setxattr(fuse_req_t req, uint64_t ino, const char *name, const char *value, size_t size,
+                      int flags) noexcept:
+    content = PyBytes_FromStringAndSize(value, <Py_ssize_t> size)
+    call(xattrs.setxattr, (begun(req), ino, <bytes> name, content, flags))
+
+
+cdef void op_listxattr(fuse_req_t req, uint64_t ino, size_t size) noexcept:
+    call(xattrs.listxattr, (begun(req), ino, size))
+
+
+cdef void op_removexattr(fuse_req_t req, uint64_t ino, const char *name) noexcept:
+    call(xattrs.removexattr, (begun(req), ino, <bytes> name))
+
+
 cdef void op_open(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
     call(files.open, (begun(req), ino, fi.flags))
 
@@ -210,3 +245,13 @@ cdef void op_readdirplus(fuse_req_t req, uint64_t ino, size_t size, off_t cookie
 
 cdef void op_releasedir(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
     call(directories.releasedir, (begun(req), fi.fh))
+
+
+cdef void op_fsyncdir(fuse_req_t req, uint64_t ino, int datasync, fuse_file_info *fi) noexcept:
+    """Of .fusefs it writes back everything: that is a task of trio's, which pyfuse3 runs."""
+    global taken_here
+    if ino >= control_ino:
+        pyfuse3_fsyncdir(req, ino, datasync, fi)
+        return
+    call(directories.fsyncdir, (begun(req), fi.fh))
+    taken_here = False

@@ -2,9 +2,9 @@
 
 handlers                 all of them, put together
 open_files  data         open files; reads and writes: what has to be fast
-names  attributes        lookup, stat, create, unlink
-directories              listings
-operations               the rest, through pyfuse3's handlers
+names  attributes        lookup, stat, create, unlink, rename
+directories  xattrs      listings; extended attributes
+operations               what is left to pyfuse3
 control                  the files of .fusefs
 sync                     syncfs
 atime                    when a read is noted

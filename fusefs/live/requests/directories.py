@@ -9,11 +9,13 @@ Errors: FsError of a handler is the request's answer.
 import errno
 import time
 
+from fusefs.live.driver import Driver
 from fusefs.live.extension._lowlevel import Listing, Request
 from fusefs.live.requests.atime import Atime
 from fusefs.live.requests.attributes import control_attributes, node_attributes
 from fusefs.live.requests.control import Control
 from fusefs.model.errors import FsError
+from fusefs.model.file_io import commit_names
 from fusefs.store.metadata_file import DOT_COOKIES
 from fusefs.store.node import Node
 from fusefs.store.volume import Volume
@@ -28,10 +30,11 @@ ENTRIES_MAX = 256
 class DirectoryRequests:
     """The handler of the extension for them."""
 
-    def __init__(self, volume: Volume, control: Control, atime: Atime) -> None:
+    def __init__(self, volume: Volume, driver: Driver, control: Control, atime: Atime) -> None:
         self.volume = volume
         self.names = volume.namespace
         self.nodes = volume.nodes
+        self.driver = driver
         self.control = control
         self.atime = atime
         self._page_size = volume.fs.geometry.page_size
@@ -95,3 +98,6 @@ class DirectoryRequests:
             node.opens -= 1
             self.volume.release(node)
         request.reply_done()
+
+    def fsyncdir(self, request: Request, fh: int) -> None:
+        self.driver.start(commit_names(), request.reply_done, "fsyncdir", fh, request.pid)

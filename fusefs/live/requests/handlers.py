@@ -4,12 +4,13 @@ from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
 from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.requests.atime import Atime
-from fusefs.live.requests.control import Control
+from fusefs.live.requests.control import CONTROL_INO, Control
 from fusefs.live.requests.data import DataRequests
 from fusefs.live.requests.directories import DirectoryRequests
 from fusefs.live.requests.names import NameRequests
 from fusefs.live.requests.open_files import OpenFiles
 from fusefs.live.requests.operations import Operations
+from fusefs.live.requests.xattrs import XattrRequests
 from fusefs.live.timing import Timing
 from fusefs.store.volume import Volume
 
@@ -29,7 +30,9 @@ class Handlers:
     ) -> None:
         self.files = OpenFiles(volume, driver, timing, control, kernel_pages)
         self.data = DataRequests(self.files, atime, coherence)
-        self.names = NameRequests(volume, self.files, control)
-        self.directories = DirectoryRequests(volume, control, atime)
-        self.operations = Operations(volume, driver, control, atime)
+        self.names = NameRequests(volume, self.files, control, atime)
+        self.directories = DirectoryRequests(volume, driver, control, atime)
+        self.xattrs = XattrRequests(volume, control)
+        self.control_ino = CONTROL_INO
+        self.operations = Operations(volume, driver, control)
         self.run_ready = driver.run_ready

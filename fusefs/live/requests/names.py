@@ -2,10 +2,12 @@
 
     lookup, forget               what the kernel refers to
     getattr, statx, setattr      what stat(2) shows
-    mknod ... rmdir              names that come and go
+    mknod ... rmdir, rename      names that come and go
+    readlink, statfs             the rest
 
-Open files are in open_files.py, directories in directories.py, data in data.py, and what is rare
-in operations.py.  None of these waits, but for a setattr that truncates or meets a mapping.
+Open files are in open_files.py, directories in directories.py, data in data.py, xattrs in
+xattrs.py.  None of these waits, but for a setattr that truncates or meets a mapping, and a rename
+that puts a file in another's place.
 
 Errors: FsError of a handler and of a coroutine is the request's answer.
 """
@@ -16,15 +18,18 @@ import time
 from typing import NamedTuple
 
 from fusefs.live.extension._lowlevel import Request, Shown
+from fusefs.live.requests.atime import Atime
 from fusefs.live.requests.attributes import control_attributes, node_attributes
 from fusefs.live.requests.control import CONTROL_INO, CONTROL_NAME, Control
 from fusefs.live.requests.open_files import OpenFiles
 from fusefs.model.errors import FsError
+from fusefs.model.file_io import make_durable
 from fusefs.model.inode import Inode
 from fusefs.store.callers import drop_privileges
 from fusefs.store.metadata_file import ROOT_INO
+from fusefs.store.namespace import RENAME_EXCHANGE
 from fusefs.store.node import Node
-from fusefs.store.stored import clamp_time
+from fusefs.store.stored import NAME_LENGTH_MAX, clamp_time
 from fusefs.store.volume import Volume
 
 TMPFILE_NAME = b"/"
@@ -52,13 +57,14 @@ class Wanted(NamedTuple):
 class NameRequests:
     """The handler of the extension for names and attributes."""
 
-    def __init__(self, volume: Volume, files: OpenFiles, control: Control) -> None:
+    def __init__(self, volume: Volume, files: OpenFiles, control: Control, atime: Atime) -> None:
         self.volume = volume
         self.names = volume.namespace
         self.nodes = volume.nodes
         self.permissions = volume.permissions
         self.files = files
         self.control = control
+        self.atime = atime
         self._page_size = volume.fs.geometry.page_size
 
     def lookup(self, request: Request, parent: int, name: bytes) -> None:
@@ -238,3 +244,59 @@ class NameRequests:
         with self.volume.changing:
             self.volume.release(self.names.rmdir(parent, name, time.time_ns()))
         request.reply_done()
+
+    def rename(
+        self,
+        request: Request,
+        parent: int,
+        name: bytes,
+        new_parent: int,
+        new_name: bytes,
+        flags: int,
+    ) -> None:
+        for directory, entry in ((parent, name), (new_parent, new_name)):
+            if self.control.owns(directory) or (directory == ROOT_INO and entry == CONTROL_NAME):
+                raise FsError(errno.EPERM)
+        coroutine = self._renamed(request, parent, name, new_parent, new_name, flags)
+        self.files.driver.start(coroutine, request.reply_done, "rename", parent, request.pid)
+
+    async def _renamed(
+        self,
+        request: Request,
+        parent: int,
+        name: bytes,
+        new_parent: int,
+        new_name: bytes,
+        flags: int,
+    ) -> None:
+        """What is put in another's place is on the disk before."""
+        if not flags & RENAME_EXCHANGE and (
+            inode := self.volume.unsaved_replacement(parent, name, new_parent, new_name)
+        ):
+            await make_durable(self.volume.fs, inode)
+        places = parent, name, new_parent, new_name
+        with self.volume.changing:
+            replaced = self.names.rename(*places, flags, time.time_ns(), request.uid, request.gid)
+        if replaced is not None:
+            self.volume.release(replaced)
+
+    # -- the rest ----------------------------------------------------------------------
+
+    def readlink(self, request: Request, ino: int) -> None:
+        node = self.nodes.get(ino)
+        if node.target is None:
+            raise FsError(errno.EINVAL)
+        self.atime.touch(node, time.time_ns())
+        request.reply_buf(node.target)
+
+    def statfs(self, request: Request, ino: int) -> None:
+        """In blocks of the image, and inodes; what is free is anybody's."""
+        space, files = self.volume.fs.space, self.names.inodes_max
+        request.reply_statfs(
+            self.volume.fs.geometry.block_size,
+            space.block_count - 1,
+            self.volume.available_count(),
+            files,
+            max(files - self.volume.rows.count_linked(), 0),
+            NAME_LENGTH_MAX,
+        )
