@@ -30,6 +30,7 @@ from fusefs.check.compare import Difference, ReadAt, compare, is_comparable
 from fusefs.check.history import History
 from fusefs.check.report import RULE, Namer, Report
 from fusefs.engine.events import ENDED, GRANTED, Noted, Request
+from fusefs.engine.gate import AT_ONCE
 from fusefs.litmus.text import text
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import FILE_SIZE_MAX
@@ -41,7 +42,7 @@ from fusefs.model.page_cache import Page
 READ: Final = "read"
 
 UNCHANGING: Final = frozenset(
-    [READ, "lseek", "fsync", "fsyncdir", "writeback", "commit", "inactivate", "utimens"]
+    [READ, "lseek", "fsync", "fsyncdir", "writeback", "commit", "inactivate", "utimens", *AT_ONCE]
 )
 """Operations after which map, image and pages agree as before: what they write back was dirty, and
 is compared only then."""

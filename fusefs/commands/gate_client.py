@@ -50,7 +50,7 @@ def words_inside(mountpoint: str, words: Sequence[str]) -> list[str]:
     found = []
     for word in words:
         key, equals, path = word.partition("=")
-        if key == "path" and equals and os.path.abspath(path).startswith(f"{top}{os.sep}"):
-            word = f"path={os.path.relpath(os.path.abspath(path), top)}"
+        if key == "path" and equals and f"{os.path.abspath(path)}/".startswith(f"{top}/"):
+            word = f"path=/{os.path.relpath(os.path.abspath(path), top)}"
         found.append(word)
     return found

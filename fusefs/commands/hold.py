@@ -19,6 +19,8 @@ What may follow it, in any order:
     until=STEP      go on when another request of that file has passed STEP;
                     what follows of op=, pid=, path= and range= is about that one
 
+Names, attributes, open and close are held only if op= says so: op=unlink, op=open, op=release.
+
 Its name is printed.  The gate stays with the mount until it has held its count, or until
 'release all'; with --own it goes when this command ends, however it does.  docs/gates.md."""
 

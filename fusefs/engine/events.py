@@ -30,10 +30,11 @@ class Request:
 
     number is its own: no other request of the mount had it, and a later one has a higher.
     pid is the thread that made it, 0 for the kernel and for the daemon itself; flags are words,
-    with a comma between.
+    with a comma between.  also are other inodes that it is about: of a request for a name, whose
+    ino is the directory's, what the name leads to.
     """
 
-    __slots__ = ("began_ns", "flags", "ino", "length", "number", "operation", "pid", "pos")
+    __slots__ = ("also", "began_ns", "flags", "ino", "length", "number", "operation", "pid", "pos")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Request:
         pos: int = 0,
         length: int = 0,
         flags: str = "",
+        also: tuple[int, ...] = (),
     ) -> None:
         self.number = number
         self.began_ns = began_ns
@@ -54,6 +56,12 @@ class Request:
         self.pos = pos
         self.length = length
         self.flags = flags
+        self.also = also
+
+    @property
+    def inos(self) -> tuple[int, ...]:
+        """All inodes that it is about."""
+        return self.ino, *self.also
 
 
 class Event(NamedTuple):

@@ -9,7 +9,8 @@ A STEP is one of the model's (model/steps.py), or
     reply      all has happened, and whoever asked is not told
     NAME*      all that begin like this; * alone is every step
 
-With begin, reply and * the daemon's own requests are meant only if op= names them.
+With begin, reply and * the daemon's own requests are meant only if op= names them, and so are
+those for names, attributes, open and close: each call of a program begins with some.
 
 What follows until= is about the request that is awaited: of the held one's file, unless a path or
 an ino says otherwise.
@@ -38,12 +39,32 @@ STEPS: Final = (BEGIN.name, *NAMES, REPLY.name)
 OWN: Final = ("writeback", "commit", "inactivate")
 """Requests of the daemon itself: it asks for them every few seconds, or as it runs out of room."""
 
+AT_ONCE: Final = (
+    *("lookup", "getattr", "setattr", "readlink", "statfs", "create", "mknod", "mkdir", "symlink"),
+    *("link", "unlink", "rmdir", "open", "release", "opendir", "readdirplus", "releasedir"),
+    *("getxattr", "setxattr", "listxattr", "removexattr"),
+)
+"""Requests that have no other steps than begin and reply."""
+
 OPERATIONS: Final = (
     *("read", "write", "fsync", "truncate", "fallocate", "lseek", "copy_file_range", "utimens"),
     *("rename", "fsyncdir", "work"),
+    *AT_ONCE,
     *OWN,
 )
 """What requests are.  work is what a write leaves behind."""
+
+IF_NAMED: Final = frozenset(["rename", *AT_ONCE, *OWN])
+"""Of these begin, reply and * are meant only if op= names them."""
+
+EVERY: Final = frozenset([BEGIN.name, REPLY.name])
+"""What every request stands before."""
+
+ROOT_INO: Final = 1
+"""The top of a mount: the kernel's FUSE_ROOT_ID."""
+
+OF_WAY: Final = ("getattr", "getxattr")
+"""What the kernel asks of the root, to see who may pass, on the way to .fusefs/gates as well."""
 
 TIMEOUT_S: Final = 5.0
 TIMEOUT_MAX_S: Final = 3600.0
@@ -89,7 +110,9 @@ class Who:
         request = asked.request
         if self.operations and request.operation not in self.operations:
             return False
-        if self.pid not in (None, request.pid) or self.ino not in (None, request.ino):
+        if self.pid not in (None, request.pid):
+            return False
+        if self.ino is not None and self.ino not in request.inos:
             return False
         if self.end is None:
             return True
@@ -130,9 +153,15 @@ class GateText:
 
 
 def spares(word: str, who: Who, asked: Asked) -> bool:
-    """What every request stands before is not meant of the daemon's own, unless op= says so."""
-    is_own = asked.request.operation in OWN and not who.operations
-    return is_own and word in (BEGIN.name, REPLY.name, "*")
+    """What every request stands before is not meant of some, unless op= says so.
+
+    And whoever goes to .fusefs to release others must get there, unless the root itself is named.
+    """
+    request = asked.request
+    if request.operation in OF_WAY and request.ino == ROOT_INO and who.ino != ROOT_INO:
+        return True
+    is_spared = request.operation in IF_NAMED and not who.operations
+    return is_spared and (asked.step in EVERY or word == "*")
 
 
 def steps(word: str) -> frozenset[str]:
@@ -194,7 +223,8 @@ def _who(told: dict[str, str], find: Find) -> Who:
     operations = tuple(told["op"].split(",")) if "op" in told else ()
     for each in operations:
         if each not in OPERATIONS:
-            raise GateError(f"op={shown(each)}: there are {', '.join(OPERATIONS)}")
+            near = get_close_matches(each, OPERATIONS) or ["write", "unlink", "writeback"]
+            raise GateError(f"op={shown(each)} is none; some that are: {', '.join(near)}")
     if "path" in told and "ino" in told:
         raise GateError("path= and ino= are one thing: say one of them")
     ino = find(told["path"]) if "path" in told else _number("ino", told.get("ino"))

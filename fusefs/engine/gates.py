@@ -41,11 +41,13 @@ class Gates:
     """All of a mount.
 
     let_go is called with the number of a request that is held no longer; say with a line for the
-    log.  steps are those before which somebody may be held: one set, in which they change.
+    log.  steps are those before which somebody may be held, and operations those without steps
+    that gates name: two sets, in which they change.
     """
 
     def __init__(self, let_go: Callable[[int], None], say: Callable[[str], None]) -> None:
         self.steps: set[str] = set()
+        self.operations: set[str] = set()
         self._let_go = let_go
         self._say = say
         self._gates: dict[str, Gate] = {}
@@ -306,5 +308,7 @@ class Gates:
     def _note_steps(self) -> None:
         """BEGIN is no event, so that only whoever is asked there hears of it."""
         self.steps.clear()
+        self.operations.clear()
         for gate in self._gates.values():
             self.steps |= gate.steps | (gate.until & {BEGIN.name})
+            self.operations |= gate.at_once

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from fusefs.engine.gate import Asked, GateError, GateText, Who, spares, steps
+from fusefs.engine.gate import AT_ONCE, EVERY, Asked, GateError, GateText, Who, spares, steps
 
 MOUNT: Final = 0
 """Owns a gate that goes with the mount alone."""
@@ -69,8 +69,17 @@ class Gate:
 
     def awaits(self, hold: Hold, asked: Asked) -> bool:
         """Whether a hold waits for one who passes such a step."""
-        who = self.awaited(hold)
+        who, held, other = self.text.awaited, hold.asked.request, asked.request
+        if who.ino is None and not {*held.inos} & {*other.inos}:
+            return False
         return who.meets(asked) and not spares(self.text.until, who, asked)
+
+    @property
+    def at_once(self) -> set[str]:
+        """Operations without steps whose beginning or reply it is about."""
+        named = self.text.who.operations if self.steps & EVERY else ()
+        awaited = self.text.awaited.operations if self.until & EVERY else ()
+        return {*AT_ONCE} & {*named, *awaited}
 
     def report(self, now: float) -> dict[str, object]:
         return {

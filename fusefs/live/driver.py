@@ -109,6 +109,7 @@ class Driver:
         pos: int = 0,
         length: int = 0,
         flags: str = "",
+        also: tuple[int, ...] = (),
     ) -> None:
         """Run a request; done(result, None) or done(None, error), which answers, is its end.
 
@@ -117,7 +118,7 @@ class Driver:
         self.tasks_running += 1
         self.request_count += 1
         count = self.request_count
-        request = Request(count, now_ns(), operation, ino, pid, pos, length, flags)
+        request = Request(count, now_ns(), operation, ino, pid, pos, length, flags, also)
         task = LiveTask(coroutine, done, request)
         if self._gated and BEGIN.name in self._gated and self._is_held(task, BEGIN):
             return

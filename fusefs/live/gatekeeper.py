@@ -8,7 +8,8 @@ A signal to whoever waits for a held request ends the hold (FUSE_INTERRUPT).  Be
 has begun it is answered with EINTR, as nothing has happened.  Afterwards it goes on at once: Linux
 takes nothing back of I/O that is under way, and a process that is killed is gone when it has ended.
 
-With no gate set the driver pays a test of an empty set, and the trace tells nobody.
+With no gate set the driver pays a test of an empty set, and the trace tells nobody.  What is no
+request of the driver becomes one while operations names it: fusefs/live/requests/gated.py.
 """
 
 import errno
@@ -43,6 +44,7 @@ class Gatekeeper:
     def __init__(self, driver: Driver, volume: Volume) -> None:
         self._gates = Gates(self._let_go, log.warning)
         self.gated = self._gates.steps
+        self.operations = self._gates.operations
         self._driver = driver
         self._volume = volume
         self._tasks: dict[int, LiveTask] = {}

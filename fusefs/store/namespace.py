@@ -79,6 +79,11 @@ class Namespace:
             return self.nodes.get(self.dentries.parent(parent))
         return self._named(parent, name)
 
+    def inos(self, *places: tuple[int, bytes]) -> tuple[int, ...]:
+        """What names in directories lead to, as far as there are such; nothing is loaded."""
+        found = [self.dentries.find(parent, name) for parent, name in places]
+        return tuple(ino for ino in found if ino is not None)
+
     def entries(self, ino: int, after_cookie: int, limit: int) -> list[Entry]:
         """Up to limit entries of a directory, in the order of their cookies; [] at the end.
 

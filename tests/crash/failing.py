@@ -265,7 +265,7 @@ class Daemon:
         keeper = Gatekeeper(self.driver, volume)
         coherence = Coherence(volume, self.driver, trace)
         told = timing, keeper, coherence, LogRing(), atime
-        control = Control(volume, self.driver, *told, "/mnt", ())
+        self.control = control = Control(volume, self.driver, *told, "/mnt", ())
         pages = KernelPages(self.driver, lambda: socket.socketpair()[0])
         self.handlers = Handlers(volume, self.driver, timing, control, atime, pages, coherence)
         self.files, self.data = self.handlers.files, self.handlers.data

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from fusefs.engine.events import Request
-from fusefs.engine.gate import OPERATIONS, STEPS, Asked, GateError, GateText, Who, parse_hold, steps
+from fusefs.engine.gate import STEPS, Asked, GateError, GateText, Who, parse_hold, steps
 from fusefs.model.steps import NAMES
 
 INOS = {"file": 7}
@@ -79,13 +79,36 @@ def test_who_is_meant(who: str, step: Asked, met: bool):
 
 
 @pytest.mark.parametrize(
+    ("who", "met"), [("ino=7", True), ("path=file", True), ("ino=1", True), ("ino=8", False)]
+)
+def test_request_for_a_name_is_about_its_directory_and_about_what_has_the_name(who: str, met: bool):
+    request = Request(1, 0, "unlink", 1, 42, also=(7, 9))
+    assert parsed(f"begin op=unlink {who}").holds(Asked(request, "begin")) is met
+
+
+@pytest.mark.parametrize("operation", ["getattr", "getxattr"])
+@pytest.mark.parametrize(
+    ("who", "root", "other"),
+    [("", False, True), ("pid=42", False, True), ("ino=1", True, False), ("ino=7", False, True)],
+)
+def test_way_to_the_control_files_is_free_unless_the_root_is_named(
+    operation: str, who: str, root: bool, other: bool
+):
+    gate = parsed(f"begin op={operation} {who}")
+    assert gate.holds(Asked(Request(1, 0, operation, 1, 42), "begin")) is root
+    assert gate.holds(Asked(Request(1, 0, operation, 7, 42), "begin")) is other
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         ("", "hold what?"),
         ("dio.write.covert", "is no step; some that are: dio.write.convert"),
         ("dio.*.map", "is no step"),
         ("reply when=now", "'when=now' is no part of a gate: there are op=, pid=, path=, ino=,"),
-        ("reply op=open", f"op=open: there are {', '.join(OPERATIONS)}"),
+        ("reply op=unlik", "op=unlik is none; some that are: unlink, link"),
+        ("reply op=close", "op=close is none; some that are:"),
+        ("reply op=forget", "op=forget is none; some that are:"),
         ("reply pid=me", "pid=me: it is a number"),
         ("reply pid=1 pid=2", "pid= is there twice"),
         ("reply path=file ino=7", "path= and ino= are one thing"),

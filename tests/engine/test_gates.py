@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from fusefs.engine.events import Request
-from fusefs.engine.gate import Asked, GateError
+from fusefs.engine.gate import AT_ONCE, Asked, GateError
 from fusefs.engine.gates import GATES_MAX, OVER_MAX, WATCHES_MAX, Gates
 from fusefs.engine.held import MOUNT, Hold
 
@@ -168,6 +168,38 @@ def test_daemon_s_own_requests_are_held_only_if_they_are_named(table: Table, ste
     assert table.gates.arrives(Asked(table.request(6, "writeback"), "writeback.submit"), 0)
 
 
+@pytest.mark.parametrize("operation", ["rename", *AT_ONCE])
+@pytest.mark.parametrize("step", ["begin", "reply", "*", "b*", "r*"])
+def test_names_attributes_opens_and_closes_are_held_only_if_they_are_named(
+    table: Table, step: str, operation: str
+):
+    """Also of one thread or one file: each call of a program begins with some of them."""
+    met = "reply" if step[0] == "r" else "begin"
+    table.hold(f"{step} pid={B} ino=5 count=all as a")
+    assert not table.arrives(2, met, operation=operation)
+    table.hold(f"{step} pid={B} ino=5 op=unlink,{operation} count=all as b")
+    assert table.arrives(4, met, operation=operation)
+
+
+def test_operations_without_steps_that_gates_name(table: Table):
+    """Those that must become requests of the driver; all others are, or need not."""
+    operations = table.gates.operations
+    for line, named in [
+        ("begin as a", set[str]()),
+        ("dio.write.convert op=unlink as b", set[str]()),
+        ("reply op=unlink,write as c", {"unlink"}),
+        ("b* op=open,rename as d", {"unlink", "open"}),
+        ("begin op=write until=reply op=release as e", {"unlink", "open", "release"}),
+        ("begin op=write until=dio.write.map op=lookup as f", {"unlink", "open", "release"}),
+    ]:
+        table.hold(line)
+        assert operations == named
+    table.gates.release("c")
+    assert operations == {"unlink", "open", "release"}, "the next one passes"
+    table.gates.release("all")
+    assert operations == set()
+
+
 def test_daemon_s_own_reply_is_not_what_is_awaited(table: Table):
     table.hold("begin until=reply as a")
     assert table.arrives(1)
@@ -199,6 +231,21 @@ def test_until_is_about_the_same_file_the_thread_and_the_range(table: Table):
     assert table.gone_on == []
     table.gates.passes(Asked(table.request(8), "reply"))
     assert table.gone_on == [1]
+
+
+def test_same_file_is_also_what_a_name_leads_to(table: Table):
+    """Of an unlink the file that goes, and the directory."""
+    unlink = Request(1, 0, "unlink", 1, A, also=(5,))
+    table.hold("begin op=unlink until=reply op=write,create as a")
+    assert table.gates.arrives(Asked(unlink, "begin"), 0)
+    table.passes(2, "reply", operation="write")
+    assert table.gone_on == [1]
+    table.hold("begin op=write until=reply op=unlink as b")
+    assert table.arrives(3)
+    table.gates.passes(Asked(Request(4, 0, "unlink", 1, B, also=(6,)), "reply"))
+    assert table.gone_on == [1]
+    table.gates.passes(Asked(Request(6, 0, "unlink", 1, B, also=(6, 5)), "reply"))
+    assert table.gone_on == [1, 3]
 
 
 def test_what_passed_before_the_hold_is_not_awaited(table: Table):

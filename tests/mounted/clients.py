@@ -1,6 +1,7 @@
 """What the mounted tests use to reach a mount: programs, direct I/O, and calls os lacks.
 
     run, as_nobody, python     a process with a timeout; its output
+    started, said              one that goes on meanwhile, and what it has said at its end
     lacking, need              skip (fail in CI) when this machine, or a program, is missing
     loop_device                a block device, where the machine gives one
     direct_write, direct_read  through an O_DIRECT descriptor, with an aligned buffer
@@ -172,6 +173,23 @@ def python(script: str, *arguments: object, inherits: Sequence[int] = ()) -> sub
         text=True,
         pass_fds=inherits,
     )
+
+
+@contextmanager
+def started(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """A process, which is killed if it has not ended."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*map(str, words)], stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit status and all that it printed, once it has ended."""
+    out, complaint = process.communicate(timeout=PROGRAM_TIMEOUT_S)
+    return process.returncode, out + complaint
 
 
 def all_succeed(clients: list[subprocess.Popen[str]]) -> list[str]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from mounted.clients import PROGRAM_TIMEOUT_S, eventually, has_ended, need, run
+from mounted.clients import PROGRAM_TIMEOUT_S, eventually, has_ended, need, run, said, started
 from mounted.commands import FAILED, MOUNT_TOOL, USAGE, refused, tool
 from mounted.mounting import Mount
 
@@ -51,26 +51,10 @@ def preallocated(mnt: Mount, name: str = "file") -> Path:
 
 
 @contextmanager
-def started(*words: object) -> Iterator[subprocess.Popen[str]]:
-    """A process, which is killed if it has not ended."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen([*map(str, words)], stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
 def writer(path: Path, length: int = 1024) -> Iterator[subprocess.Popen[str]]:
     """Writes with O_DIRECT, and prints how much."""
     with started(sys.executable, "-c", WRITE, path, length) as process:
         yield process
-
-
-def said(process: subprocess.Popen[str]) -> tuple[int, str]:
-    out, complaint = process.communicate(timeout=PROGRAM_TIMEOUT_S)
-    return process.returncode, out + complaint
 
 
 # -- README ------------------------------------------------------------------------------

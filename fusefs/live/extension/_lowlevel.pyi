@@ -1,7 +1,7 @@
 """What pyfuse3 does not reach of libfuse; import it with RTLD_GLOBAL before pyfuse3."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from fusefs.model.errors import FsError
 from fusefs.model.steps import Buffer
@@ -71,6 +71,16 @@ class Request:
 
         It must not answer the request, but see to it that this is done later.
         """
+
+    def keep_answer(self, call: Callable[[], object]) -> None:
+        """What it is answered with from now on is kept until send_kept(), and call called."""
+
+    @property
+    def kept_errno(self) -> int:
+        """Of an answer that is kept: 0 if it is none of an error."""
+
+    def send_kept(self, nothing: None = None, error: FsError | None = None) -> None:
+        """Answer with what was kept, or else with the error."""
 
     def reply_done(self, nothing: None = None, error: FsError | None = None) -> None:
         """Answer success, which has no data."""
@@ -261,6 +271,15 @@ class Handlers(Protocol):
     @property
     def control_ino(self) -> int:
         """Inodes from this number on are those of .fusefs."""
+
+    @property
+    def gated(self) -> set[str]:
+        """While this is not empty, carry_out() is called and not a method of a handler."""
+
+    def carry_out(self, method: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """Call a handler's method for a request, which is the first of the arguments, at once or
+        later.  Reads and writes do not come here.
+        """
     def run_ready(self) -> bool:
         """Called between two requests: let whoever can go on do so, without blocking.
 

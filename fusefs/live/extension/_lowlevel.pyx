@@ -47,10 +47,11 @@ include "_interpose.pxi"
 
 
 def install(handlers, unsigned max_read=0):
-    global data, files, names, directories, xattrs, run_ready, read_bytes_max, control_ino
+    global data, files, names, directories, xattrs, gated, carry_out
+    global run_ready, read_bytes_max, control_ino
     data, files = handlers.data, handlers.files
     names, directories, xattrs = handlers.names, handlers.directories, handlers.xattrs
-    control_ino = handlers.control_ino
+    control_ino, gated, carry_out = handlers.control_ino, handlers.gated, handlers.carry_out
     run_ready, read_bytes_max = handlers.run_ready, max_read
 
 

@@ -7,7 +7,8 @@ nobody see its writes.  What libfuse keeps of a request it frees when told that 
     Shown                                what is told of an inode
     Request, Listing                     one request, and the replies as methods
     show_attr, show_statx, ...           the parts of a reply
-    send, send_iov                       a reply, at once or held: see _drain.pxi
+    send, send_iov                       a reply: kept for a gate, or posted
+    post                                 at once, or with others: see _drain.pxi
 """
 
 cdef enum: PIECES_MAX = 1000  # of one reply; writev(2) takes 1024, and one is the header
@@ -44,12 +45,28 @@ cdef class Request:
     cdef uint64_t unique
     cdef readonly int pid
     cdef readonly unsigned uid, gid, umask
-    cdef object on_interrupt
+    cdef object on_interrupt, on_answer
+    cdef bytes kept
+    cdef int kept_error
 
     def when_interrupted(self, call not None):
         if self.req is not NULL:
             self.on_interrupt = call
             fuse_req_interrupt_func(self.req, interrupted, <void *> self)
+
+    def keep_answer(self, call not None):
+        self.on_answer = call
+
+    @property
+    def kept_errno(self):
+        return -self.kept_error
+
+    def send_kept(self, _=None, error=None):
+        kept, self.kept, self.on_answer = self.kept, None, None
+        if kept is not None:
+            send(self, self.kept_error, <const char *> kept, <size_t> len(kept))
+        elif not self.fails(error):
+            raise AssertionError("a request has no answer")
 
     cdef bint fails(self, error) except -1:
         """Whether there is an error, which is the answer then."""
@@ -181,8 +198,9 @@ cdef class Request:
         return req
 
     def __dealloc__(self):
+        cdef iovec iov[1]
         if self.req is not NULL:
-            send(self, -EIO, NULL, 0)
+            post(self, -EIO, iov, 1)
 
 
 cdef void interrupted(fuse_req_t req, void *data) noexcept:
@@ -302,10 +320,25 @@ cdef int send(Request request, int error, const void *payload, size_t length) ex
 
 
 cdef int send_iov(Request request, int error, iovec *iov, int count) except -1:
-    """Answer a request; iov[0] is for the header.  error is negative, or 0.
+    """Answer a request, or keep the answer; iov[0] is for the header.  error is negative, or 0."""
+    if request.on_answer is not None:
+        return keep(request, error, iov, count)
+    return post(request, error, iov, count)
 
-    What writev(2) fails with is of a request that is gone, or of a mount that is.
-    """
+
+cdef int keep(Request request, int error, const iovec *iov, int count) except -1:
+    if request.kept is not None:
+        raise AssertionError("a request was answered twice")
+    pieces = []
+    for i in range(1, count):
+        pieces.append(PyBytes_FromStringAndSize(<char *> iov[i].iov_base, <Py_ssize_t> iov[i].iov_len))
+    request.kept, request.kept_error = b"".join(pieces), error
+    request.on_answer()
+    return 0
+
+
+cdef int post(Request request, int error, iovec *iov, int count) except -1:
+    """What writev(2) fails with is of a request that is gone, or of a mount that is."""
     cdef fuse_out_header header
     req = request.taken()
     header.unique, header.error = request.unique, error if -ERROR_END < error <= 0 else -EIO

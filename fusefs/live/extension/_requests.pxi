@@ -9,6 +9,8 @@ that is answered otherwise.
 
 cdef object data = None, files = None, names = None, directories = None, xattrs = None  # the handlers
 cdef uint64_t control_ino = 0  # from here on inodes are .fusefs's
+cdef set gated = set()  # operations that gates name: while there are some,
+cdef object carry_out = None  # this carries out what would be called
 cdef bint is_statx = False  # the getattr that is being processed
 
 
@@ -29,7 +31,10 @@ cdef Request begun(fuse_req_t req):
 cdef void call(method, tuple args) noexcept:
     """One method of a handler for one request, which comes first."""
     try:
-        method(*args)
+        if gated:
+            carry_out(method, args)
+        else:
+            method(*args)
     except BaseException as error:
         refuse(args[0], method, error, args[1:])
 

@@ -4,6 +4,7 @@ handlers                 all of them, put together
 open_files  data         open files; reads and writes: what has to be fast
 names  attributes        lookup, stat, create, unlink, rename
 directories  xattrs      listings; extended attributes
+gated                    these as requests of the driver, while a gate names them
 operations               what is left to pyfuse3
 control                  the files of .fusefs
 sync                     syncfs

@@ -7,6 +7,7 @@ from fusefs.live.requests.atime import Atime
 from fusefs.live.requests.control import CONTROL_INO, Control
 from fusefs.live.requests.data import DataRequests
 from fusefs.live.requests.directories import DirectoryRequests
+from fusefs.live.requests.gated import GatedRequests
 from fusefs.live.requests.names import NameRequests
 from fusefs.live.requests.open_files import OpenFiles
 from fusefs.live.requests.operations import Operations
@@ -35,4 +36,6 @@ class Handlers:
         self.xattrs = XattrRequests(volume, control)
         self.control_ino = CONTROL_INO
         self.operations = Operations(volume, driver, control)
+        self.gated = control.keeper.operations
+        self.carry_out = GatedRequests(volume, self.files, control).carry_out
         self.run_ready = driver.run_ready

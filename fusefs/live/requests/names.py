@@ -257,8 +257,14 @@ class NameRequests:
         for directory, entry in ((parent, name), (new_parent, new_name)):
             if self.control.owns(directory) or (directory == ROOT_INO and entry == CONTROL_NAME):
                 raise FsError(errno.EPERM)
-        coroutine = self._renamed(request, parent, name, new_parent, new_name, flags)
-        self.files.driver.start(coroutine, request.reply_done, "rename", parent, request.pid)
+        also: tuple[int, ...] = ()
+        if self.control.keeper.gated:  # somebody may ask who is meant
+            also = new_parent, *self.names.inos((parent, name), (new_parent, new_name))
+        self.files.driver.start(
+            self._renamed(request, parent, name, new_parent, new_name, flags),
+            *(request.reply_done, "rename", parent, request.pid),
+            also=also,
+        )
 
     async def _renamed(
         self,
