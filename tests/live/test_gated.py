@@ -185,6 +185,24 @@ async def test_truncate_of_an_open_is_a_request_for_which_the_open_waits(mounted
     assert (error, daemon.files.handles[value].node.ino) == (0, ino)
 
 
+async def test_signal_before_the_truncate_of_an_open_is_the_open_s_error(mounted: Mounted):
+    daemon = mounted.daemon
+    ino, fh = await daemon.create(b"a")
+    await daemon.write(ino, fh, 0, b"x" * 512)
+    mounted.hold("reply op=open as a")
+    mounted.hold("begin op=truncate as b")
+    reply = mounted.ask(daemon.files.open, ino, os.O_RDWR | os.O_TRUNC)
+    mounted.keeper._interrupt(daemon.driver.request_count)
+    mounted.release("a")
+    assert reply.sent == [(errno.EINTR, None)]
+    ended = [each for each in daemon.driver.trace.events() if each.event == ENDED][-2:]
+    assert [(each.operation, each.detail) for each in ended] == [
+        ("truncate", "EINTR"),
+        ("open", "EINTR"),
+    ]
+    assert daemon.volume.nodes.get(ino).size == 512
+
+
 async def test_truncate_of_a_setattr_that_is_refused_is_its_error(mounted: Mounted):
     ino, _ = await mounted.daemon.create(b"a")
     mounted.hold("reply op=setattr as a")
