@@ -1,20 +1,38 @@
 """fusefs: a working model of how Linux's direct I/O meets the page cache.
 
-A request, read downwards; each file calls only files below it:
+A request, read downwards; what is indented comes back to what it stands below:
 
     write(2), O_DIRECT
-      live/extension/             write request       inode, handle, flags, bytes
-      live/requests/data.py       write()             which open file; the answer
+      live/extension/             op_write()          inode, handle, flags, bytes
+      live/requests/data.py       write()             which open file; the coroutine; the answer
+        store/permissions.py      modified()          times move, set-id bits go
       live/driver.py              start()             who is granted a step, and when
+        live/timing.py            until()             who waits although he could go on
         engine/task.py            advance(), perform()
-        model/file_io.py          write()             direct or buffered?
-        model/dio.py              direct_write()      flush, invalidate, map, submit
-        model/dio_complete.py     complete_write()    convert, invalidate: the order under study
-          model/iomap.py          begin_direct()      where the bytes go
-            model/extents.py      find(), convert()
-            model/space.py        allocate()
-          model/page_cache.py     invalidate_range()
-      store/image_file.py         write_at()          reached only from perform()
+          model/file_io.py        write()             direct or buffered?
+          model/dio.py            direct_write()      lock, flush, invalidate, map, submit
+            model/locks.py        lock_shared()
+            model/page_cache.py   invalidate_range()
+            model/iomap.py        begin_direct()      where the bytes go
+              model/extents.py    find()
+              model/space.py      allocate()
+          model/dio_complete.py   complete_write()    convert, invalidate: the order under study
+            model/extents.py      convert()
+            model/page_cache.py   invalidate_range()
+          store/image_file.py     write_at()          reached only from perform()
+      live/extension/             reply_write()       what the driver calls at the end
+
+    creat(2), answered in one turn: no step, and no driver unless a gate names it
+      live/extension/             op_create()
+      live/requests/names.py      create()
+        store/namespace.py        make()              POSIX's rules for names
+          store/dentries.py       insert()            the name, in the open transaction
+          store/nodes.py          new()               the inode; its row is written behind
+        requests/open_files.py    opened()            the handle
+      live/extension/             reply_create()
+
+Each file calls only files below it, but for the reply: that is a method of the extension's Request,
+which goes down with the request.
 
 A file is in the folder whose question it answers, and imports only what is below it:
 
@@ -32,8 +50,8 @@ A file is in the folder whose question it answers, and imports only what is belo
     engine/              what a task is, and what a granted step does
     model/               what Linux does between a request and its blocks
 
-model/steps.py is the only place that yields.  compiled.py says what is the model, and chooses
-between sources and what is compiled of them.  docs/design.md tells the rest.
+model/steps.py is the only place that yields to a driver.  compiled.py says what is the model, and
+chooses between sources and what is compiled of them.  docs/design.md tells the rest.
 """
 
 from typing import TYPE_CHECKING, Any

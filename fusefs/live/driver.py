@@ -1,7 +1,8 @@
 """Drives the model's coroutines: carries out their steps, and decides who goes on when.
 
 A request's coroutine is started at once, and runs until it must wait: for a lock, a
-delay, or a commit.  Most never do; their reply is sent before the next request is read.
+delay, or a commit.  Most never do, and are answered before the next request is processed; the
+extension may hold such replies a moment, so that several leave together (_drain.pxi).
 Image reads and writes are done in place: the image is a file in the host's page cache.
 
     start()       a request arrives: run it as far as it goes
@@ -211,7 +212,7 @@ class Driver:
         self._work.clear()
 
     def _go_on(self, task: LiveTask, error: FsError | None) -> None:
-        """A wait is over; error is a commit's."""
+        """A wait is over; error is a commit's, or what refuse() answers with."""
         step, value = task.step, None
         if task.is_held:
             self._let_in(task, step, error)

@@ -101,7 +101,7 @@ class OpenFiles:
         return self.opened(node, inode, request.pid, flags)
 
     def opened(self, node: "Node", inode: Inode, pid: int, flags: int) -> int:
-        """A new handle.  Every open bypasses the kernel's own cache: the model has the only one."""
+        """A new handle.  Its reads and writes bypass the kernel's own cache, mappings do not."""
         node.opens += 1
         file = OpenFile(inode, ReadaheadState(), inode.mapping.errors.sample())
         self._count += 1
