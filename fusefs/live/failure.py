@@ -1,4 +1,4 @@
-"""What a request is answered with if it fails: the one place where an error becomes an errno.
+"""What a request is answered with if it fails: the one place of a mount where this is decided.
 
 An FsError is the caller's or the disk's fault, and has its errno.  Any other exception is ours: it
 is logged with its traceback, and is EIO.  Whatever it is, the mount goes on.

@@ -1,7 +1,7 @@
 """The one exception of the model: an errno for the caller.
 
-An FsError says that the caller or the disk is at fault, and becomes an errno in one
-place, the driver.  An AssertionError says that the fault is ours.
+An FsError says that the caller or the disk is at fault; whoever drives the model answers
+with its errno.  An AssertionError says that the fault is ours.
 """
 
 import errno as _errno

@@ -1,8 +1,9 @@
 """Names: POSIX's rules for them, over the nodes and the metadata.
 
-A change of a name is part of the open transaction at once, with the link counts and times
-that go with it, so that each commit has whole operations.  An inode whose last name
-is gone stays stored, with nlink 0: a crash leaves an orphan, which the next mount removes.
+A change of a name is in the open transaction at once (dentries.py).  The link counts and times
+that go with it are written behind, but before that is committed (inode_rows.py), so that each
+commit has whole operations.  An inode whose last name is gone stays stored, with nlink 0: a
+crash leaves an orphan, which the next mount removes.
 
 Who changes which time: a directory's mtime and ctime, with each name that comes or goes;
 the ctime of what is linked, unlinked, renamed or replaced.
@@ -178,7 +179,8 @@ class Namespace:
     ) -> Node:
         """A new inode: mknod, create, mkdir, or symlink if target is given.
 
-        Without a name it is a file of O_TMPFILE: link() may give it one, a crash removes it.
+        Without a name it is a file of O_TMPFILE, to which link() may give one, or a whiteout,
+        which rename() names at once; a crash before that removes it.
         mode has the file type; the umask, or a default ACL instead, takes bits from it.
         """
         directory = self._directory(parent)

@@ -18,7 +18,8 @@ class Node:
     linkable    made by O_TMPFILE: may get a first name
     capability  whether it has security.capability; None if nobody has looked
     default_acl the same for a directory's default ACL
-    changed     attributes in memory differ from the stored; set by mark_changed()
+    changed     mark_changed() was called since the last save(); false if the row is behind because
+                of a name alone: InodeRows.waits() knows both
     """
 
     ino: int

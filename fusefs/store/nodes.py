@@ -6,9 +6,9 @@ A Node is in memory from its first use until drop() or evict():
                                                          evict()     nlink is 0
 
 The caller counts: lookups for each reply that gives the kernel an entry, opens for each
-open file.  Attributes, size and map change in memory.  Whoever changes an attribute calls
-mark_changed(); a change of size or map is noted by the Inode itself, whichever request made
-it.  save_changed() writes all of that before a commit.
+open file.  Attributes, size and map change in memory, and who writes them is told at once:
+touch() with a name or an xattr, mark_changed() for any other attribute, and by the Inode itself
+of size and map, whichever request changed them.  All is written before a commit: inode_rows.py.
 
 Units: sizes are bytes; times are nanoseconds since 1970.
 Errors: FsError(ESTALE) for an inode that does not exist, FsError(EIO) from the metadata.
@@ -119,7 +119,7 @@ class NodeTable:
         self._inodes_changed.pop(node.ino, None)
 
     def mark_changed(self, node: Node) -> None:
-        """An attribute differs from what is stored.  Size and map need no call: see Inode."""
+        """An attribute has changed, but not with a name.  Size and map need no call: see Inode."""
         self.rows.changed(node)
 
     def touch(self, node: Node, now_ns: int, links: int = 0) -> None:
