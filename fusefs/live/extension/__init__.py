@@ -1,4 +1,4 @@
-"""The extension: data requests without pyfuse3's coroutines, in C.
+"""The extension: requests without pyfuse3's coroutines, in C; three are left to it.
 
 It is imported with RTLD_GLOBAL, and before anything can import pyfuse3: the dynamic linker then
 finds its functions before libfuse's own.  See docs/design.md, "The extension".

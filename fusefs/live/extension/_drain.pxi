@@ -20,7 +20,7 @@ cdef process_t real_process = NULL
 cdef fuse_buf drain_buf
 cdef enum: OPCODE_MAX = 64  # the kernel's own numbers of operations are below
 cdef uint64_t taken_counts[OPCODE_MAX]  # requests of each
-cdef bint taken_here = False  # the request that is being processed is the handlers',
+cdef bint taken_here = False  # what is being processed is the handlers', and waits for no commit
 cdef uint64_t unique_now = 0  # and its number, which the kernel gave it
 cdef char held_bytes[HELD_BYTES_MAX]
 cdef size_t held_ends[HELD_MAX]
@@ -30,7 +30,8 @@ cdef int held_count = 0, hold_limit = 0  # replies held, and how many may be
 cdef public void our_process(fuse_session *se, const fuse_buf *buf) noexcept:
     """Process a request; while they are for the handlers, take the next one at once.
 
-    pyfuse3 holds one coroutine at a time: the first request that goes to it ends this.
+    Two kinds end this, so that trio has its turn: what goes to pyfuse3, which is a task, and what
+    may wait for a commit (fsync, fsyncdir, rename), which a task makes.
     """
     global hold_limit
     cdef const fuse_buf *taken = buf

@@ -1,8 +1,8 @@
 """What stands between pyfuse3 and libfuse: functions of libfuse's names, found before its own.
 
-    our_new, our_new_versioned   fuse_session_new: widens the table, so that frequent operations
-                                 go to the handlers, and takes the umask from the kernel: a
-                                 default ACL replaces it
+    our_new, our_new_versioned   fuse_session_new: widens the table, so that all operations go to
+                                 the handlers, but flush, access and an fsync of .fusefs, and
+                                 takes the umask from the kernel: a default ACL replaces it
     our_mount                    fuse_session_mount: makes /dev/fuse non-blocking, and has libfuse
                                  and the kernel agree on what the session is; leaves no mount if
                                  that fails

@@ -47,15 +47,16 @@ class Shown:
     ) -> None: ...
 
 class Request:
-    """One request of the kernel; exactly one of its methods is called, once.
+    """One request of the kernel; exactly one of its replies (reply_...) is called, once.
 
+    After keep_answer() the reply is kept, and send_kept() sends it.
     Those that take an error may be the end of a coroutine, as the driver has it: with an error they
     answer that, whatever the result.
     AssertionError if it was answered already.  Dropped without an answer, it gets EIO.
     """
 
     pid: int
-    """Process id of the caller; 0 where the kernel itself asks (readahead of a mapped page)."""
+    """The caller's thread; 0 where the kernel itself asks (readahead of a mapped page)."""
 
     uid: int
     """Filesystem user id of the caller; 0 where the kernel itself asks."""

@@ -7,7 +7,7 @@ with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and call
 
     _interpose.pxi    those functions: the session, its table, the mount
     _drain.pxi        the loop that takes requests, and replies that are held: the only policy
-    _requests.pxi     each operation calls one method of a handler
+    _requests.pxi     each operation calls a method of a handler
     _replies.pxi      Request: its replies, written here in the kernel's own form
     _libfuse.pxd      declarations of libfuse and of the kernel
 

@@ -1,4 +1,6 @@
-"""Requests: each operation of libfuse's table calls one method of a handler.
+"""Requests: each operation of libfuse's table calls a method of a handler.
+
+A read of the kernel's own is a fill, a getattr may be a statx, and what syncs .fusefs is pyfuse3's.
 
 A Request is answered exactly once: what the method raises is answered as failure.py has it, and
 what nobody answered is answered with EIO when it is dropped.
@@ -229,7 +231,10 @@ cdef void op_release(fuse_req_t req, uint64_t ino, fuse_file_info *fi) noexcept:
 
 
 cdef void op_fsync(fuse_req_t req, uint64_t ino, int datasync, fuse_file_info *fi) noexcept:
-    """It waits for a commit, which is made by a task of trio: that gets its turn at once."""
+    """It waits for a commit, which is made by a task of trio: that gets its turn at once.
+
+    datasync does not matter: a commit makes everything durable, of all files.
+    """
     global taken_here
     call(files.fsync, (begun(req), fi.fh))
     taken_here = False
