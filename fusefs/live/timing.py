@@ -1,4 +1,4 @@
-"""When somebody must wait, so that others may come in between: the mount's only policy.
+"""When somebody must wait, so that others may come in between: the schedule of a mount.
 
 A conversion takes a time, and a pause comes before a fill, so that programs on a quiet machine
 meet each other as on a busy one.  Nobody pays for it who is alone:
@@ -8,7 +8,8 @@ meet each other as on a busy one.  Nobody pays for it who is alone:
     a window        of an order of the past (model/orders.py) takes as long as a conversion, if the
                     file is open twice; without such an order there is none
 
-until() is what the driver asks about each.
+until() is what the driver asks about each.  Gates, which hold whom they are told to, are asked
+before it: gatekeeper.py.
 
 Somebody is a thread, as the kernel gives a request the number of its thread.  An open file is
 his who uses it first, and everybody's once another thread has used it, too.
@@ -178,7 +179,7 @@ def _remove(users: dict[int, int], pid: int) -> None:
 
 
 class Timing:
-    """The policy of one mount.  clock and draw (a mean to a time) are for its tests."""
+    """The schedule of one mount.  clock and draw (a mean to a time) are for its tests."""
 
     def __init__(
         self,

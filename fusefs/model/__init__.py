@@ -4,9 +4,12 @@ It is pure.  It performs nothing and imports nothing outwards: whatever has to b
 for is a step (steps.py), which whoever drives the model carries out.
 
     steps  locks  geometry  options  errors  errseq    what all use
+    orders  order_rows                                 where kernels of the past differ
+    footprint                                          what a turn touches, for the search
     chunk  extents  space                              where blocks are, and which are free
     page_cache  readahead  inode  filesystem           what is in memory
-    iomap  fill  buffered  writeback  dio  truncate    the paths
+    iomap  fill  buffered  mapped  writeback           the paths through the cache
+    dio  dio_complete  truncate                        those around it; sizes and holes
     file_io                                            where a request of data enters
 """
 

@@ -270,7 +270,10 @@ async def _check_holes(write: DirectWrite) -> None:
 
 
 def _submission(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> tuple[int, Buffer]:
-    """Where in the image the bytes pos to end go, and what: one bio, with its zero padding."""
+    """Where in the image the bytes pos to end go, and what: one bio, with its zero padding.
+
+    It also notes in write.unwritten that there is something to convert at the end.
+    """
     size = write.fs.geometry.block_size
     if mapping.state is UNWRITTEN:
         write.unwritten = True

@@ -13,7 +13,7 @@ and only a later drop removes them.  Kernel commit c771c14baa33 fixed this order
 Units: pos and length are bytes in the file.
 Errors: FsError.
 Invariants:
-    (D1) in AFTER order, once complete_write returns, no clean cached page in the range
+    (D1) in today's order, once complete_write returns, no clean cached page in the range
          disagrees with the image;
     (D3) a failed conversion does not skip the drop;
     (D5) in today's order a block is converted before i_size covers it: who sees the size that
@@ -37,7 +37,7 @@ class DirectWrite:
 
     orders       in force when the write began; a switch of the mount option meets only later
                  writes
-    unwritten    some submitted block is not converted yet
+    unwritten    some submitted block was unwritten: there is something to convert
     append       pos is not known before the lock is held
     pos_asked    what the caller took for pos
     locks_out    it has inode.mapping.lock exclusive, so that no page comes: lockout

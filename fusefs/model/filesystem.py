@@ -27,7 +27,7 @@ class Counters:
     readahead, too.
     pages_stale_possible counts pages that were cached in the range of a direct write
     when it returned although its conversion came after its last drop: each may hold
-    zeros instead of the data.  In AFTER order it stays 0.
+    zeros instead of the data.  In today's order it stays 0.
     """
 
     direct_reads: int = 0

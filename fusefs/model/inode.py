@@ -37,10 +37,11 @@ class Inode:
     mapping     struct address_space: the cached pages and invalidate_lock
     dio_count   i_dio_count: asynchronous direct I/O under way.  Synchronous requests hold lock to
                 their end, and whoever waits for them has it exclusive, so they are not counted
-    changed     disk_size, map or bytes on the image are newer than what the last commit saved
+    changed     disk_size, map or bytes on the image are newer than what the last commit saved.  Not
+                a plain flag: to set it has the inode saved by the next commit
 
     Whoever saves inodes passes one dictionary to all of them: an inode enters itself there
-    when it changes, by whatever request, so that no commit can overlook it.
+    when changed is set, by whatever request, so that no commit can overlook it.
     """
 
     __slots__ = (

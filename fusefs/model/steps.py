@@ -1,4 +1,4 @@
-"""The one place that yields: what the model asks of whoever drives it.
+"""The one place that yields to a driver: what the model asks of whoever drives it.
 
 Every function of the model that has to wait, or wants something done, awaits a Step.
 A step has a kind, which is what the driver must do, and a name, which is where on the
@@ -14,7 +14,9 @@ two neighbouring names are one race window.  Code between two steps is atomic.
     DELAY         go on after duration_s seconds
 
 Units: pos and length are bytes in the file; addr is bytes in the image.
-Names appear in saved schedules: never reuse one.  NAMES lists them all.
+Names appear in saved schedules: never reuse one.  NAMES lists those of the model.  A request has
+begin and reply as well (engine/task.py), and on a mount kernel.drop_pages (live/kernel_pages.py)
+and part.end (live/requests/gated.py).
 """
 
 from collections.abc import Awaitable, Callable, Generator

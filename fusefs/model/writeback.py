@@ -147,7 +147,10 @@ async def _write_run(fs: Filesystem, inode: Inode, indices: list[int]) -> None:
 def _start_writeback(
     fs: Filesystem, inode: Inode, pages: list[Page]
 ) -> list[tuple[int, int, bytes]]:
-    """Mark the pages as under writeback, and take their bytes: writes of (addr, pos, data)."""
+    """Mark the pages as under writeback, give delayed blocks a place, and take the pages' bytes.
+
+    Returns the writes as (addr, pos, data).
+    """
     size, per_page = fs.geometry.block_size, fs.geometry.blocks_per_page
     file_end = -(-inode.size // size)
     blocks: list[tuple[int, int]] = []
