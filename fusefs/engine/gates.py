@@ -14,9 +14,9 @@ A request that several gates hold goes on when all of them have let it go.
 Units: times are seconds, on the clock of whoever calls.
 Errors: GateError, one line and an errno.
 Invariants:
-    (H1) who is held goes on: released, awaited in vain, interrupted, or at the time-out;
-    (H2) a release is of those who are held, or else of the next one that comes: none is lost;
-    (H3) nobody is held for somebody who waits for him.
+    (U1) who is held goes on: released, awaited in vain, interrupted, or at the time-out;
+    (U2) a release is of those who are held, or else of the next one that comes: none is lost;
+    (U3) nobody is held for somebody who waits for him.
 """
 
 import errno
@@ -105,7 +105,7 @@ class Gates:
             self._watches.remove(watch)
 
     def release(self, name: str) -> None:
-        """(H2) Let go whom a gate holds, or the next one; of all: take all gates away."""
+        """(U2) Let go whom a gate holds, or the next one; of all: take all gates away."""
         if name == ALL:
             for gate in list(self._gates.values()):
                 self._remove(gate, "released with all others")
@@ -201,7 +201,7 @@ class Gates:
     # -- those who wait for whom they hold up ------------------------------------------
 
     def _check_hold(self, asked: Asked) -> None:
-        """(H3) Of one who is held from now on."""
+        """(U3) Of one who is held from now on."""
         for waiting in self._waits.waiting():
             self._check_waiting(waiting)
             self._check_watches(waiting)
@@ -228,7 +228,7 @@ class Gates:
         return None
 
     def _check_waiting(self, waiting: Asked) -> None:
-        """(H3) Who is held until this one passes a step, and has what it waits for, goes on."""
+        """(U3) Who is held until this one passes a step, and has what it waits for, goes on."""
         owner = self._waits.last(waiting.request.number)
         if owner not in self._held:
             return
@@ -263,7 +263,7 @@ class Gates:
         return min([*holds, *(watch.deadline for watch in self._watches)], default=None)
 
     def expire(self, now: float) -> None:
-        """(H1) Let go whose time is up."""
+        """(U1) Let go whose time is up."""
         for gate in list(self._gates.values()):
             for number, hold in list(gate.holding.items()):
                 if hold.deadline <= now:

@@ -6,7 +6,7 @@ while names change, and their rows wait for one of two moments in it:
 
     named()      with a name: its link count, times and mode, and all of a new inode.  Written when
                  ROWS_NAMED_MAX wait, and before the COMMIT at the latest: by write_named(), under
-                 the lock under which that is made (R1)
+                 the lock under which that is made (I1)
     changed()    all the rest, with size and map.  Written by save(), part 1 of a commit (N2)
 
 Whoever waits has a node in memory (N3) or was evicted, so nobody reads a row that is behind.
@@ -14,7 +14,7 @@ Whoever waits has a node in memory (N3) or was evicted, so nobody reads a row th
 Units: times are nanoseconds since 1970; sizes are bytes.
 Errors: FsError(EIO) for a row that cannot be right, and what Metadata has.
 Invariant:
-    (R1) a commit that has a name has the row of the inode that it leads to, with the link count.
+    (I1) a commit that has a name has the row of the inode that it leads to, with the link count.
 """
 
 from typing import Any
@@ -122,7 +122,7 @@ class InodeRows:
         return node.changed or node.ino in self._named
 
     def evicted(self, ino: int) -> None:
-        """An inode has no name and no user; its link count is written all the same (R1)."""
+        """An inode has no name and no user; its link count is written all the same (I1)."""
         self._changed.pop(ino, None)
 
     # -- writing -----------------------------------------------------------------------

@@ -12,9 +12,9 @@ Units: times are nanoseconds since 1970, and always passed in.
 Errors: FsError with the errno that Linux's system call returns; FsError(EIO) if what is
 stored contradicts itself.
 Invariants:
-    (T1) nlink of a directory is 2 and one more for each directory in it; of anything else,
+    (J1) nlink of a directory is 2 and one more for each directory in it; of anything else,
          the number of its names;
-    (T2) a directory has one name, and is not among its own descendants.
+    (J2) a directory has one name, and is not among its own descendants.
 """
 
 import errno
@@ -161,7 +161,7 @@ class Namespace:
             if ino == ROOT_INO:
                 return
             ino = self.dentries.parent(ino)
-        raise self.metadata.damaged(f"the tree above directory {ino}")  # (T2)
+        raise self.metadata.damaged(f"the tree above directory {ino}")  # (J2)
 
     # -- making and removing names -----------------------------------------------------
 

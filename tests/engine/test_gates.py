@@ -56,7 +56,7 @@ class Table:
 
 @pytest.fixture
 def table() -> Iterator[Table]:
-    """(H1) Whatever a test did, nobody is held when all gates are gone."""
+    """(U1) Whatever a test did, nobody is held when all gates are gone."""
     table = Table()
     yield table
     table.gates.release("all")
@@ -98,7 +98,7 @@ def test_count_is_how_many_are_held_and_all_is_no_end(table: Table):
 
 
 def test_release_before_the_hold_is_remembered(table: Table):
-    """(H2) The wake-up that comes first is not lost, and lets one pass, not all."""
+    """(U2) The wake-up that comes first is not lost, and lets one pass, not all."""
     table.hold("begin count=2 as a")
     table.gates.release("a")
     assert not table.arrives(1)
@@ -110,7 +110,7 @@ def test_release_before_the_hold_is_remembered(table: Table):
 
 
 def test_time_out_lets_go_and_is_logged(table: Table):
-    """(H1)"""
+    """(U1)"""
     table.hold("dio.write.convert timeout=2s as a")
     assert table.arrives(1, "dio.write.convert")
     assert table.gates.next_deadline() == 2.0
@@ -266,7 +266,7 @@ def test_that_another_one_begins_can_be_awaited(table: Table):
 
 
 def test_held_one_that_has_the_awaited_one_s_lock_goes_on_at_once(table: Table):
-    """(H3) And the log says why; nothing waits for a time-out."""
+    """(U3) And the log says why; nothing waits for a time-out."""
     table.hold(f"dio.write.convert until=reply pid={B} as a")
     assert table.arrives(1, "dio.write.convert")
     table.waits(2, owner=1)
@@ -278,7 +278,7 @@ def test_held_one_that_has_the_awaited_one_s_lock_goes_on_at_once(table: Table):
 
 
 def test_through_others_too_and_in_whatever_order(table: Table):
-    """(H3) B waits for a third one, that waits for A; and they wait before A is held."""
+    """(U3) B waits for a third one, that waits for A; and they wait before A is held."""
     table.hold(f"dio.write.convert until=reply pid={B} as a")
     table.waits(2, owner=4)
     table.waits(4, owner=1)
@@ -305,7 +305,7 @@ def test_any_thread_that_must_take_the_lock_is_the_awaited_one(table: Table):
     ids=["another page would do", "a read does not", "another thread", "any request has it"],
 )
 def test_hold_that_somebody_else_may_end_goes_on(table: Table, until: str, number: int, step: str):
-    """(H3) says nothing of these: they end by whoever comes, or by the time-out."""
+    """(U3) says nothing of these: they end by whoever comes, or by the time-out."""
     table.hold(f"dio.write.convert {until} as a")
     assert table.arrives(1, "dio.write.convert")
     table.waits(number, owner=1, step=step)

@@ -202,7 +202,7 @@ async def test_until_is_told_by_the_trace_and_nobody_listens_without_a_gate():
 
 
 async def test_awaited_one_that_waits_for_the_held_one_ends_the_hold_at_once():
-    """(H3) On the model's own lock."""
+    """(U3) On the model's own lock."""
     inode = Inode(3)
 
     async def locked(step: str) -> None:

@@ -321,7 +321,7 @@ def test_killed_under_way_goes_on_to_its_end(mnt: Mount, gates: Gates):
 
 
 def test_hold_for_one_who_waits_for_the_held_one_ends_at_once(mnt: Mount, gates: Gates):
-    """(H3) A truncate waits for the write's lock; the write is not held for the truncate.
+    """(U3) A truncate waits for the write's lock; the write is not held for the truncate.
 
     The kernel locks the file of a truncate, so it is an unaligned direct write that waits here.
     """

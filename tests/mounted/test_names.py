@@ -79,7 +79,7 @@ def test_socket_accepts_connections(top: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_mkdir_and_rmdir_count_links(top: Path):
-    """(T1) a directory has 2 links, and one more for each directory in it."""
+    """(J1) a directory has 2 links, and one more for each directory in it."""
     (top / "a").mkdir(mode=0o700)
     (top / "a/b").mkdir()
     (top / "a/file").touch()
@@ -210,7 +210,7 @@ def test_rename_leaves_a_whiteout(top: Path):
 
 
 def test_rename_into_own_descendant_is_refused(top: Path):
-    """(T2) a directory is not among its own descendants."""
+    """(J2) a directory is not among its own descendants."""
     (top / "a/b").mkdir(parents=True)
     with fails_with(errno.EINVAL):
         (top / "a").rename(top / "a/b/c")

@@ -254,7 +254,7 @@ RENAMES = [
     [pytest.param(*row, id=f"{row[0]}-{row[1]}-{row[2]}") for row in RENAMES],
 )
 def test_rename_says_what_linux_says(top: Path, source: str, target: str, flags: int, number: int):
-    """(T1) and whatever it says, link counts stay right."""
+    """(J1) and whatever it says, link counts stay right."""
     (top / "full/sub").mkdir(parents=True)
     (top / "empty").mkdir()
     (top / "other").mkdir()

@@ -116,7 +116,7 @@ def tree_of(names: Namespace, path: str = "") -> dict[str, Seen]:
 
 
 def check_link_counts(names: Namespace) -> None:
-    """(T1)"""
+    """(J1)"""
     tree = tree_of(names)
     for path, seen in {"": Seen(ROOT_INO, 0, names.nodes.get(ROOT_INO).nlink, 0), **tree}.items():
         inner = [s for p, s in tree.items() if p.rpartition("/")[0] == path]

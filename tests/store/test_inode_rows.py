@@ -70,7 +70,7 @@ def stored_inos(nodes: NodeTable) -> list[int]:
 
 
 def test_rows_that_wait_are_in_the_next_commit(path: Path, tmp_path: Path) -> None:
-    """(R1) Also if part 1 of it was over when the name came."""
+    """(I1) Also if part 1 of it was over when the name came."""
     nodes = over(create(path))
     root = nodes.get(ROOT_INO)
     nodes.save_changed()

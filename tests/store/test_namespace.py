@@ -53,7 +53,7 @@ def test_new_file_has_its_attributes_and_an_empty_map(names: Namespace) -> None:
 
 
 def test_new_directory_counts_in_its_parent(names: Namespace) -> None:
-    """(T1)"""
+    """(J1)"""
     node = make(names, "d", DIRECTORY)
     assert (node.nlink, node.size, node.inode) == (2, 1024, None)
     root = names.nodes.get(ROOT_INO)

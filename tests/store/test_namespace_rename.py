@@ -111,7 +111,7 @@ def test_rename_noreplace(names: Namespace, old: str, new: str, expected: str | 
     ],
 )
 def test_rename_exchange(names: Namespace, old: str, new: str, expected: str | None) -> None:
-    """(T1) the directories' link counts follow their directories."""
+    """(J1) the directories' link counts follow their directories."""
     if expected is None:
         first, second = at(names, old), at(names, new)
         assert rename(names, old, new, RENAME_EXCHANGE) is None

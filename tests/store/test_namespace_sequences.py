@@ -183,7 +183,7 @@ class NamespaceMachine(RuleBasedStateMachine):
 
     @invariant()
     def link_counts_are_right(self) -> None:
-        """(T1)"""
+        """(J1)"""
         check_link_counts(self.names)
         assert self.names.nodes.rows.orphans() == []
 
