@@ -44,10 +44,12 @@ def test_every_request_of_a_command_is_in_its_recording(shared: Mount, top: Path
     said = read_back(recording)
     assert isinstance(said[0], Machine)
     assert (said[0].page, said[0].block, said[0].era) == (4096, 512, "linux-6.18")
-    (named,) = [each for each in said if isinstance(each, Named)]
-    assert named.path == f"/{top.name}/one"
+    named = [each for each in said if isinstance(each, Named)]
+    assert [each.path for each in named] == [f"/{top.name}/one", f"/{top.name}"]
     begun = [e for e in said if isinstance(e, Event) and e.event == "began"]
-    assert [event.operation for event in begun][:2] == ["write", "read"]
+    of = {event.operation: event.ino for event in begun}
+    assert list(of) == ["write", "read", "rename"]
+    assert list(of.values()) == [named[0].ino, named[0].ino, named[1].ino]
     ended = [e.request for e in said if isinstance(e, Event) and e.event == "ended"]
     assert ended == [event.request for event in begun]
     assert not any(isinstance(each, Lost | Gone) for each in said)
