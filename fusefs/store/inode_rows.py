@@ -99,14 +99,14 @@ class InodeRows:
     # -- what is behind ----------------------------------------------------------------
 
     def add(self, node: Node) -> None:
-        """A new inode, within whole: its name is part of the same change."""
+        """A new inode, within Metadata.changing: its name is part of the same change."""
         self.metadata.health.check_writable()
         self._births[node.ino] = clamp_time(node.ctime_ns)
         self.metadata.inode_count += 1
         self.named(node)
 
     def named(self, node: Node) -> None:
-        """A name has changed what the row of its inode says; within whole."""
+        """A name has changed what its inode's row says; within Metadata.changing."""
         self.metadata.health.check_writable()
         self._named[node.ino] = node
         if len(self._named) >= ROWS_NAMED_MAX:

@@ -79,7 +79,8 @@ class Metadata:
         self.names_changed = False
         """Set by changing; whoever commits resets it."""
         self.changing = Changing(self)
-        """Around a change of names or of what belongs to them; FsError(EROFS)."""
+        """Around a change of names or of what belongs to them, which it makes whole (M3);
+        FsError(EROFS)."""
         db.execute("BEGIN IMMEDIATE")
         db.execute(BIRTHS)  # of an older image: stored with the first commit
 

@@ -68,7 +68,7 @@ class NodeTable:
         now_ns: int,
         target: bytes | None = None,
     ) -> Node:
-        """An inode that is made now, and is not stored yet; within whole."""
+        """An inode that is made now, and not stored yet; within Metadata.changing, as its name."""
         times = now_ns, now_ns, now_ns
         inode = self._inode(ino, 0, 0) if stat.S_ISREG(mode) else None
         size = self.geometry.block_size
@@ -123,7 +123,7 @@ class NodeTable:
         self.rows.changed(node)
 
     def touch(self, node: Node, now_ns: int, links: int = 0) -> None:
-        """A name or an xattr comes or goes: change ctime and nlink; within whole."""
+        """A name or an xattr comes or goes: change ctime and nlink; within Metadata.changing."""
         node.nlink = max(node.nlink + links, 0)  # fewer than its names, if the disk says so
         node.ctime_ns = now_ns
         self.rows.named(node)
