@@ -80,8 +80,16 @@ class Task:
         course = self._course
         assert course is not None, "it has returned"
         current.number = self.number
-        self.step = REPLY
-        step = course.send(value) if error is None else course.throw(error)
+        self.step = step = REPLY
+        if error is None:
+            step = course.send(value)
+        else:  # past the course: compiled code throws into what is not in a way that warns
+            try:
+                step = self._coroutine.throw(error)
+            except StopIteration as stop:
+                self.result = stop.value
+            except FsError as failure:
+                self.error = failure
         self.step = step
         if step is REPLY:
             self._course = None  # which knows the task
