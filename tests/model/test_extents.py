@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusefs.explore.memory import World
 from fusefs.model.extents import CHUNK_BLOCKS, Chunk, ChunkCache, ExtentMap, State
+from fusefs.model.filesystem import LOAD_CHUNKS_MAX
+from fusefs.model.inode import Inode
 
 HOLE, DELALLOC, UNWRITTEN, MAPPED = State.HOLE, State.DELALLOC, State.UNWRITTEN, State.MAPPED
 LOW = CHUNK_BLOCKS - 16
@@ -386,3 +389,13 @@ def test_whole_map_is_removed_from_the_end_whatever_is_in_memory():
     assert (dropped, extents.blocks_allocated, extents.blocks_delalloc) == (2, 0, 0)
     shelf.save(extents)
     assert not shelf.stored
+
+
+def test_a_map_is_in_memory_where_a_range_begins_and_before_it():
+    """LOAD_MAP: of a long range not all at once; what is there is not read again."""
+    world, shelf = World(), Shelf()
+    inode, size = Inode(1, extents=ExtentMap(shelf)), world.fs.geometry.block_size
+    world.fs.load_map(inode, 2 * CHUNK_BLOCKS * size, size)
+    assert shelf.loads == [1, 2]
+    world.fs.load_map(inode, (2 * CHUNK_BLOCKS + 1) * size, 100 * CHUNK_BLOCKS * size)
+    assert shelf.loads == [1, 2, *range(3, 2 + LOAD_CHUNKS_MAX)]
