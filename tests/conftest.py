@@ -2,7 +2,8 @@
 
 Markers:
     mounted    needs /dev/fuse; skipped with the reason where it cannot be used, except
-               that it fails if CI is set: CI must not pass without it
+               that it fails if CI is set: CI must not pass without it; whatever has the
+               fixture mount is so marked
     long       runs only with --long
     alone      judges how long something takes: ./dev test runs no other tests meanwhile
 
@@ -72,6 +73,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "mount" in getattr(item, "fixturenames", ()):
+            item.add_marker("mounted")
     if config.getoption("--long"):
         return
     if long := [item for item in items if item.get_closest_marker("long")]:

@@ -130,6 +130,7 @@ def test_mounted_image_is_left_alone_even_with_force(mounted: Mount, image: Path
     (mounted.path / "file").write_bytes(b"x")
 
 
+@pytest.mark.mounted
 def test_size_of_an_existing_image_is_not_ignored(tmp_path: Path, image: Path):
     run_mkfs(image, "-o", "size=8m")
     (tmp_path / "mnt").mkdir()

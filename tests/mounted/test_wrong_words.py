@@ -20,6 +20,7 @@ def test_version(flag: str):
     assert result.stdout.startswith("fusefs ")
 
 
+@pytest.mark.mounted  # what cannot mount says that first
 @pytest.mark.parametrize(
     ("word", "meant"),
     [
