@@ -82,6 +82,24 @@ def need(*programs: str) -> None:
             lacking(f"{program} is missing (apt install {PACKAGES.get(program, program)})")
 
 
+PRIVATE_MOUNTS = ("unshare", "-m", "--propagation", "private")
+"""Runs what follows where nobody else sees what it mounts."""
+
+
+def need_private_mounts() -> None:
+    need("unshare")
+    tried = subprocess.run(
+        [*PRIVATE_MOUNTS, "true"],
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_TIMEOUT_S,
+        check=False,
+    )
+    if tried.returncode:
+        said = tried.stderr.strip()
+        lacking(f"no mounts of its own: {said} (of a chroot the root has to be a mount)")
+
+
 PACKAGES = {
     "xfs_io": "xfsprogs",
     "setfacl": "acl",

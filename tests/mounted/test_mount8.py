@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounted.clients import need, needs_root, run
+from mounted.clients import PRIVATE_MOUNTS, need, need_private_mounts, needs_root, run
 
 from fusefs.mounts import ROOT
 
@@ -69,7 +69,8 @@ def sbin(helpers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shell(sbin: Path, tmp_path: Path) -> Shell:
     """shell(script, fstab="") -> what it printed; $image, $mnt and $work are paths."""
-    need("unshare", "findmnt")
+    need("findmnt")
+    need_private_mounts()
     (tmp_path / "run").mkdir()
     (tmp_path / "mnt").mkdir()
 
@@ -78,7 +79,7 @@ def shell(sbin: Path, tmp_path: Path) -> Shell:
         (tmp_path / "fstab").write_text(fstab.format_map(names))
         return run(
             *("env", *(f"{name}={path}" for name, path in names.items()), f"sbin={sbin}"),
-            *("unshare", "-m", "--propagation", "private", "sh", "-euc", PRELUDE + script),
+            *(*PRIVATE_MOUNTS, "sh", "-euc", PRELUDE + script),
         )
 
     return run_script
