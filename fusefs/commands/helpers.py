@@ -12,19 +12,23 @@ Here their words become those of our own commands, and our failures' exit status
     mkfs             1 usage or failed
     fsck             16 usage, 8 failed; 0, 1 and 4 are its own
 
-mount(8) tells a helper of nosuid and nodev, but not of suid and dev: they are its defaults,
-and FUSE has others.  So a helper of root's begins with them, as libfuse's own does.
+mount(8) tells a helper of nosuid and noexec, but not of suid and exec: they are its defaults, and
+what undoes a flag it takes away together with the flag.  So a helper begins with what root's
+mounts have if nothing is said: for a mount, as libfuse's own helper, with what FUSE would have
+otherwise; for a remount, as the kernel, with all of it but the atime rules, which stay if none
+is said.
 """
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from fusefs.commands import mkfs
 from fusefs.commands.errors import UsageError
-from fusefs.commands.mount_options import split_options
+from fusefs.commands.mount_options import MOUNT_OPTIONS, REMOUNT, known_words, split_options
 from fusefs.model.options import OPTIONS, Options, format_size
 
 
@@ -45,24 +49,35 @@ class Helper:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Flags, letters that take a value, and words in their order."""
+    """Flags, letters that take a value, each with its help, and words in their order."""
 
-    def __init__(self, name: str, usage: str, flags: str, valued: str, *words: str) -> None:
-        super().__init__(prog=name, usage=f"{name} {usage}", add_help=False, allow_abbrev=False)
-        self.add_argument("-h", "--help", action="help")
-        for flag in flags:
-            self.add_argument(f"-{flag}", action="store_true")
-        for letter in valued:
-            self.add_argument(f"-{letter}", action="append", default=[])
+    def __init__(
+        self,
+        name: str,
+        usage: str,
+        flags: Mapping[str, str],
+        valued: Mapping[str, tuple[str, str]],
+        *words: str,
+    ) -> None:
+        super().__init__(
+            prog=name,
+            usage=f"{name} {usage}",
+            epilog=f"'{os.path.abspath(sys.argv[0])} {name.partition('.')[0]} --help' says more",
+            allow_abbrev=False,
+        )
+        for flag, text in flags.items():
+            self.add_argument(f"-{flag}", action="store_true", help=text)
+        for letter, (value, text) in valued.items():
+            self.add_argument(f"-{letter}", action="append", default=[], metavar=value, help=text)
         for word in words:
             self.add_argument(word)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
-    def format_help(self) -> str:
-        word = self.prog.partition(".")[0]
-        return f"{self.format_usage()}\n'mount_tool.py {word} --help' says more\n"
+
+NO_EFFECT = "taken, and without effect"
+NAMESPACE = "NAMESPACE", "refused: say nsenter --mount=NAMESPACE ..."
 
 
 def _options(texts: Sequence[str]) -> list[str]:
@@ -76,14 +91,27 @@ def _refuse_namespace(arguments: argparse.Namespace) -> None:
 
 def translate_mount(words: Sequence[str]) -> list[str]:
     usage = "IMAGE DIR [-sfnvrw] [-o OPTION,...] [-t TYPE]"
-    parser = _Parser("mount.fusefs", usage, "sfnvrw", "otN", "image", "mountpoint")
+    flags = {
+        "s": "leave out options that are not known",
+        "f": "check everything, and mount nothing",
+        "n": "no note for umount(8), which then does not wait",
+        "v": NO_EFFECT,
+        "r": "as -o ro",
+        "w": "as -o rw",
+    }
+    valued = {
+        "o": ("OPTION,...", "options; of two that contradict each other the last one counts"),
+        "t": ("TYPE", NO_EFFECT),
+        "N": NAMESPACE,
+    }
+    parser = _Parser("mount.fusefs", usage, flags, valued, "image", "mountpoint")
     arguments = parser.parse_args(words)
     _refuse_namespace(arguments)
-    defaults = ["suid,dev"] if os.getuid() == 0 else []
-    flags = ["ro"] * bool(arguments.r) + ["rw"] * bool(arguments.w)
+    defaults = _defaults(arguments.o) if os.getuid() == 0 else []
+    read_only = ["ro"] * bool(arguments.r) + ["rw"] * bool(arguments.w)
     return [
         "mount",
-        *_options([*defaults, *arguments.o, *flags]),
+        *_options([*defaults, *arguments.o, *read_only]),
         *["--dry-run"] * bool(arguments.f),
         *["-n"] * bool(arguments.n),
         *["-s"] * bool(arguments.s),
@@ -91,9 +119,28 @@ def translate_mount(words: Sequence[str]) -> list[str]:
     ]
 
 
+def _defaults(texts: Sequence[str]) -> list[str]:
+    """What root's mounts have if nothing is said; see above."""
+    given = known_words(texts, sloppy=True)
+    if REMOUNT not in given:
+        return ["suid,dev"]
+    says_atime = any(
+        MOUNT_OPTIONS[word.name].topic == "atime" for word in given if word.name in MOUNT_OPTIONS
+    )
+    return ["suid,dev,exec,async,symfollow", *["diratime"] * says_atime]
+
+
 def translate_umount(words: Sequence[str]) -> list[str]:
     usage = "DIR [-nlfvr] [-t TYPE]"
-    arguments = _Parser("umount.fusefs", usage, "nlfvr", "tN", "mountpoint").parse_args(words)
+    flags = {
+        "n": NO_EFFECT,
+        "l": "even if it is in use; nothing is waited for",
+        "f": "cut the daemon off first; nothing is waited for",
+        "v": NO_EFFECT,
+        "r": "read-only, if it cannot be unmounted",
+    }
+    valued = {"t": ("TYPE", NO_EFFECT), "N": NAMESPACE}
+    arguments = _Parser("umount.fusefs", usage, flags, valued, "mountpoint").parse_args(words)
     _refuse_namespace(arguments)
     given = [f"-{flag}" for flag in "lfr" if getattr(arguments, flag)]
     return ["umount", *given, arguments.mountpoint]
@@ -102,10 +149,18 @@ def translate_umount(words: Sequence[str]) -> list[str]:
 def translate_mkfs(words: Sequence[str]) -> list[str]:
     """SIZE is a number of blocks, as mkfs(8) has it, or has a unit."""
     usage = "[-f | -F | --force] [-qv] [-b BLOCK_SIZE] [-o OPTION,...] IMAGE [SIZE]"
-    parser = _Parser("mkfs.fusefs", usage, "qvV", "bo", "image")
-    parser.add_argument("-f", "-F", "--force", action="store_true")
-    parser.add_argument("size", nargs="?")
+    valued = {
+        "b": ("BLOCK_SIZE", "bytes of a block, 1k if not given"),
+        "o": ("OPTION,...", "size=, block_size=, metadata="),
+    }
+    parser = _Parser("mkfs.fusefs", usage, dict.fromkeys("qvV", NO_EFFECT), valued, "image")
+    parser.add_argument(
+        "-f", "-F", "--force", action="store_true", help="although that destroys what is there"
+    )
+    parser.add_argument("size", nargs="?", help="blocks, or with a unit: 64m")
     arguments = parser.parse_args(words)
+    if arguments.b and "block_size" in split_options(arguments.o, mkfs.TAKES)[0]:
+        raise UsageError("the block size is given twice: with -b, and with -o")
     options = [*arguments.o, *(f"block_size={size}" for size in arguments.b)]
     if arguments.size is not None:
         options.append(f"size={_size(arguments.size, options)}")
@@ -134,7 +189,13 @@ def _size(text: str, given: Sequence[str]) -> str:
 def translate_fsck(words: Sequence[str]) -> list[str]:
     """fsck(8) says -a at boot and -p, -y or -n for a person; there is nothing to be asked."""
     usage = "[-a | -p | -y | -n] [-fv] [-o metadata=PATH] IMAGE"
-    arguments = _Parser("fsck.fusefs", usage, "apynfvV", "oC", "image").parse_args(words)
+    flags = {
+        **dict.fromkeys("apy", "repair what needs no guess"),
+        "n": "write nothing; so it is without any of these",
+        **dict.fromkeys("fvV", NO_EFFECT),
+    }
+    valued = {"o": ("OPTION,...", "metadata="), "C": ("FD", NO_EFFECT)}
+    arguments = _Parser("fsck.fusefs", usage, flags, valued, "image").parse_args(words)
     repairs = arguments.a or arguments.p or arguments.y
     if repairs and arguments.n:
         raise UsageError("only one of -a, -p, -y and -n may be said")

@@ -102,7 +102,7 @@ MOUNT_OPTIONS: dict[str, MountOption] = {
     "remount": MountOption(By.REMOUNT, "changes the mount that is there"),
     **{
         name: MountOption(By.REMOUNT, "shown by /proc/mounts", takes_value=True)
-        for name in ("user_id", "group_id", "rootmode", "fd", "blksize")
+        for name in ("user_id", "group_id")
     },
     "comment": MountOption(By.NOBODY, "for people", takes_value=True),
     "helper": MountOption(By.NOBODY, "for umount(8)", takes_value=True),

@@ -8,6 +8,8 @@ import time
 
 from fusefs.commands.control_files import DeadMountError, read_status
 from fusefs.commands.errors import CommandError
+from fusefs.store import mount_table
+from fusefs.store.mount_table import Mounted
 
 NAME = "umount"
 HELP = "unmount, and wait until everything is on the disk"
@@ -38,10 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """A mount whose daemon has died is taken away, too: there is nothing to wait for."""
     daemon = None if arguments.lazy or arguments.force else _daemon(arguments.mountpoint)
+    mounted = mount_table.find(arguments.mountpoint)
     _unmount(arguments)
-    if daemon is not None:
+    if daemon is not None and not _is_elsewhere(mounted):
         _wait_for_end(*daemon)
     return 0
+
+
+def _is_elsewhere(mounted: Mounted | None) -> bool:
+    """mount --bind shows it at a second place: who unmounts that one waits for the end."""
+    return mounted is not None and any(
+        each.device == mounted.device for each in mount_table.seen_by("self")
+    )
 
 
 def _wait_for_end(pid: int, ended: int) -> None:

@@ -210,6 +210,11 @@ def open_file(path: str, uuid: UUID) -> sqlite3.Connection:
         if code == sqlite3.SQLITE_BUSY:
             raise MetadataError(f"{path}: is in use; unmount the image first") from error
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            folder = os.path.dirname(os.path.abspath(path))
+            if not os.access(folder, os.W_OK):
+                raise MetadataError(
+                    f"{path}: you may make no files in {folder}, where SQLite's log would be"
+                ) from error
             raise MetadataError(f"{path}: cannot be opened for writing: {error}") from error
         raise damaged(path, error) from error
     except (sqlite3.Error, *CONTENT_ERRORS) as error:

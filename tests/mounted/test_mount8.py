@@ -354,6 +354,44 @@ def test_remount_through_mount_8(shell: Shell):
     ]
 
 
+@pytest.mark.parametrize(
+    ("flag", "undone"),
+    [
+        *[("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"), ("sync", "async")],
+        ("nodiratime", "diratime"),
+    ],
+)
+def test_remount_undoes_a_flag(shell: Shell, flag: str, undone: str):
+    """Of both words mount(8) tells its helper nothing then."""
+    said = shell(f"""
+        mount -t fusefs -o size=8m,{flag} "$image" "$mnt"; cat "$mnt/.fusefs/flags"; shown OPTIONS
+        mount -o remount,{undone} "$mnt"; cat "$mnt/.fusefs/flags"; shown OPTIONS
+    """)
+    told_before, before, told, after = said.splitlines()
+    assert flag in (told_before, *before.split(","))
+    assert "rw" in after.split(",")
+    assert flag not in (told, *after.split(","))
+
+
+def test_remount_leaves_the_atime_rule_if_none_is_said(shell: Shell):
+    said = shell("""
+        mount -t fusefs -o size=8m,noatime,nodiratime "$image" "$mnt"
+        mount -t fusefs -o remount,ro "$image" "$mnt"; cat "$mnt/.fusefs/flags"
+    """)
+    assert said.strip() == "ro,noatime,nodiratime"
+
+
+def test_umount_of_one_of_two_places_waits_for_nobody(shell: Shell):
+    said = shell("""
+        mount -t fusefs -o size=8m "$image" "$mnt"; pid=$(pid)
+        mkdir "$work/second"; mount --bind "$mnt" "$work/second"
+        timeout 30 umount "$mnt"; echo through >"$work/second/file"
+        has_ended $pid || echo served
+        umount.fusefs "$work/second"; has_ended $pid; fsck -t fusefs "$image"
+    """)
+    assert said.startswith("served\n")
+
+
 def test_remount_with_an_fstab_line(shell: Shell):
     """mount(8) passes all of it on."""
     fstab = "{image} {mnt} fusefs noauto,nofail,nosuid,size=8m,commit=9s,fsname=a,max_read=64k 0 0"
@@ -373,6 +411,7 @@ def test_remount_with_an_fstab_line(shell: Shell):
 
 def test_mkfs_takes_a_size_in_blocks(shell: Shell, tmp_path: Path):
     shell('mkfs -t fusefs -b 4096 "$image" 1024; fails 1 mkfs -t fusefs -x "$image"')
+    shell('fails 1 mkfs.fusefs -b 1k -o block_size=4k "$image"; grep -q twice "$work/said"')
     assert (tmp_path / "image").stat().st_size == 4 << 20
 
 

@@ -40,7 +40,8 @@ def check(metadata: Metadata, superblock: Superblock) -> list[Finding]:
     try:
         checking.run()
     except FsError as error:
-        checking.find("sqlite", None, f"the metadata cannot be read on ({error}); restore a copy")
+        what = f"{metadata.path} cannot be read on ({error}); restore a copy"
+        checking.find("sqlite", None, what)
     return checking.found
 
 
