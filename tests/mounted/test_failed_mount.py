@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mounted.clients import needs_root
 
 from fusefs.mounts import ROOT, is_mounted
 
@@ -85,6 +86,7 @@ def assert_nothing_left(mountpoint: Path) -> None:
     assert list(mountpoint.iterdir()) == []
 
 
+@needs_root  # fusermount3, which mounts for others, has no privileges under strace
 @pytest.mark.skipif(shutil.which("strace") is None, reason="no strace here to make a read fail")
 def test_session_that_cannot_begin_is_not_reported_as_mounted(tmp_path: Path) -> None:
     """The first read of /dev/fuse finds the connection gone: no daemon would ever serve it."""
