@@ -31,7 +31,7 @@ def where_mounted(daemon: int) -> str:
     for pid, mountpoint in _elsewhere(connection):
         return (
             f"process {pid} ({_name(pid)}) has a mount namespace in which it is still mounted on"
-            f" {mountpoint}: end that process, or 'nsenter -m -t {pid} umount {mountpoint}'"
+            f" {mountpoint}: end that process, or 'nsenter -m -r -t {pid} umount {mountpoint}'"
         )
     return f"its daemon {daemon} has not ended yet"
 

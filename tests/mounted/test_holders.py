@@ -1,5 +1,6 @@
 """An image that is in use: the refusal says where, and how to end it."""
 
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mounted.clients import (
+    FORGET_OTHERS,
     PRIVATE_MOUNTS,
     eventually,
     lacking,
@@ -45,14 +47,15 @@ def test_image_that_is_mounted_is_refused_with_its_mountpoint(mounted: Mount, se
 
 
 @pytest.fixture
-def namespace() -> Iterator[Callable[[], int]]:
-    """namespace() -> the process of a new mount namespace, which copies all mounts."""
+def namespace(mounted: Mount) -> Iterator[Callable[[], int]]:
+    """namespace() -> the process of a new mount namespace, with a copy of the mount."""
     need_private_mounts()
     processes: list[subprocess.Popen[bytes]] = []
 
     def make() -> int:
         process = subprocess.Popen(
-            [*PRIVATE_MOUNTS, "sh", "-c", "echo; exec sleep 1000"],
+            [*PRIVATE_MOUNTS, "sh", "-c", f"{FORGET_OTHERS}echo; exec sleep 1000"],
+            env=os.environ | {"kept": str(mounted.path)},
             stdout=subprocess.PIPE,
         )
         processes.append(process)
@@ -77,6 +80,6 @@ def test_namespace_that_keeps_a_mount_is_named(
     refused(FAILED, "umount", mounted.path, saying=f"process {pid} (sleep) {why}")
     refused(FAILED, "mount", mounted.image, second, saying=f"process {pid} (sleep) {why}")
     assert not is_mounted(second)
-    subprocess.run(["nsenter", "-m", "-t", str(pid), "umount", mounted.path], check=True)
+    subprocess.run(["nsenter", "-m", "-r", "-t", str(pid), "umount", mounted.path], check=True)
     eventually(lambda: tool("mount", mounted.image, second).returncode == 0, "the mount")
     assert tool("umount", second).returncode == 0

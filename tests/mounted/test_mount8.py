@@ -11,7 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounted.clients import PRIVATE_MOUNTS, need, need_private_mounts, needs_root, run
+from mounted.clients import (
+    FORGET_OTHERS,
+    PRIVATE_MOUNTS,
+    need,
+    need_private_mounts,
+    needs_root,
+    run,
+)
 
 from fusefs.mounts import ROOT
 
@@ -79,7 +86,7 @@ def shell(sbin: Path, tmp_path: Path) -> Shell:
         (tmp_path / "fstab").write_text(fstab.format_map(names))
         return run(
             *("env", *(f"{name}={path}" for name, path in names.items()), f"sbin={sbin}"),
-            *(*PRIVATE_MOUNTS, "sh", "-euc", PRELUDE + script),
+            *(*PRIVATE_MOUNTS, "sh", "-euc", FORGET_OTHERS + PRELUDE + script),
         )
 
     return run_script
