@@ -63,6 +63,7 @@ class _Parser(argparse.ArgumentParser):
             prog=name,
             usage=f"{name} {usage}",
             epilog=f"'{os.path.abspath(sys.argv[0])} {name.partition('.')[0]} --help' says more",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         for flag, text in flags.items():

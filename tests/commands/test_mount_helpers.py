@@ -1,6 +1,7 @@
 """What mount(8), umount(8), mkfs(8) and fsck(8) say to their helpers, and what we make of it."""
 
 import os
+import sys
 
 import pytest
 
@@ -83,8 +84,11 @@ def test_what_is_wrong_is_said(line: str, saying: str):
 
 
 @pytest.mark.parametrize("name", HELPERS)
-def test_helpers_have_help(name: str, capsys: pytest.CaptureFixture[str]):
+def test_helpers_have_help(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "argv", [f"/srv/a folder of some length/{'long' * 20}/mount_tool.py"])
     assert main([name, "--help"]) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"usage: {name} ")
-    assert f"mount_tool.py {name.removesuffix('.fusefs')} --help" in said
+    assert f"/mount_tool.py {name.removesuffix('.fusefs')} --help' says more\n" in said
