@@ -51,7 +51,7 @@ COMMIT_LOOK_S = 1.0
 """How often the flusher looks at the commit interval."""
 
 GC_THRESHOLDS = 10_000, 20, 20
-"""Inodes and pages are many objects that live long, and few of ours are ever in a cycle."""
+"""Inodes, pages and maps are many objects that live long, and few of ours are ever in a cycle."""
 
 
 def mount(request: MountRequest, *, foreground: bool) -> None:
@@ -147,10 +147,18 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(ring)
     trace, timing, reclaim = Trace(), Timing(volume.fs), Reclaim(volume.deleted, volume.fs)
+
+    async def commit() -> None:
+        """What has come since the last commit and stays, maps above all, the collector looks at
+        this once: everybody waits for it, and the map of a sparse file is very many objects."""
+        await volume.commit()
+        gc.collect(0)
+        gc.freeze()
+
     driver = Driver(
         volume.image,
         volume.fs.load_map,
-        volume.commit,
+        commit,
         trace,
         timing,
         before_space=reclaim.wait_forgotten,
