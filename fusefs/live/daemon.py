@@ -16,6 +16,7 @@ import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 import pyfuse3
@@ -147,18 +148,10 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(ring)
     trace, timing, reclaim = Trace(), Timing(volume.fs), Reclaim(volume.deleted, volume.fs)
-
-    async def commit() -> None:
-        """What has come since the last commit and stays, maps above all, the collector looks at
-        this once: everybody waits for it, and the map of a sparse file is very many objects."""
-        await volume.commit()
-        gc.collect(0)
-        gc.freeze()
-
     driver = Driver(
         volume.image,
         volume.fs.load_map,
-        commit,
+        partial(_commit, volume),
         trace,
         timing,
         before_space=reclaim.wait_forgotten,
@@ -188,6 +181,14 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     finally:
         pyfuse3.close(unmount=True)
         volume.close()
+
+
+async def _commit(volume: Volume) -> None:
+    """What has come since the last commit and stays, maps above all, the collector looks at this
+    once: everybody waits for it, and the map of a sparse file is very many objects."""
+    await volume.commit()
+    gc.collect(0)
+    gc.freeze()
 
 
 def _begin_session(mountpoint: str, options: dict[str, str], operations: Operations) -> None:

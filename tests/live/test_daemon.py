@@ -1,7 +1,9 @@
 """The end of a mount: real files in a temporary folder, requests that never come."""
 
+import gc
 import socket
 import stat
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from fusefs.engine.held import MOUNT
-from fusefs.live.daemon import _serve
+from fusefs.live.daemon import _commit, _serve
 from fusefs.live.driver import Driver
 from fusefs.live.gatekeeper import Gatekeeper
 from fusefs.live.kernel_pages import KernelPages
@@ -55,3 +57,29 @@ async def test_unmount_waits_for_a_commit_that_the_flusher_began(
     again = Volume.open(path, meta, Options())
     assert again.namespace.lookup(1, b"name").nlink == 1
     again.close()
+
+
+class Link:
+    """Refers to itself: only the collector frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_after_a_commit_the_collector_leaves_alone_what_is_there(tmp_path: Path):
+    """But what is in a cycle by then goes first."""
+    path, meta = str(tmp_path / "image"), str(tmp_path / "image.meta")
+    make_image(path, meta, Options(size=1 << 20))
+    volume = Volume.open(path, meta, Options())
+    gc.disable()
+    try:
+        gone, stays = weakref.ref(Link()), Link()
+        assert gone() is not None
+        await _commit(volume)
+        assert gone() is None
+        assert gc.is_tracked(stays)
+        assert not any(each is stays for each in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.enable()
+        volume.close()

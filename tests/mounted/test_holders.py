@@ -77,9 +77,11 @@ def test_namespace_that_keeps_a_mount_is_named(
         lacking("this kernel does not say which mount a descriptor of /dev/fuse serves")
     pid = namespace()
     why = f"has a mount namespace in which it is still mounted on {mounted.path}"
-    refused(FAILED, "umount", mounted.path, saying=f"process {pid} (sleep) {why}")
+    way_out = f"nsenter -m -r -t {pid} umount {mounted.path}"
+    how = f"process {pid} (sleep) {why}: end that process, or '{way_out}'"
+    refused(FAILED, "umount", mounted.path, saying=how)
     refused(FAILED, "mount", mounted.image, second, saying=f"process {pid} (sleep) {why}")
     assert not is_mounted(second)
-    subprocess.run(["nsenter", "-m", "-r", "-t", str(pid), "umount", mounted.path], check=True)
+    subprocess.run(way_out.split(), check=True)
     eventually(lambda: tool("mount", mounted.image, second).returncode == 0, "the mount")
     assert tool("umount", second).returncode == 0

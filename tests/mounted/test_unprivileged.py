@@ -190,6 +190,14 @@ def test_metadata_that_may_only_be_read_is_not_called_damaged(home: Path):
     assert tool_as(OWNER, "fsck", image) == (0, f"{image}: clean\n")
 
 
+def test_folder_in_which_sqlite_can_make_no_log_is_named(home: Path):
+    image = home / "image"
+    assert tool_as(OWNER, "mkfs", image, "-o", "size=1m") == (0, "")
+    home.chmod(0o555)
+    status, said = tool_as(OWNER, "mount", image, home / "mnt")
+    assert (status, f"you may make no files in {home}," in said) == (1, True), said
+
+
 # -- what root can do to it --------------------------------------------------------------
 
 
