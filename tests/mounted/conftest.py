@@ -2,6 +2,7 @@
 
 shared    a mount for the whole file; SHARED_OPTIONS of the file, or a parameter, are its options
 top       a new directory in it for each test
+helpers   the folder into which './dev install' has put the helpers of mount(8)
 """
 
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mounted.installing import dev
 from mounted.mounting import Mount
 
 SHARED_TIMEOUT_S = 1800.0
@@ -40,3 +42,11 @@ def top(shared: Mount) -> Path:
     directory = shared.path / f"test{number}"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture(scope="module")
+def helpers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where './dev install' has put them."""
+    destination = tmp_path_factory.mktemp("destination")
+    dev("install", destination)
+    return destination / "sbin"

@@ -5,7 +5,6 @@ Nothing is installed: a mount namespace of the test's own has another /sbin, /et
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +23,6 @@ from fusefs.mounts import ROOT
 
 pytestmark = [pytest.mark.mounted, needs_root]
 
-INSTALL_TIMEOUT_S = 600.0
-"""./dev builds first if something was edited."""
-
 PRELUDE = """
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 trap 'umount -i -l "$mnt" 2>/dev/null || true' EXIT
@@ -43,26 +39,6 @@ fails() { status=$1; shift; "$@" 2>"$work/said" && exit 90; [ $? = "$status" ] |
 has_ended PID: nothing of it is left, but for a zombie that nobody has waited for."""
 
 Shell = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def helpers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where './dev install' has put them."""
-    destination = tmp_path_factory.mktemp("destination")
-    dev("install", destination)
-    return destination / "sbin"
-
-
-def dev(command: str, destination: Path | str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ROOT / "dev", command, *words],
-        env=os.environ | {"DESTDIR": str(destination)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=INSTALL_TIMEOUT_S,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -90,86 +66,6 @@ def shell(sbin: Path, tmp_path: Path) -> Shell:
         )
 
     return run_script
-
-
-# -- installing ----------------------------------------------------------------------
-
-
-NAMES = ["fsck.fusefs", "mkfs.fusefs", "mount.fuse.fusefs", "mount.fusefs"]
-NAMES += ["umount.fuse.fusefs", "umount.fusefs"]
-
-
-def test_install_puts_helpers_there_and_uninstall_takes_them_away(tmp_path: Path):
-    for _ in range(2):  # again over its own
-        assert dev("install", tmp_path).returncode == 0
-    assert sorted(os.listdir(tmp_path / "sbin")) == NAMES
-    assert "'/" in (tmp_path / "sbin/mount.fusefs").read_text(), "whatever the folder it starts in"
-    assert dev("uninstall", tmp_path).returncode == 0
-    assert os.listdir(tmp_path / "sbin") == []
-
-
-@pytest.mark.parametrize("command", ["install", "uninstall"])
-def test_what_somebody_else_put_there_stays(tmp_path: Path, command: str):
-    (tmp_path / "sbin").mkdir()
-    other = tmp_path / "sbin/umount.fusefs"
-    other.write_text("#!/bin/sh\n")
-    result = dev(command, tmp_path)
-    assert (result.returncode, os.listdir(tmp_path / "sbin")) == (1, ["umount.fusefs"])
-    assert "umount.fusefs is somebody else's; nothing was changed" in result.stderr
-
-
-@pytest.mark.parametrize("command", ["install", "uninstall"])
-def test_word_too_many_and_relative_destdir_are_refused(tmp_path: Path, command: str):
-    """Else helpers would come into /sbin that were meant for elsewhere, or into the clone."""
-    result = dev(command, tmp_path, f"DESTDIR={tmp_path}")
-    assert (result.returncode, os.listdir(tmp_path)) == (1, [])
-    assert result.stderr == f"dev: {command}: takes no 'DESTDIR={tmp_path}'; see ./dev --help\n"
-    relative = os.path.relpath(tmp_path, ROOT)
-    result = dev(command, relative)
-    assert (result.returncode, os.listdir(tmp_path)) == (1, [])
-    assert result.stderr.endswith(f"dev: DESTDIR={relative}: must be an absolute path\n")
-
-
-def moved(helper: Path, clone: Path) -> None:
-    """A helper as another clone has made it."""
-    helper.write_text(helper.read_text().replace(str(ROOT), str(clone)))
-
-
-def test_helpers_of_another_clone_are_not_taken_away(tmp_path: Path, helpers: Path):
-    clone = tmp_path / "it's another"
-    clone.mkdir()
-    (clone / "mount_tool.py").touch()
-    run("cp", "-a", helpers, tmp_path / "sbin")
-    for name in NAMES:
-        moved(tmp_path / "sbin" / name, Path(str(clone).replace("'", "'\\''")))
-    result = dev("uninstall", tmp_path)
-    assert (result.returncode, sorted(os.listdir(tmp_path / "sbin"))) == (1, NAMES)
-    assert "'./dev uninstall' there takes them away" in result.stderr
-    result = dev("install", tmp_path)
-    assert result.returncode == 0
-    assert f"now they call {ROOT}\n" in result.stdout
-    assert dev("uninstall", tmp_path).returncode == 0
-
-
-def test_helpers_of_a_clone_that_is_gone_are_taken_away(tmp_path: Path, helpers: Path):
-    run("cp", "-a", helpers, tmp_path / "sbin")
-    moved(tmp_path / "sbin/fsck.fusefs", tmp_path / "gone")
-    assert dev("uninstall", tmp_path).returncode == 0
-    assert os.listdir(tmp_path / "sbin") == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_helper_whose_clone_has_moved_says_so(tmp_path: Path, helpers: Path, name: str):
-    """With a status of its own: 127 means nothing to mount(8), and 1 to fsck(8) 'repaired'."""
-    helper = tmp_path / name
-    helper.write_text((helpers / name).read_text())
-    moved(helper, tmp_path / "gone")
-    result = subprocess.run(["sh", helper, "a", "b"], capture_output=True, text=True, check=False)
-    assert result.returncode == {"mkfs": 1, "fsck": 8}.get(name.partition(".")[0], 32)
-    assert result.stderr == (
-        f"{name}: cannot run {tmp_path}/gone/.venv/bin/python on {tmp_path}/gone/mount_tool.py:"
-        " moved, or not open to you\n"
-    )
 
 
 # -- mount and umount ----------------------------------------------------------------
@@ -303,6 +199,17 @@ def test_requests_are_no_larger_than_max_read(shell: Shell):
     assert said.split() == ["32768", "4"]
 
 
+def test_umount_of_one_of_two_places_waits_for_nobody(shell: Shell):
+    said = shell("""
+        mount -t fusefs -o size=8m "$image" "$mnt"; pid=$(pid)
+        mkdir "$work/second"; mount --bind "$mnt" "$work/second"
+        timeout 30 umount "$mnt"; echo through >"$work/second/file"
+        has_ended $pid || echo served
+        umount.fusefs "$work/second"; has_ended $pid; fsck -t fusefs "$image"
+    """)
+    assert said.startswith("served\n")
+
+
 def test_lazy_umount_waits_for_nobody(shell: Shell):
     said = shell("""
         mount -t fusefs -o size=8m "$image" "$mnt"; pid=$(pid)
@@ -386,17 +293,6 @@ def test_remount_leaves_the_atime_rule_if_none_is_said(shell: Shell):
         mount -t fusefs -o remount,ro "$image" "$mnt"; cat "$mnt/.fusefs/flags"
     """)
     assert said.strip() == "ro,noatime,nodiratime"
-
-
-def test_umount_of_one_of_two_places_waits_for_nobody(shell: Shell):
-    said = shell("""
-        mount -t fusefs -o size=8m "$image" "$mnt"; pid=$(pid)
-        mkdir "$work/second"; mount --bind "$mnt" "$work/second"
-        timeout 30 umount "$mnt"; echo through >"$work/second/file"
-        has_ended $pid || echo served
-        umount.fusefs "$work/second"; has_ended $pid; fsck -t fusefs "$image"
-    """)
-    assert said.startswith("served\n")
 
 
 def test_remount_with_an_fstab_line(shell: Shell):
