@@ -83,7 +83,7 @@ def compare(
     if delayed:
         is_whole = False
         clean &= ~delayed
-    if is_whole and page.data[:length] == expected:
+    if is_whole and memoryview(page.data)[:length] == expected:
         return Comparison(is_whole, None)
     return Comparison(is_whole, _first_difference(page, geometry, clean, base, expected))
 
@@ -113,11 +113,11 @@ def _first_difference(
     page: Page, geometry: Geometry, clean: int, base: int, expected: Buffer
 ) -> Difference | None:
     """Among the clean blocks."""
-    size, length = geometry.block_size, len(expected)
+    size, length, found = geometry.block_size, len(expected), bytes(memoryview(page.data))
     first = last = -1
     for bit in range(-(-length // size)):
         start, stop = bit * size, min((bit + 1) * size, length)
-        differs = clean >> bit & 1 and page.data[start:stop] != expected[start:stop]
+        differs = clean >> bit & 1 and found[start:stop] != expected[start:stop]
         if differs and first in (-1, bit - (last - first) - 1):
             first, last = (bit if first < 0 else first), bit
         elif first >= 0:
@@ -125,12 +125,12 @@ def _first_difference(
     if first < 0:
         return None
     start, stop = first * size, min((last + 1) * size, length)
-    pos = next(at for at in range(start, stop) if page.data[at] != expected[at])
+    pos = next(at for at in range(start, stop) if found[at] != expected[at])
     shown = min(pos + SHOWN_BYTES, stop)
     return Difference(
         base + start,
         base + stop,
         base + pos,
-        bytes(page.data[pos:shown]),
+        found[pos:shown],
         bytes(expected[pos:shown]),
     )

@@ -260,12 +260,12 @@ class _World:
         stale = self.world.stale_blocks(inode)
         if any(first <= block < first + self._page // self._block for block in stale):
             return State(STALE, f"stale {words}")
-        return State(ZEROS if not any(page.data) else CLEAN, words)
+        return State(ZEROS if not any(memoryview(page.data)) else CLEAN, words)
 
     def _page_words(self, page: Page, letters: Letters) -> str:
         size = self._block
         return short_runs(
-            letters.character(bytes(page.data[bit * size : (bit + 1) * size]))
+            letters.character(bytes(memoryview(page.data)[bit * size : (bit + 1) * size]))
             if page.blocks_uptodate >> bit & 1
             else "-"
             for bit in range(self._page // size)

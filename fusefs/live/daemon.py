@@ -144,6 +144,7 @@ def _run(request: MountRequest, mounted: Callable[[], None]) -> None:
     """Open, mount, call mounted(), and serve until it is unmounted; MountError."""
     is_new = not os.path.exists(request.image)
     volume = _open_volume(request)
+    volume.fs.cache.new_data = _lowlevel.page_data
     ring = LogRing()
     ring.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(ring)

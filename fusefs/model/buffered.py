@@ -24,7 +24,7 @@ from fusefs.model.inode import Append, Inode, OpenFile
 from fusefs.model.iomap import begin_buffered, free_blocks
 from fusefs.model.page_cache import Page
 from fusefs.model.readahead import plan_marked, plan_missing
-from fusefs.model.steps import Buffer, load_map, reach, read_image
+from fusefs.model.steps import Buffer, Piece, load_map, reach, read_image
 from fusefs.model.writeback import write_and_wait_range
 
 WRITE_PAGES_MAX = 256
@@ -32,7 +32,7 @@ WRITE_PAGES_MAX = 256
 who read without inode.lock."""
 
 
-async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Buffer]:
+async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Piece]:
     """Up to length bytes from pos on, in pieces; fewer at the end of the file.
 
     A piece may be the cached page itself: use it before the next step.
@@ -40,7 +40,7 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
     """
     inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
     mapping, unlocked = inode.mapping, fs.orders.unlocked_reads
-    pieces: list[Buffer] = []
+    pieces: list[Piece] = []
     end = pos + length
     fs.counters.buffered_reads += 1
     if not unlocked and not inode.lock.try_lock_shared():

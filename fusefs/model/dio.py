@@ -39,7 +39,7 @@ from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import FILE_SIZE_MAX, SECTOR_SIZE
 from fusefs.model.inode import Append, Inode
 from fusefs.model.iomap import begin_direct
-from fusefs.model.steps import Buffer, Step, load_map, reach, read_image, write_image
+from fusefs.model.steps import Buffer, Piece, Step, load_map, reach, read_image, write_image
 from fusefs.model.writeback import flush_disk_end, write_and_wait_range
 
 
@@ -294,13 +294,13 @@ def _zero_padding(write: DirectWrite, mapping: Mapping, pos: int, end: int) -> t
     return head, tail
 
 
-async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> list[Buffer]:
+async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> list[Piece]:
     """Read around the cache, one piece for each mapping; fewer bytes at the end of the file.
 
     At or beyond i_size there is nothing to read, aligned or not.
     """
     fs.counters.direct_reads += 1
-    pieces: list[Buffer] = []
+    pieces: list[Piece] = []
     if not inode.lock.try_lock_shared():
         await inode.lock.lock_shared()
     try:

@@ -23,7 +23,7 @@ from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import FILE_SIZE_MAX
 from fusefs.model.inode import Append, Inode, OpenFile
-from fusefs.model.steps import Buffer, Step, commit
+from fusefs.model.steps import Buffer, Piece, Step, commit
 from fusefs.model.writeback import balance_dirty_pages, writeback_range
 
 COPY_LENGTH_MAX = 16 << 20
@@ -39,7 +39,7 @@ async def read(fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct:
 
 def read_pieces(
     fs: Filesystem, file: OpenFile, pos: int, length: int, *, direct: bool
-) -> Coroutine[Step, Any, list[Buffer]]:
+) -> Coroutine[Step, Any, list[Piece]]:
     """For whoever can send pieces of any number and size, before the next step of anyone."""
     if direct:
         return direct_read(fs, file.inode, pos, length)

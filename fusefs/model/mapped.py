@@ -37,7 +37,7 @@ async def mapped_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> by
     for index in range(*fs.geometry.page_range(pos, length)):
         page = await _fault(fs, inode, index)
         start, stop = _within_page(index * page_size, page_size, pos, length)
-        pieces.append(bytes(page.data[start:stop]))
+        pieces.append(bytes(memoryview(page.data)[start:stop]))
         page.unlock()
     return b"".join(pieces)
 

@@ -17,13 +17,14 @@ Invariants:
 
 import errno
 from collections import OrderedDict
+from collections.abc import Callable
 
 from fusefs.model.errors import FsError
 from fusefs.model.errseq import ErrorSequence, Position
 from fusefs.model.footprint import DIRTY, ERRORS, PAGE, PAGES, key
 from fusefs.model.geometry import Geometry, PageIndex
 from fusefs.model.locks import RwLock
-from fusefs.model.steps import Waiter, current, wait
+from fusefs.model.steps import PageData, Waiter, current, wait
 
 LRU_SCAN_MAX = 64
 """Pages looked at for one eviction, so that a cache full of dirty pages costs no scan."""
@@ -55,11 +56,11 @@ class Page:
         "writeback_owner",
     )
 
-    def __init__(self, mapping: "AddressSpace", index: PageIndex, page_size: int) -> None:
+    def __init__(self, mapping: "AddressSpace", index: PageIndex, data: PageData) -> None:
         self.mapping: AddressSpace | None = mapping
         self.index = index
         self.footprint_key = key(PAGE, mapping.ino, index)
-        self.data = bytearray(page_size)
+        self.data = data
         self.blocks_uptodate = 0
         self.blocks_dirty = 0
         self.locked = False
@@ -271,10 +272,12 @@ class PageCache:
     """All pages of a mount, oldest first; at most limit_bytes as far as (P2) allows.
 
     dirty_limit   dirty pages above which a writer must write back itself: half the cache
+    new_data      zeros for a new page, so many bytes; a driver may replace it before there are any
     """
 
     def __init__(self, geometry: Geometry, limit_bytes: int) -> None:
         self.geometry = geometry
+        self.new_data: Callable[[int], PageData] = bytearray
         self.set_limit(limit_bytes)
         self.dirty_count = 0
         self.evicted_count = 0
@@ -291,7 +294,7 @@ class PageCache:
     def insert_locked(self, mapping: AddressSpace, index: int) -> Page:
         """A new page, locked, with nothing uptodate: filemap_add_folio()."""
         assert index not in mapping.pages, "page inserted twice"
-        page = Page(mapping, PageIndex(index), self.geometry.page_size)
+        page = Page(mapping, PageIndex(index), self.new_data(self.geometry.page_size))
         page.locked = True
         page.owner = current.number
         mapping.note_change(page)

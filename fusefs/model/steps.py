@@ -21,11 +21,23 @@ and part.end (live/requests/gated.py).
 
 from collections.abc import Awaitable, Callable, Generator
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fusefs.model.footprint import Footprint
 
 Buffer = bytes | bytearray | memoryview
+
+
+class PageData(Protocol):
+    """The bytes of a page: writable memory, such as a bytearray; a driver may bring another."""
+
+    def __len__(self) -> int: ...
+    def __setitem__(self, where: slice, data: Buffer, /) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
+Piece = Buffer | PageData
+"""Bytes that a read hands over as they lie."""
 
 NAMES = {
     # name                              what has not happened yet; the kernel's anchor

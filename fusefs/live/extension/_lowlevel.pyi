@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fusefs.model.errors import FsError
-from fusefs.model.steps import Buffer
+from fusefs.model.steps import Buffer, PageData, Piece
 
 class Shown:
     """What stat(2) shows of an inode, and for how long the kernel may keep that, and its name.
@@ -86,10 +86,10 @@ class Request:
     def reply_done(self, nothing: None = None, error: FsError | None = None) -> None:
         """Answer success, which has no data."""
 
-    def reply_buf(self, data: Buffer) -> None:
+    def reply_buf(self, data: Piece) -> None:
         """Answer a read with any contiguous buffer; it may change afterwards."""
 
-    def reply_pieces(self, pieces: list[Buffer] | None, error: FsError | None = None) -> None:
+    def reply_pieces(self, pieces: list[Piece] | None, error: FsError | None = None) -> None:
         """Answer a read with buffers, one behind the other; they may change afterwards."""
 
     def reply_write(self, count: int | None, error: FsError | None = None) -> None:
@@ -308,3 +308,6 @@ def device_fd() -> int:
 
 def interposed() -> tuple[bool, bool]:
     """Whether fuse_session_new and fuse_session_mount were called through this module."""
+
+def page_data(page_size: int) -> PageData:
+    """Zeros for a new page, in huge pages of memory; MemoryError.  page_size: a power of 2."""

@@ -8,6 +8,7 @@ with RTLD_GLOBAL before pyfuse3, it is found first.  Each does its part and call
     _interpose.pxi    those functions: the session, its table, the mount
     _drain.pxi        the loop that takes requests, and replies that are held: the only policy
     _requests.pxi     each operation calls a method of a handler
+    _page_data.pxi    what the model keeps its pages in
     _replies.pxi      Request: its replies, written here in the kernel's own form
     _libfuse.pxd      declarations of libfuse and of the kernel
 
@@ -21,12 +22,16 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport Py_REFCNT
+from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
 from libc.errno cimport EAGAIN, EINTR, EIO, ERANGE, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 from fusefs.live.extension._libfuse cimport *
 from posix.fcntl cimport F_GETFL, F_SETFL, O_NONBLOCK, fcntl
+from posix.mman cimport (
+    MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+)
 from posix.types cimport dev_t, off_t
 from posix.unistd cimport read, write
 
@@ -44,6 +49,7 @@ include "_replies.pxi"
 include "_requests.pxi"
 include "_drain.pxi"
 include "_interpose.pxi"
+include "_page_data.pxi"
 
 
 def install(handlers, unsigned max_read=0):
