@@ -99,7 +99,7 @@ class Memory:
                 clean = page.blocks_uptodate & ~page.blocks_dirty
                 if below <= 0 or not clean >> bit & 1:
                     continue
-                cached = memoryview(page.data)[bit * size : bit * size + below]
+                cached = bytearray(memoryview(page.data)[bit * size : bit * size + below])
                 if cached != self.on_image(inode, block)[:below]:
                     stale.append(block)
         return stale
