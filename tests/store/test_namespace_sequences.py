@@ -173,6 +173,7 @@ class NamespaceMachine(RuleBasedStateMachine):
     @rule()
     def drop_all(self) -> None:
         """What is stored is all there is: nothing depends on a node being in memory."""
+        self.names.nodes.save_changed()  # a whiteout was dropped before, and waits for a commit
         for ino in list(self.names.nodes.in_memory):
             assert self.names.nodes.drop(ino)
 
