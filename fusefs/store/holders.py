@@ -12,12 +12,14 @@ from collections.abc import Iterator
 
 from fusefs.store import mount_table
 from fusefs.store.image_file import ImageInUse
+from fusefs.store.locks import locked_by
 
 
 def explained(error: ImageInUse) -> str:
     """The error, who has the image's lock, and what to do, as far as that can be seen."""
-    pid = _locked_by(error.path)
-    return str(error) if pid is None else f"{error}: {where_mounted(pid)}"
+    pid = locked_by(*error.locked)
+    why = _mounted_device(error.path) if pid is None else where_mounted(pid)
+    return f"{error}: {why}" if why else str(error)
 
 
 def where_mounted(daemon: int) -> str:
@@ -36,19 +38,14 @@ def where_mounted(daemon: int) -> str:
     return f"its daemon {daemon} has not ended yet"
 
 
-def _locked_by(image: str) -> int | None:
-    """The process with the flock(2) of a file: /proc/locks has it by device and inode."""
-    try:
-        found = os.stat(image)
-        with open("/proc/locks") as file:
-            lines = file.readlines()
-    except OSError:
-        return None
-    name = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    for line in lines:
-        fields = line.split()
-        if fields[1:2] == ["FLOCK"] and fields[5] == name and int(fields[4]) > 0:
-            return int(fields[4])
+def _mounted_device(path: str) -> str | None:
+    """Where one of the kernel's filesystems has it, which claims a device as a mount of ours."""
+    with contextlib.suppress(OSError):
+        number = os.stat(path).st_rdev
+        device = f"{os.major(number)}:{os.minor(number)}"
+        for mounted in mount_table.seen_by("self"):
+            if mounted.device == device:
+                return f"it is mounted on {mounted.mountpoint}, as {mounted.type}"
     return None
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fusefs.model.steps import Buffer
+from fusefs.store.locks import file_behind
 
 MAGIC = b"fusefs image\n\0\0\0"
 FORMAT_VERSION = 1
@@ -41,11 +42,14 @@ class ImageError(Exception):
 
 
 class ImageInUse(ImageError):
-    """Somebody else has its lock."""
+    """Somebody else has its lock, or that of the file behind it; or has claimed the device."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: already mounted, or in use")
+    def __init__(self, path: str, locked: tuple[int, int], behind: str = "") -> None:
+        """locked is device and inode of what has the lock; behind is its name, if not path."""
+        of = f"the file behind it, {behind}, is " if behind else ""
+        super().__init__(f"{path}: {of}already mounted, or in use")
         self.path = path
+        self.locked = locked
 
 
 def check_writable(path: str, fd: int) -> None:
@@ -54,6 +58,44 @@ def check_writable(path: str, fd: int) -> None:
         return
     if any(fcntl.ioctl(fd, _BLKROGET, bytes(4))):
         raise ImageError(f"{path}: is write-protected; an image must be writable, even for ro")
+
+
+def may_hold(found: os.stat_result) -> bool:
+    """Whether an image may be there.  Look first: to open some devices is to use them."""
+    return stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)
+
+
+def open_alone(path: str, found: os.stat_result) -> int:
+    """What stat(2) has found there, to read and write; ImageInUse, or OSError.
+
+    A device is claimed with O_EXCL, as the kernel's own filesystems claim theirs: then neither
+    do these mount it, nor does another mkfs or fsck take it.
+    """
+    exclusive = os.O_EXCL if stat.S_ISBLK(found.st_mode) else 0
+    try:
+        return os.open(path, os.O_RDWR | exclusive | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if exclusive and error.errno == errno.EBUSY:
+            raise ImageInUse(path, (found.st_dev, found.st_ino)) from None
+        raise
+
+
+def lock(path: str, fd: int) -> int | None:
+    """Against a second mount: fd is locked, and of a loop device the file behind it as well.
+
+    Returns the descriptor that holds the latter, if there is one; ImageInUse.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        found = os.fstat(fd)
+        raise ImageInUse(path, (found.st_dev, found.st_ino)) from None
+    behind = file_behind(fd)
+    try:
+        return None if behind is None else behind.lock()
+    except BlockingIOError:
+        assert behind is not None
+        raise ImageInUse(path, (behind.device, behind.inode), behind.path) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +137,18 @@ class Superblock:
 
 
 class ImageFile:
-    """An open image, locked against a second mount."""
+    """An open image, locked against a second mount.
 
-    def __init__(self, path: str, fd: int, superblock: Superblock) -> None:
+    fd_behind has the lock of a loop device's file.
+    """
+
+    def __init__(
+        self, path: str, fd: int, superblock: Superblock, fd_behind: int | None = None
+    ) -> None:
         self.path = path
         self.superblock = superblock
         self._fd = fd
+        self._fd_behind = fd_behind
 
     @classmethod
     def open(cls, path: str, lock_wait_s: float = 0.0) -> "ImageFile":
@@ -108,46 +156,45 @@ class ImageFile:
 
         lock_wait_s is for the daemon of an earlier mount that is just ending.
         """
+        deadline = time.monotonic() + lock_wait_s
+        while True:
+            try:
+                return cls._open(path)
+            except ImageInUse:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.02)
+
+    @classmethod
+    def _open(cls, path: str) -> "ImageFile":
         try:
-            mode = os.stat(path).st_mode  # first: to open some devices is to use them
-            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            found = os.stat(path)
+            if not may_hold(found):
                 raise ImageError(f"{path}: not a regular file or block device")
-            fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = open_alone(path, found)
         except OSError as error:
             raise ImageError(f"{path}: cannot open the image: {error.strerror}") from None
         try:
             superblock = Superblock.decode(os.pread(fd, _LAYOUT.size, 0), path)
-            image = cls(path, fd, superblock)
-            image.lock(lock_wait_s)
             size = os.lseek(fd, 0, os.SEEK_END)
-            if size < superblock.block_count * superblock.block_size:
-                raise ImageError(
-                    f"{path}: truncated: {size} bytes, but the superblock says "
-                    f"{superblock.block_count * superblock.block_size}"
-                )
+            image = cls(path, fd, superblock, lock(path, fd))
         except OSError as error:
             os.close(fd)
             raise ImageError(f"{path}: cannot read the image: {error.strerror}") from None
         except ImageError:
             os.close(fd)
             raise
+        if size < superblock.block_count * superblock.block_size:
+            image.close()
+            raise ImageError(
+                f"{path}: truncated: {size} bytes, but the superblock says "
+                f"{superblock.block_count * superblock.block_size}"
+            )
         return image
 
     def check_writable(self) -> None:
         """ImageError if it is a write-protected device, which open(2) does not tell."""
         check_writable(self.path, self._fd)
-
-    def lock(self, wait_s: float = 0.0) -> None:
-        """Against a second mount; ImageError if another has it, still after wait_s."""
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise ImageInUse(self.path) from None
-            time.sleep(0.02)
 
     def read_at(self, addr: int, length: int) -> bytes:
         """Exactly length bytes; OSError(EIO) if the file is shorter."""
@@ -198,3 +245,5 @@ class ImageFile:
 
     def close(self) -> None:
         os.close(self._fd)
+        if self._fd_behind is not None:
+            os.close(self._fd_behind)

@@ -12,10 +12,18 @@ import os
 import stat
 import subprocess
 import uuid
-from contextlib import suppress
-from pathlib import Path
 
-from fusefs.store.image_file import MAGIC, ImageError, ImageFile, Superblock, check_writable
+from fusefs.store.image_file import (
+    MAGIC,
+    ImageError,
+    ImageFile,
+    Superblock,
+    check_writable,
+    lock,
+    may_hold,
+    open_alone,
+)
+from fusefs.store.locks import device_on
 from fusefs.store.metadata_file import check_ours
 
 DEFAULT_SIZE = 1 << 30
@@ -78,8 +86,7 @@ def take_image(path: str, size: int | None, block_size: int, *, force: bool = Fa
         count = (size or capacity or DEFAULT_SIZE) // block_size
         if count < 2:
             raise ImageError(f"{path}: too small: {count} blocks of {block_size}")
-        image = ImageFile(path, fd, Superblock(uuid.uuid4(), block_size, count))
-        image.lock()
+        image = ImageFile(path, fd, Superblock(uuid.uuid4(), block_size, count), lock(path, fd))
     except BaseException as error:
         if fd >= 0:
             os.close(fd)
@@ -90,14 +97,12 @@ def take_image(path: str, size: int | None, block_size: int, *, force: bool = Fa
 
 
 def _open_existing(path: str) -> int:
-    """O_EXCL asks the kernel for a device of its own, as mkfs.ext4 does."""
-    mode = os.stat(path).st_mode  # first: to open some devices is to use them
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+    found = os.stat(path)
+    if not may_hold(found):
         raise ImageError(f"{path}: exists already, and is no regular file or block device")
-    if device := _device_on(path):
+    if device := device_on(path):
         raise ImageError(f"{path}: in use, as {device}; 'losetup -d {device}' ends that")
-    exclusive = os.O_EXCL if stat.S_ISBLK(mode) else 0
-    return os.open(path, os.O_RDWR | exclusive | os.O_CLOEXEC)
+    return open_alone(path, found)
 
 
 def _cannot_create(path: str, error: OSError) -> ImageError:
@@ -137,15 +142,6 @@ def held_by(path: str, fd: int) -> str | None:
     if result.returncode != NOTHING_FOUND:
         return "more than one format" if result.returncode == 8 else "something"
     return "data" if is_regular else None
-
-
-def _device_on(path: str) -> str | None:
-    """The loop device that a file is the disk of: whoever mounts that has no lock on the file."""
-    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with suppress(OSError):  # let go meanwhile, or out of our sight
-            if os.path.samefile(os.fsdecode(backing.read_bytes().rstrip(b"\n")), path):
-                return f"/dev/{backing.parts[3]}"
-    return None
 
 
 def _has_data(fd: int) -> bool:

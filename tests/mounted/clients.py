@@ -124,11 +124,11 @@ PACKAGES = {
 
 
 @contextmanager
-def loop_device(backing: Path) -> Iterator[str]:
-    """A block device over a file; many a container has none."""
+def loop_device(backing: Path, *part: str) -> Iterator[str]:
+    """A block device over a file, or part of it; many a container has none."""
     need("losetup")
     made = subprocess.run(
-        ["losetup", "-f", "--show", str(backing)],
+        ["losetup", "-f", "--show", *part, str(backing)],
         capture_output=True,
         text=True,
         timeout=PROGRAM_TIMEOUT_S,

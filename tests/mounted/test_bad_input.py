@@ -111,19 +111,19 @@ def test_link_to_nowhere_is_refused(tmp_path: Path, mnt: Path):
 @needs_root
 @pytest.mark.parametrize("command", ["mount", "fsck", "mkfs"])
 def test_device_that_is_in_use_is_left_alone(tmp_path: Path, mnt: Path, command: str):
-    """mkfs asks the kernel for a device of its own, as mkfs.ext4 does."""
+    """The kernel is asked for a device of one's own, as mkfs.ext4 does, and mount(2)."""
     backing = tmp_path / "backing"
     backing.write_bytes(bytes(1 << 20))
     with loop_device(backing) as loop:
         holder = os.open(loop, os.O_RDWR | os.O_EXCL)
         with nothing_changes(tmp_path):
-            if command == "mkfs":
-                words: list[object] = ["mkfs", loop, "-o", f"metadata={tmp_path / 'meta'}"]
-                refused(FAILED, *words, saying="Device or resource busy")
-            elif command == "mount":
-                refused(FAILED, "mount", loop, mnt, saying="not a fusefs image")
-            else:
-                refused(NOT_CHECKED, "fsck", loop, saying="not a fusefs image")
+            words: dict[str, list[object]] = {
+                "mount": ["mount", loop, mnt],
+                "fsck": ["fsck", loop],
+                "mkfs": ["mkfs", loop, "-o", f"metadata={tmp_path / 'meta'}"],
+            }
+            status = NOT_CHECKED if command == "fsck" else FAILED
+            refused(status, *words[command], saying="already mounted, or in use")
         os.close(holder)
 
 

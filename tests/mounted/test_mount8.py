@@ -210,6 +210,24 @@ def test_umount_of_one_of_two_places_waits_for_nobody(shell: Shell):
     assert said.startswith("served\n")
 
 
+def test_loop_device_of_mount_8_ends_with_the_mount(shell: Shell):
+    """mount(8) has it open until its helper ends; the image is in use by either name."""
+    need("losetup")
+    said = shell("""
+        mkfs -t fusefs -o size=8m "$image"
+        mount -t fusefs -o loop,metadata="$image.meta" "$image" "$mnt"; shown SOURCE
+        mkdir "$work/second"
+        fails 32 mount -t fusefs "$image" "$work/second"; cut -d : -f 3- "$work/said"
+        umount "$mnt"
+        losetup -n -O NAME -j "$image"
+        mount -t fusefs "$image" "$mnt"; shown SOURCE
+    """)
+    device, refusal, image = said.splitlines()
+    assert device.startswith("/dev/loop")
+    assert refusal.startswith(" already mounted, or in use")
+    assert image.endswith("/image")
+
+
 def test_lazy_umount_waits_for_nobody(shell: Shell):
     said = shell("""
         mount -t fusefs -o size=8m "$image" "$mnt"; pid=$(pid)
