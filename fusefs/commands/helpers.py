@@ -77,6 +77,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see '{self.prog} --help'")
 
 
+LOST_IMAGE = " (mkfs(8) loses one before its options: say mkfs -t fusefs -o size=1g IMAGE)"
 NO_EFFECT = "taken, and without effect"
 NAMESPACE = "NAMESPACE", "refused: say nsenter --mount=NAMESPACE ..."
 
@@ -154,12 +155,15 @@ def translate_mkfs(words: Sequence[str]) -> list[str]:
         "b": ("BLOCK_SIZE", "bytes of a block, 1k if not given"),
         "o": ("OPTION,...", "size=, block_size=, metadata="),
     }
-    parser = _Parser("mkfs.fusefs", usage, dict.fromkeys("qvV", NO_EFFECT), valued, "image")
+    parser = _Parser("mkfs.fusefs", usage, dict.fromkeys("qvV", NO_EFFECT), valued)
     parser.add_argument(
         "-f", "-F", "--force", action="store_true", help="although that destroys what is there"
     )
+    parser.add_argument("image", nargs="?")
     parser.add_argument("size", nargs="?", help="blocks, or with a unit: 64m")
     arguments = parser.parse_args(words)
+    if arguments.image is None:
+        parser.error(f"the following arguments are required: image{LOST_IMAGE * bool(words)}")
     if arguments.b and "block_size" in split_options(arguments.o, mkfs.TAKES)[0]:
         raise UsageError("the block size is given twice: with -b, and with -o")
     options = [*arguments.o, *(f"block_size={size}" for size in arguments.b)]

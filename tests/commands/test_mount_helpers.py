@@ -76,6 +76,10 @@ def test_root_mounts_with_the_defaults_of_mount_8(
         ("mkfs.fusefs /i 10", "^10 blocks of 1k are 10k, but an image has a size from 1m"),
         ("mkfs.fusefs -b 4k /i 10", "^10 blocks of 4k are 40k, but an image has a size from 1m"),
         ("mkfs.fusefs -o size=64m /i 128m", "given twice: -o size=64m, and 128m"),
+        *(
+            (f"mkfs.fusefs {left}", r"loses one before its options: say mkfs -t fusefs -o")
+            for left in ("-o size=8m", "-f", "-b 1024")
+        ),
     ],
 )
 def test_what_is_wrong_is_said(line: str, saying: str):

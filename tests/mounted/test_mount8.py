@@ -336,6 +336,15 @@ def test_mkfs_takes_a_size_in_blocks(shell: Shell, tmp_path: Path):
     assert (tmp_path / "image").stat().st_size == 4 << 20
 
 
+@pytest.mark.parametrize("words", ["$image -o size=8m", "$image 8m -o size=8m", "$image -f"])
+def test_image_that_mkfs_8_loses_is_missed_with_the_way_out(
+    shell: Shell, tmp_path: Path, words: str
+):
+    said = shell(f'fails 1 mkfs -t fusefs {words}; cat "$work/said"')
+    assert "say mkfs -t fusefs -o size=1g IMAGE" in said
+    assert not (tmp_path / "image").exists()
+
+
 def test_fsck_has_the_statuses_of_fsck_8(shell: Shell):
     said = shell("""
         mkfs -t fusefs -o size=8m "$image"
