@@ -3,7 +3,7 @@
     mount.fusefs IMAGE DIR [-sfnv] [-o OPTION,...] [-t TYPE] [-N NAMESPACE]
     umount.fusefs DIR [-nlfvr] [-t TYPE] [-N NAMESPACE]
     mkfs.fusefs [-fqv] [-b SIZE] [-o OPTION,...] IMAGE [SIZE]      -f, -F and --force are one
-    fsck.fusefs [-apynfv] [-o metadata=PATH] IMAGE
+    fsck.fusefs [-apynfv] [--json] [-o metadata=PATH] IMAGE
 
 './dev install' puts them in place; each is this program with its name as the first word.
 Here their words become those of our own commands, and our failures' exit status theirs:
@@ -193,18 +193,26 @@ def _size(text: str, given: Sequence[str]) -> str:
 
 def translate_fsck(words: Sequence[str]) -> list[str]:
     """fsck(8) says -a at boot and -p, -y or -n for a person; there is nothing to be asked."""
-    usage = "[-a | -p | -y | -n] [-fv] [-o metadata=PATH] IMAGE"
+    usage = "[-a | -p | -y | -n] [-fv] [--json] [-o metadata=PATH] IMAGE"
     flags = {
         **dict.fromkeys("apy", "repair what needs no guess"),
         "n": "write nothing; so it is without any of these",
         **dict.fromkeys("fvV", NO_EFFECT),
     }
     valued = {"o": ("OPTION,...", "metadata="), "C": ("FD", NO_EFFECT)}
-    arguments = _Parser("fsck.fusefs", usage, flags, valued, "image").parse_args(words)
+    parser = _Parser("fsck.fusefs", usage, flags, valued, "image")
+    parser.add_argument("--json", action="store_true", help="say it as an object of JSON")
+    arguments = parser.parse_args(words)
     repairs = arguments.a or arguments.p or arguments.y
     if repairs and arguments.n:
         raise UsageError("only one of -a, -p, -y and -n may be said")
-    return ["fsck", *["--repair"] * bool(repairs), *_options(arguments.o), arguments.image]
+    return [
+        "fsck",
+        *["--repair"] * bool(repairs),
+        *["--json"] * arguments.json,
+        *_options(arguments.o),
+        arguments.image,
+    ]
 
 
 MOUNT_STATUSES = Statuses(usage=1, failed=32)

@@ -64,6 +64,8 @@ ALIASES = {
 }
 """What people call commands of ours that have another name."""
 
+NEITHER = "neither a command nor an image"
+
 OURS = Statuses(usage=2, failed=1)
 INTERRUPTED = 130
 
@@ -101,7 +103,9 @@ def _with_command(words: list[str]) -> list[str]:
     first = words[0]
     near = ALIASES.get(first) or next(iter(difflib.get_close_matches(first, COMMANDS)), None)
     if near and not os.path.lexists(first):
-        raise UsageError(f"'{first}' is neither a command nor an image; did you mean '{near}'?")
+        raise UsageError(f"'{first}' is {NEITHER}; did you mean '{near}'?")
+    if len(words) == 1 and not os.path.lexists(first):
+        raise UsageError(f"'{first}' is {NEITHER}; see 'mount_tool.py --help'")
     return ["mount", *words]
 
 

@@ -4,12 +4,12 @@ import argparse
 import os
 import subprocess
 from collections.abc import Sequence
+from textwrap import fill
 
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import (
-    MOUNT_OPTIONS,
     NOFAIL,
-    PASSED,
+    OF_OTHERS,
     REMOUNT,
     Word,
     known_words,
@@ -25,7 +25,7 @@ HELP = "mount an image; with -o size=, a missing one is made"
 EPILOG = f"""{options_help([*OPTIONS])}
   {"metadata":17} file for names and maps, IMAGE.meta if not given
   {"remount":17} change a mount, as far as that is possible
-  and {", ".join(name for name, option in MOUNT_OPTIONS.items() if option.by in PASSED)}"""
+{fill(f"and {', '.join(OF_OTHERS)}", 78, initial_indent="  ", subsequent_indent="  ")}"""
 
 UMOUNT_HELPER = "/sbin/umount.fusefs"
 
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in front")
     parser.add_argument(
-        "--dry-run", action="store_true", help="check the command line, and mount nothing"
+        "--dry-run",
+        action="store_true",
+        help="check command line, image and mountpoint, and mount nothing",
     )
     parser.add_argument("-s", action="store_true", dest="sloppy", help=argparse.SUPPRESS)
     parser.add_argument("-n", action="store_true", dest="no_record", help=argparse.SUPPRESS)

@@ -47,6 +47,9 @@ class MountOption:
 NO_PRIVILEGES = ("noexec", "nosuid", "nodev")
 NO_PRIVILEGES_OF_OTHERS = ("nosuid", "nodev")
 
+SHOWN = "user_id", "group_id"
+"""Words of /proc/mounts, which nobody writes."""
+
 MOUNT_OPTIONS: dict[str, MountOption] = {
     "ro": MountOption(By.KERNEL, "nothing can be changed", "ro"),
     "rw": MountOption(By.DEFAULT, "undoes ro", "ro"),
@@ -100,10 +103,7 @@ MOUNT_OPTIONS: dict[str, MountOption] = {
     },
     "nofail": MountOption(By.NOBODY, "nothing is said of a missing image"),
     "remount": MountOption(By.REMOUNT, "changes the mount that is there"),
-    **{
-        name: MountOption(By.REMOUNT, "shown by /proc/mounts", takes_value=True)
-        for name in ("user_id", "group_id")
-    },
+    **{name: MountOption(By.REMOUNT, "shown by /proc/mounts", takes_value=True) for name in SHOWN},
     "comment": MountOption(By.NOBODY, "for people", takes_value=True),
     "helper": MountOption(By.NOBODY, "for umount(8)", takes_value=True),
     "uhelper": MountOption(By.NOBODY, "for umount(8)", takes_value=True),
@@ -117,12 +117,12 @@ COMMENTS = "x-", "X-"
 
 _NAMES = {*OPTIONS, *MOUNT_OPTIONS, "metadata"}
 
-OF_MOUNT = (
-    *OPTIONS,
-    "metadata",
-    *(name for name, option in MOUNT_OPTIONS.items() if option.by in PASSED),
+OF_OTHERS = (
+    *(name for name in MOUNT_OPTIONS if name not in SHOWN),
+    *(f"{beginning}*" for beginning in COMMENTS),
 )
-"""Those that somebody may look for: the others change nothing."""
+OF_MOUNT = (*OPTIONS, "metadata", *OF_OTHERS)
+"""What may be said, be it without effect: somebody looks for it."""
 
 ALIKE = 0.75
 """How alike two words are that difflib takes for one, of which one is misspelt."""

@@ -37,6 +37,7 @@ def translated(line: str) -> list[str]:
         ("fsck.fusefs -a /i", "fsck --repair /i"),
         ("fsck.fusefs -y -f -o metadata=/x /i", "fsck --repair -o metadata=/x /i"),
         ("fsck.fusefs -n -C0 /i", "fsck /i"),
+        ("fsck.fusefs -a --json /i", "fsck --repair --json /i"),
     ],
 )
 def test_words_become_ours(line: str, ours: str, monkeypatch: pytest.MonkeyPatch):

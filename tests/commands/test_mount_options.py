@@ -116,6 +116,14 @@ def test_command_that_takes_few_options_names_no_others(text: str, hint: str | N
         split_options([text], ["size", "metadata"])
 
 
+def test_refusal_lists_all_that_may_be_said():
+    """Also what undoes another word, or is for mount(8): who looks for rw must find it."""
+    with pytest.raises(OptionError, match="known: ") as raised:
+        split_options(["bogus"])
+    listed = set(str(raised.value).partition("known: ")[2].split(", "))
+    assert listed == {*OPTIONS, "metadata", *MOUNT_OPTIONS, "x-*", "X-*"} - {"user_id", "group_id"}
+
+
 def test_sloppy_leaves_out_what_is_not_known_and_nothing_else():
     """mount -s."""
     assert [str(word) for word in known_words(["bogus,ro,b=1"], sloppy=True)] == ["ro"]

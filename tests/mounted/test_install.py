@@ -18,11 +18,17 @@ NAMES += ["umount.fuse.fusefs", "umount.fusefs"]
 
 def test_install_puts_helpers_there_and_uninstall_takes_them_away(tmp_path: Path):
     for _ in range(2):  # again over its own
-        assert dev("install", tmp_path).returncode == 0
+        done = dev("install", tmp_path)
+        assert done.returncode == 0
+        assert done.stdout.endswith(f"dev: put into {tmp_path}/sbin: {' '.join(NAMES)}\n")
     assert sorted(os.listdir(tmp_path / "sbin")) == NAMES
     assert "'/" in (tmp_path / "sbin/mount.fusefs").read_text(), "whatever the folder it starts in"
-    assert dev("uninstall", tmp_path).returncode == 0
-    assert os.listdir(tmp_path / "sbin") == []
+    for gone in (NAMES, ["nothing, as no helper of ours was there"]):
+        done = dev("uninstall", tmp_path)
+        assert (done.returncode, os.listdir(tmp_path / "sbin")) == (0, [])
+        said, _, names = done.stdout.partition(": taken out of ")[2].partition(": ")
+        assert said == f"{tmp_path}/sbin"
+        assert sorted(names.split()) == sorted(" ".join(gone).split())
 
 
 @pytest.mark.parametrize("command", ["install", "uninstall"])

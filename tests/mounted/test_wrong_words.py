@@ -12,6 +12,8 @@ import pytest
 from mounted.clients import PROGRAM_TIMEOUT_S
 from mounted.commands import FAILED, MOUNT_TOOL, USAGE, refused, tool
 
+from fusefs.commands.mount_options import MOUNT_OPTIONS
+
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
 def test_version(flag: str):
@@ -36,6 +38,13 @@ def test_word_that_is_nearly_a_command_is_no_image(
     refused(USAGE, word, "mnt", saying=f"did you mean '{meant}'?")
     Path(word).write_bytes(b"an image may have that name")
     refused(FAILED, word, "mnt", saying="not a fusefs image")
+
+
+def test_lone_word_that_is_neither_command_nor_image_is_told_so(tmp_path: Path):
+    saying = "'frobnicate' is neither a command nor an image; see 'mount_tool.py --help'"
+    refused(USAGE, "frobnicate", saying=saying)
+    (tmp_path / "image").touch()
+    refused(USAGE, tmp_path / "image", saying="are required: mountpoint")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +77,13 @@ def test_help_of_mkfs_lists_what_it_takes():
     assert "metadata" in said
     assert "jitter" not in said
     assert "mean time" in tool("mount", "--help").stdout
+
+
+def test_help_of_mount_lists_the_options_of_mount_8_as_well():
+    said = tool("mount", "--help").stdout
+    listed = set(said.partition("\noptions:\n  era")[2].replace(",", " ").split())
+    assert {*MOUNT_OPTIONS} - listed == {"user_id", "group_id"}
+    assert "check command line, image and mountpoint, and mount nothing" in " ".join(said.split())
 
 
 # -- scripts -----------------------------------------------------------------------------
