@@ -199,6 +199,16 @@ def test_requests_are_no_larger_than_max_read(shell: Shell):
     assert said.split() == ["32768", "4"]
 
 
+def test_umount_by_a_relative_path_waits_without_a_note(shell: Shell):
+    """It reads the type in the kernel's table of mounts then, and not from statfs(2)."""
+    shell("""
+        mount -n -t fusefs -o size=64m,commit=3600s "$image" "$mnt"; pid=$(pid)
+        head -c 30000000 /dev/zero >"$mnt/file"
+        [ ! -s /run/mount/utab ]
+        cd "$work"; umount mnt; has_ended $pid
+    """)
+
+
 def test_umount_of_one_of_two_places_waits_for_nobody(shell: Shell):
     said = shell("""
         mount -t fusefs -o size=8m "$image" "$mnt"; pid=$(pid)
