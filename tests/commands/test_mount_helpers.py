@@ -1,12 +1,14 @@
 """What mount(8), umount(8), mkfs(8) and fsck(8) say to their helpers, and what we make of it."""
 
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from fusefs.commands.errors import UsageError
-from fusefs.commands.helpers import HELPERS
+from fusefs.commands.helpers import HELPERS, Statuses
 from fusefs.commands.main import main
 from fusefs.commands.mount_options import split_options
 
@@ -86,6 +88,15 @@ def test_root_mounts_with_the_defaults_of_mount_8(
 def test_what_is_wrong_is_said(line: str, saying: str):
     with pytest.raises(UsageError, match=saying):
         translated(line)
+
+
+def test_statuses_are_in_the_documents():
+    """docs/mount.md, as the last numbers of each row: if it failed, and if the line is wrong."""
+    text = (Path(__file__).parents[2] / "docs/mount.md").read_text()
+    rows = re.findall(r"^\| `(\w+\.fusefs)` \|.*\| (\d+)[^|]*\| (\d+) \|$", text, re.MULTILINE)
+    assert {
+        name: Statuses(usage=int(usage), failed=int(failed)) for name, failed, usage in rows
+    } == {name: helper.statuses for name, helper in HELPERS.items()}
 
 
 @pytest.mark.parametrize("name", HELPERS)
