@@ -102,6 +102,21 @@ def test_fstab_line_is_mounted_by_mount_a(shell: Shell):
     assert said == "a\n"
 
 
+@pytest.mark.parametrize(("options", "status"), [("defaults", 0), ("fsname=a", 32)])
+def test_second_mount_a_finds_a_mount_by_its_source(shell: Shell, options: str, status: int):
+    """As docs/mount.md has it; with another source no helper can know who asks, and why."""
+    said = shell(
+        """
+        mkfs -t fusefs -o size=8m "$image"; mount -a
+        status=0; mount -a 2>/dev/null || status=$?; echo $status
+        umount "$image" 2>/dev/null || { umount a; echo by name; }
+        findmnt "$mnt" || echo unmounted
+        """,
+        f"{{image}} {{mnt}} fusefs {options} 0 0\n",
+    )
+    assert said.splitlines() == [str(status), *["by name"] * bool(status), "unmounted"]
+
+
 def test_mount_a_says_nothing_of_a_missing_image_with_nofail(shell: Shell):
     """As of a missing device of any other type."""
     said = shell('mount -a 2>&1; mount "$mnt" 2>&1', "{image} {mnt} fusefs nofail 0 0\n")
