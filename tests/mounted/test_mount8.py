@@ -339,8 +339,9 @@ def test_remount_leaves_the_atime_rule_if_none_is_said(shell: Shell):
 
 
 def test_remount_with_an_fstab_line(shell: Shell):
-    """mount(8) passes all of it on."""
-    fstab = "{image} {mnt} fusefs noauto,nofail,nosuid,size=8m,commit=9s,fsname=a,max_read=64k 0 0"
+    """mount(8) passes all of it on, and takes the type from there, whatever the subtype."""
+    options = "noauto,nofail,nosuid,size=8m,commit=9s,fsname=a,max_read=64k,subtype=not-a-program"
+    fstab = f"{{image}} {{mnt}} fusefs {options} 0 0"
     said = shell(
         """
         mount "$mnt"
