@@ -308,7 +308,7 @@ async def fill_block(
 
 def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:
     fs.cache.set_dirty(page, blocks)
-    fs.inodes_dirty.setdefault(inode.ino, inode)
+    fs.inodes_dirty[inode.ino] = inode  # (W5)
 
 
 async def zero_before_write(fs: Filesystem, inode: Inode, pos: int) -> None:

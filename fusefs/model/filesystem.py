@@ -50,7 +50,7 @@ class Filesystem:
     options and orders may be replaced while requests run: whoever needs one value twice reads
     it once.
     checks says whether reads are compared with the image, by whoever serves them.
-    inodes_dirty has the files with dirty pages, oldest first.
+    inodes_dirty has the files with dirty pages, oldest first: (W5) of writeback.py.
     inodes_unlinked has the files without a name and without an open file whose blocks come
     free when their last reference goes: XFS's inodes that await inactivation.
     errors has the failed writebacks of all files, for syncfs(2): s_wb_err.
@@ -78,6 +78,12 @@ class Filesystem:
         self.worker = RwLock("worker")
         self.guards_disk_end = True
         self.folio_order_max = 0
+
+    def forget_dirty(self, inode: Inode) -> None:
+        """It has no dirty pages, or leaves memory.  Its number may be another Inode's by now, which
+        stays (W5)."""
+        if self.inodes_dirty.get(inode.ino) is inode:
+            del self.inodes_dirty[inode.ino]
 
     def load_map(self, inode: Inode, pos: int, length: int) -> None:
         """What a LOAD_MAP step is for: have the map where a range begins in memory, and of the

@@ -19,7 +19,9 @@ Invariants:
          are written as zeros;
     (W3) writeback never raises i_size;
     (W4) disk_size does not pass the block that it ends in while that block is dirty: behind
-         disk_size the image may still hold what a truncate cut off, or a crash left.
+         disk_size the image may still hold what a truncate cut off, or a crash left;
+    (W5) a file with dirty pages is in inodes_dirty, and none is that has left memory: what the
+         flusher does not find there is never written.
 """
 
 import contextlib
@@ -59,7 +61,7 @@ async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) ->
         if page is not None:
             await page.wait_writeback()
     if inode.mapping.is_clean:
-        fs.inodes_dirty.pop(inode.ino, None)
+        fs.forget_dirty(inode)
     if failure is not None:
         raise failure
 

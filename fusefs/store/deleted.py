@@ -68,7 +68,7 @@ class DeletedFiles:
                 return
             for page in pages:
                 self._fs.cache.remove(page)
-            self._fs.inodes_dirty.pop(node.ino, None)
+            self._fs.forget_dirty(node.inode)
         self._nodes.evict(node)
         self._fs.inodes_unlinked.discard(node.ino)
         if node.inode is None or self._free_piece(node.inode):

@@ -249,13 +249,15 @@ class Volume:
         return min(max(count, 0), space.block_count - 1)
 
     def _drop(self, node: Node) -> None:
-        """Let a node and its clean pages go, unless something of it is not stored yet."""
+        """Let a node and its clean pages go, unless something of it is not stored yet (W5)."""
         pages = list(node.inode.mapping.pages.values()) if node.inode is not None else []
         if any(page.locked or page.writeback for page in pages):
             return  # the commit after its writeback comes here again
         if self.nodes.drop(node.ino):
             for page in pages:
                 self.fs.cache.remove(page)
+            if node.inode is not None:
+                self.fs.forget_dirty(node.inode)
 
     async def commit(self) -> None:
         """Make durable what was written and changed until now; see the module's protocol.

@@ -238,7 +238,7 @@ def check_world(world: World, inodes: list[Inode]) -> None:
             if page.blocks_dirty:
                 dirty.add(index)
         assert dirty == inode.mapping.pages_dirty
-        assert not dirty or inode.ino in world.fs.inodes_dirty
+        assert not dirty or world.fs.inodes_dirty.get(inode.ino) is inode, "(W5)"
         dirty_count += len(dirty)
         assert inode.disk_size <= inode.size
         check_tail(world, inode)
