@@ -13,7 +13,7 @@ Errors: FsError(EIO) if a chunk cannot be read, with nothing changed.
 Invariants:
     (E1) within a chunk runs are sorted, disjoint, and merged where they could be;
     (E2) a block is unwritten only if it is allocated, and delalloc only if it is not;
-    (E3) a chunk whose stored form would differ is in chunks_dirty;
+    (E3) a chunk whose stored form would differ is in chunks_dirty, until the file is deleted;
     (E4) a chunk that is dirty or has delalloc blocks is not let go.
 """
 
@@ -119,6 +119,14 @@ class ExtentMap:
                 return False
             del self.chunks[number]
         return True
+
+    def forget_changes(self) -> None:
+        """The file is deleted, and all that is stored of it goes: nothing waits to be stored (E3).
+
+        What is in memory still says that the blocks are free, until it is let go.
+        """
+        self.chunks_dirty.clear()
+        self.chunks_delalloc.clear()
 
     # -- looking ---------------------------------------------------------------------
 

@@ -127,5 +127,7 @@ class DeletedFiles:
         """Free the next blocks of a deleted file; False if there are more."""
         if not self._metadata.health.failure:
             with suppress(FsError):  # health has it
-                return free_blocks(self._fs, inode, 0, CHUNK_END * CHUNK_BLOCKS) == 0
+                if free_blocks(self._fs, inode, 0, CHUNK_END * CHUNK_BLOCKS):
+                    return False
+        inode.extents.forget_changes()
         return True

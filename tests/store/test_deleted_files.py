@@ -56,6 +56,25 @@ async def test_blocks_of_a_large_deleted_file_are_freed_over_several_commits(
     assert is_clean(paths)
 
 
+@pytest.mark.parametrize("blocks", [3, 2 * FREE_COST_MAX], ids=["at-once", "in-pieces"])
+async def test_map_of_a_deleted_file_does_not_stay_in_memory(paths: tuple[str, str], blocks: int):
+    """(E4) Nobody stores it any more: without room for chunks none is left but the last file's."""
+    volume = Volume.open(*paths, Options())
+    cache = volume.nodes.chunk_cache
+    cache.limit_bytes = 0
+    kept = []
+    for _ in range(4):
+        make_in_pieces(volume, blocks)
+        await volume.commit()
+        volume.release(volume.namespace.unlink(1, b"file", 2))
+        await volume.commit()
+        while volume.deleted.has_inactive:
+            await volume.commit()
+        kept.append(cache.bytes)
+    assert kept == kept[:1] * 4
+    volume.close()
+
+
 @pytest.mark.parametrize("commits", [0, 1, 2, 3])
 async def test_next_mount_goes_on_with_what_a_crash_left_of_a_deleted_file(
     paths: tuple[str, str], commits: int
