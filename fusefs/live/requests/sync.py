@@ -17,15 +17,21 @@ async def sync(volume: Volume, driver: Driver) -> bool:
 
     Returns whether that was committed.  What a writeback fails with stays with the mapping and
     with fs.errors, and the driver has logged it; the volume has logged why a commit failed.
+    A fault of ours in a writeback, logged as well, stops neither the others nor the commit; but
+    that was not everything then.
     """
     if volume.health.failure:
         return False
+    is_whole = True
     for ino, inode in list(volume.fs.inodes_dirty.items()):
-        await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
+        try:
+            await driver.call(writeback_inode(volume.fs, inode), "writeback", ino)
+        except FsError:
+            is_whole = False
         node = volume.nodes.in_memory.get(ino)
         if node is not None and node.is_idle:
             volume.nodes.mark_changed(node)  # so that the commit lets it go
     with suppress(FsError):
         await driver.call(commit_names(), "commit")
-        return True
+        return is_whole
     return False
