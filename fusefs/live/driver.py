@@ -65,7 +65,7 @@ class Driver:
 
     before_space is awaited before a commit that somebody needs for free blocks.
     work is where a request leaves what it has left to be done: Filesystem.work.  Each of that is a
-    request of its own, for which nobody waits.
+    request of its own, for which nobody waits.  others_running counts what is none, and needs trio.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Driver:
         self._watched = schedule.watched
         self._keeper: Keeper | None = None
         self._gated: set[str] = set()
-        self.tasks_running = 0
+        self.tasks_running = self.others_running = 0
         self.request_count = 0
         self._storage = LiveStorage(image, load_map)
         self._commit = commit
@@ -162,7 +162,7 @@ class Driver:
             self._go_on(task, error)
         if self._ready:  # there may be no next request: _run_timers() goes on with them
             self._timer_first.set()
-        return not self.tasks_running
+        return not self.tasks_running and not self.others_running
 
     def statistics(self) -> dict[str, int]:
         """How many requests have begun, and are under way; and of these, how many could go on, are

@@ -194,7 +194,7 @@ class KernelPages:
                 inode.kernel_tails.clear()
             return False
         if waiter is None:
-            self._driver.tasks_running += 1  # as if a task waited: trio gets its turn at once
+            self._driver.others_running += 1  # as if a task waited: trio gets its turn at once
         file.telling += 1
         self._telling_count += 1
         telling = Telling(inode, file, dict(inode.kernel_tails), waiter)
@@ -215,7 +215,7 @@ class KernelPages:
             if tails.get(page) == tail:
                 del tails[page]
         if telling.waiter is None:
-            self._driver.tasks_running -= 1
+            self._driver.others_running -= 1
         else:
             telling.waiter.wake()
             self._driver.run_ready()

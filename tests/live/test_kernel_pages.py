@@ -184,6 +184,19 @@ async def test_growth_while_the_kernel_is_told_of_one_waits_for_its_own(kernel: 
     assert inode.counted(0, P) == [(0, 300)]
 
 
+async def test_kernel_that_is_told_although_nobody_waits_is_no_request(kernel: Kernel):
+    """Whoever counts requests counts those alone; but trio gets its turn at once."""
+    kernel.inode.size = 100
+    kernel.pages.filled(kernel.inode, 0, P)
+    kernel.inode.grow_to(200)
+    kernel.pages.truncated(kernel.inode)
+    number, _ = await kernel.told()
+    assert kernel.driver.tasks_running == kernel.driver.statistics()["under_way"] == 0
+    assert not kernel.driver.run_ready()
+    await kernel.drops(number)
+    assert kernel.driver.run_ready()
+
+
 async def test_page_that_is_read_after_a_growth_counts_to_its_end(kernel: Kernel):
     inode = kernel.inode
     inode.size = 100
