@@ -49,9 +49,12 @@ class DeletedFiles:
         return bool(self._inactive)
 
     def blocks_unlinked(self) -> int:
-        """Blocks that come free once the kernel has forgotten whose they are."""
-        inodes = [self._nodes.in_memory[ino].inode for ino in self._fs.inodes_unlinked]
-        extents = [inode.extents for inode in inodes if inode is not None]
+        """Blocks that come free once the kernel has forgotten whose they are.
+
+        One that was opened again, by way of /proc, keeps its own until it is closed.
+        """
+        nodes = map(self._nodes.in_memory.get, self._fs.inodes_unlinked)
+        extents = [inode.extents for node in nodes if (inode := _unlinked(node)) is not None]
         return sum(each.blocks_allocated + each.blocks_delalloc for each in extents)
 
     def release(self, node: Node) -> None:
@@ -77,6 +80,12 @@ class DeletedFiles:
             self._inactive.append(node.inode)
             self._fs.space.inactive_count += node.inode.extents.blocks_allocated
         self.changed()
+
+    def named(self, node: Node) -> None:
+        """A node has one more name: its first, if it was made by O_TMPFILE, and may be closed."""
+        if node.ino in self._fs.inodes_unlinked:
+            self._fs.inodes_unlinked.discard(node.ino)
+            self.changed()
 
     def give_up_waiting(self, inos: set[int]) -> None:
         """No FORGET came for these: something else holds them, an O_PATH descriptor perhaps."""
@@ -120,7 +129,7 @@ class DeletedFiles:
 
     def _note_unlinked(self, node: Node) -> None:
         """A file that nobody can open any more, so that its blocks will soon come free."""
-        if node.inode is not None and not node.nlink and not node.opens:
+        if _unlinked(node) is not None:
             self._fs.inodes_unlinked.add(node.ino)
 
     def _free_piece(self, inode: Inode) -> bool:
@@ -131,3 +140,8 @@ class DeletedFiles:
                     return False
         inode.extents.forget_changes()
         return True
+
+
+def _unlinked(node: Node | None) -> Inode | None:
+    """The file of a node, if it has no name and is not open."""
+    return None if node is None or node.nlink or node.opens else node.inode

@@ -126,3 +126,33 @@ async def test_kernel_keeps_a_listing_unless_reading_it_moves_atime(tmp_path: Pa
                 assert root.atime_ns > root.mtime_ns
                 await daemon.ask_here(daemon.directories.releasedir, ROOT_INO)
         assert kept == [False, True, True] * 2
+
+
+async def test_closed_file_without_a_name_that_gets_one_is_no_deleted_file(tmp_path: Path):
+    """Of O_TMPFILE, and held by an O_PATH descriptor alone; df knows nothing of it afterwards."""
+    async with daemon_on(tmp_path) as daemon:
+        ino, fh = await daemon.create(b"/")
+        await daemon.write(ino, fh, 0, b"x")
+        await daemon.close(fh)
+        unlinked = daemon.volume.fs.inodes_unlinked
+        assert (unlinked, daemon.volume.deleted.blocks_unlinked()) == ({ino}, 1)
+        await daemon.ask_here(daemon.names.link, ino, ROOT_INO, b"name")
+        assert (unlinked, daemon.volume.deleted.blocks_unlinked()) == (set(), 0)
+        await daemon.forget(ino)
+        await daemon.sync()
+        assert ino not in daemon.volume.nodes.in_memory
+        assert await daemon.ask_here(daemon.names.statfs, ROOT_INO)
+
+
+async def test_deleted_file_that_is_opened_again_gives_no_blocks_soon(tmp_path: Path):
+    """Through an O_PATH descriptor, which has it in /proc: df shows what it has as used."""
+    async with daemon_on(tmp_path) as daemon:
+        ino, fh = await daemon.create(b"name")
+        await daemon.write(ino, fh, 0, b"x")
+        await daemon.unlink(b"name")
+        await daemon.close(fh)
+        assert daemon.volume.deleted.blocks_unlinked() == 1
+        fh = await daemon.open(ino)
+        assert daemon.volume.deleted.blocks_unlinked() == 0
+        await daemon.close(fh)
+        assert daemon.volume.deleted.blocks_unlinked() == 1

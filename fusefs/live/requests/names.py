@@ -227,6 +227,7 @@ class NameRequests:
             raise FsError(errno.EPERM)
         with self.volume.changing:
             node = self.names.link(ino, parent, name, time.time_ns())
+            self.volume.deleted.named(node)
         request.reply_entry(self._looked_up(node))
 
     # -- names that go -----------------------------------------------------------------
