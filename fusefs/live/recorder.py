@@ -94,6 +94,8 @@ class Recorder:
     def take(self, size: int) -> bytes:
         """Up to size bytes of the lines so far; the last one may go on with the next call."""
         taken: list[bytes] = []
+        if not self._lines:
+            self._tell_lost()  # nothing may ever come behind them
         while self._lines and size:
             line = self._lines.popleft()
             if len(line) > size:
@@ -134,18 +136,27 @@ class Recorder:
             return
         if len(self._told) == PATHS_MAX:
             self._told.clear()
-        self._told.add(ino)
-        self._say(Named(ino, self._path_of(ino)))
+        if self._say(Named(ino, self._path_of(ino))):
+            self._told.add(ino)
 
-    def _say(self, line: object) -> None:
+    def _say(self, line: object) -> bool:
+        """Whether there was room for it."""
         data = f"{line}\n".encode()
         limit = QUEUE_BYTES_MAX // 2 if self._lost else QUEUE_BYTES_MAX  # one gap, not many
         if self._bytes + len(data) > limit:
             self._lost += 1
-            return
+            return False
+        self._tell_lost()
+        self._append(data)
+        return True
+
+    def _tell_lost(self) -> None:
+        """Where they are missing: behind all that is kept."""
         if self._lost:
-            data = f"{Lost(self._lost)}\n".encode() + data
+            self._append(f"{Lost(self._lost)}\n".encode())
             self._lost = 0
+
+    def _append(self, data: bytes) -> None:
         self._lines.append(data)
         self._bytes += len(data)
 

@@ -121,13 +121,35 @@ def test_lines_that_nobody_takes_are_lost_and_said_to_be(monkeypatch) -> None:
     recorded = Recorded()
     for number in range(1, 100):
         recorded.request(number)
-    kept = len(recorded.lines())
+    *kept, lost = recorded.lines()
+    assert not any(line.startswith("lost") for line in kept)
     recorded.request(100)
     lines = recorded.lines()
-    (lost,) = recorded.lines("lost")
-    assert lines[kept] == lost
+    assert recorded.lines("lost") == [lost]
+    assert len(lines) == len(kept) + 1 + 4
     said = 2 + 1 + 100 * 4  # head, machine, file; state, began, granted and ended of each
     assert len(lines) - 1 + int(lost.split()[1]) == said
+
+
+def test_lines_that_are_missing_at_the_end_are_said_to_be(monkeypatch) -> None:
+    """Nothing comes after them, and what was taken is sealed: it must not pass for the whole."""
+    monkeypatch.setattr(recorder, "QUEUE_BYTES_MAX", 1000)
+    recorded = Recorded()
+    for number in range(1, 100):
+        recorded.request(number)
+    *kept, lost = recorded.lines()
+    assert lost == f"lost {2 + 1 + 99 * 4 - len(kept)}"
+    assert recorded.lines()[len(kept) :] == [lost], "once"
+
+
+def test_path_that_found_no_room_is_told_later(monkeypatch) -> None:
+    recorded = Recorded()
+    monkeypatch.setattr(recorder, "QUEUE_BYTES_MAX", 0)
+    recorded.request(1)
+    monkeypatch.undo()
+    recorded.lines()
+    recorded.request(2)
+    assert recorded.lines("file") == ['file 1 "/file1"']
 
 
 def test_nobody_is_told_once_it_is_closed() -> None:
