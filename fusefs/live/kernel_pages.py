@@ -158,8 +158,13 @@ class KernelPages:
         self._tell(inode, file, self._ends(inode, file), None)
 
     async def flush(self, inode: Inode, pos: int) -> None:
-        """Returns when what was stored through mappings from pos on is written back."""
-        file = self._files[inode.ino]
+        """Returns when what was stored through mappings from pos on is written back.
+
+        Whoever asks may have been held until the last close, which has written all of it back.
+        """
+        file = self._files.get(inode.ino)
+        if file is None:
+            return
         first = pos // PAGE_SIZE
         found = {page for page in file.pages if page >= first}
         self._forget(file, found)

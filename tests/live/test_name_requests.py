@@ -8,8 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 from crash.failing import Daemon
+from trio.testing import wait_all_tasks_blocked
 
+from fusefs.engine.held import MOUNT
+from fusefs.live.kernel_pages import PAGE_SIZE
 from fusefs.live.requests.atime import Atime
 from fusefs.model.options import Options
 from fusefs.store.metadata_file import ROOT_INO
@@ -110,6 +114,23 @@ async def test_attributes_that_are_none_stay(tmp_path: Path):
         assert changed.mode == mode
         assert (changed.uid, changed.gid, changed.size) == (5, 6, 7)
         assert (changed.atime_ns, changed.mtime_ns) == (-(10**18), (1 << 63) - 1)
+
+
+async def test_time_that_is_set_after_the_last_close_has_nothing_to_wait_for(tmp_path: Path):
+    """A gate holds it meanwhile: what was stored through mappings was written back by the close."""
+    async with daemon_on(tmp_path) as daemon, trio.open_nursery() as nursery:
+        ino, fh = await daemon.create(b"mapped")
+        await daemon.write(ino, fh, 0, b"x")
+        daemon.files.kernel_pages.filled(daemon.files.handles[fh].file.inode, 0, PAGE_SIZE)
+        keeper = daemon.control.keeper
+        gate = keeper.hold(["begin", "op=utimens", "timeout=3600s"], MOUNT)
+        times = ino, None, None, None, None, None, 5, False
+        nursery.start_soon(daemon.ask_here, daemon.names.setattr, *times)
+        await wait_all_tasks_blocked()
+        assert gate.holding
+        await daemon.close(fh)
+        keeper.release_all()
+    assert daemon.volume.nodes.in_memory[ino].mtime_ns == 5
 
 
 async def test_kernel_keeps_a_listing_unless_reading_it_moves_atime(tmp_path: Path):
