@@ -264,7 +264,7 @@ async def _serve(
         nursery.start_soon(driver.run)
         nursery.start_soon(keeper.run)
         nursery.start_soon(kernel_pages.run)
-        nursery.start_soon(_end_on_signal)
+        nursery.start_soon(_end_on_signal, keeper)
         async with trio.open_nursery() as flushing:
             flushing.start_soon(_flush_regularly, volume, driver)
             flushing.start_soon(reclaim.run, driver)
@@ -276,12 +276,14 @@ async def _serve(
         nursery.cancel_scope.cancel()
 
 
-async def _end_on_signal() -> None:
+async def _end_on_signal(keeper: Gatekeeper) -> None:
+    """pyfuse3 waits for what it has under way, as a sync of .fusefs: nothing of that stays held."""
     with trio.open_signal_receiver(*ENDING) as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             pyfuse3.terminate()
+            keeper.release_all()
 
 
 async def _flush_regularly(volume: Volume, driver: Driver) -> None:

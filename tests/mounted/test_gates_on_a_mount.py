@@ -382,6 +382,20 @@ def test_daemon_that_is_told_to_end_lets_all_go(mnt: Mount):
     assert path.read_bytes()[:1024] == b"a" * 1024
 
 
+def test_daemon_that_is_told_to_end_lets_a_held_commit_go(mnt: Mount):
+    """Also that of an fsync of .fusefs, which pyfuse3 waits for before it ends."""
+    path, pid = preallocated(mnt), mnt.pid
+    with mnt.gates() as gates:
+        gates.hold("begin", "op=commit", "timeout=3600s", "as a")
+        with started("sync", mnt.path / ".fusefs") as process:
+            gates.wait("a", 60)
+            os.kill(pid, signal.SIGTERM)
+            assert said(process) == (0, "")
+            eventually(lambda: has_ended(pid), "the daemon has ended")
+    mnt.remount()
+    assert path.stat().st_size == 4096
+
+
 # -- the commands --------------------------------------------------------------------------
 
 
