@@ -7,7 +7,7 @@ A STEP is one of the model's (model/steps.py), or
 
     begin      nothing has happened yet
     reply      all has happened, and whoever asked is not told
-    NAME*      all that begin like this; * alone is every step
+    NAME*      all that begin like this; * alone is every step of these
 
 With begin, reply and * the daemon's own requests are meant only if op= names them, and so are
 those for names, attributes, open and close: each call of a program begins with some.

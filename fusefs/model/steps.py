@@ -15,8 +15,9 @@ two neighbouring names are one race window.  Code between two steps is atomic.
 
 Units: pos and length are bytes in the file; addr is bytes in the image.
 Names appear in saved schedules: never reuse one.  NAMES lists those of the model.  A request has
-begin and reply as well (engine/task.py), and on a mount kernel.drop_pages (live/kernel_pages.py)
-and part.end (live/requests/gated.py).
+begin and reply as well (engine/task.py).  On a mount it may also wait at kernel.drop_pages and
+kernel.flush_pages (live/kernel_pages.py), and at part.end (live/requests/gated.py), which no gate
+knows of.
 """
 
 from collections.abc import Awaitable, Callable, Generator

@@ -12,11 +12,13 @@ import pytest
 import trio
 
 from fusefs.engine.events import ASKED, BEGAN, ENDED, GRANTED
-from fusefs.engine.gate import STEPS, GateError
+from fusefs.engine.gate import STEPS, GateError, steps
 from fusefs.engine.held import MOUNT, Hold
 from fusefs.explore.memory import World
 from fusefs.live.driver import Driver
 from fusefs.live.gatekeeper import Gatekeeper
+from fusefs.live.kernel_pages import DROP, FLUSH
+from fusefs.live.requests.gated import PART
 from fusefs.live.timing import Timing
 from fusefs.live.trace import Trace
 from fusefs.model.errors import FsError
@@ -24,7 +26,16 @@ from fusefs.model.inode import Inode
 from fusefs.model.locks import RwLock
 from fusefs.model.options import Options
 from fusefs.model.steps import commit, delay, reach, read_image, write_image
+from fusefs.mounts import ROOT
 from fusefs.store.volume import Volume, make_image
+
+
+@pytest.mark.parametrize("name", [DROP, FLUSH, PART])
+def test_what_a_mount_alone_waits_for_is_no_step_of_a_gate_and_said_to_be_none(name: str):
+    """Whoever reads of every step must not expect to be held there."""
+    assert name not in steps("*")
+    assert name in (ROOT / "fusefs/model/steps.py").read_text()
+    assert f"`{name}`" in (ROOT / "docs/gates.md").read_text()
 
 
 class Gated:
