@@ -47,6 +47,7 @@ async def let_go(daemon: Daemon, ino: int, fh: int) -> None:
     _, other = await daemon.create(b"other")
     await daemon.fsync(other)
     assert ino not in daemon.volume.nodes.in_memory
+    assert ino not in daemon.volume.fs.inodes_dirty, "(W5)"
 
 
 async def write_again(daemon: Daemon, name: bytes) -> None:
