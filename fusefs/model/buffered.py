@@ -16,15 +16,15 @@ Invariants:
 
 import contextlib
 
-from fusefs.model.chunk import DELALLOC, HOLE, MAPPED, UNWRITTEN, State
+from fusefs.model.chunk import DELALLOC, HOLE, UNWRITTEN, State
 from fusefs.model.errors import FsError
 from fusefs.model.filesystem import Filesystem
-from fusefs.model.fill import fill_pages, fill_range, lock_for_fill
+from fusefs.model.fill import fill_block, fill_pages, fill_range, lock_for_fill
 from fusefs.model.inode import Append, Inode, OpenFile
 from fusefs.model.iomap import begin_buffered, free_blocks
 from fusefs.model.page_cache import Page
 from fusefs.model.readahead import plan_marked, plan_missing
-from fusefs.model.steps import Buffer, Piece, load_map, reach, read_image
+from fusefs.model.steps import Buffer, Piece, load_map, reach
 from fusefs.model.writeback import write_and_wait_range
 
 WRITE_PAGES_MAX = 256
@@ -276,34 +276,6 @@ def _states_of_edges(fs: Filesystem, inode: Inode, pos: int, end: int) -> dict[i
     """What the first and last block of a write are before its pages are locked."""
     blocks = {pos // fs.geometry.block_size, (end - 1) // fs.geometry.block_size}
     return {block: inode.extents.find(block, block + 1).state for block in sorted(blocks)}
-
-
-async def fill_block(
-    fs: Filesystem,
-    inode: Inode,
-    page: Page,
-    block: int,
-    name: str,
-    states: dict[int, State] | None = None,
-) -> None:
-    """Have one block of a locked page uptodate.  The map of it must be in memory.
-
-    states: what blocks were when somebody looked earlier, who goes by that.
-    """
-    size = fs.geometry.block_size
-    offset = block * size % fs.geometry.page_size
-    bit = 1 << offset // size
-    page.note_change()
-    if page.blocks_uptodate & bit:
-        return
-    mapping = inode.extents.find(block, block + 1)
-    state = mapping.state if states is None else states[block]
-    if state is MAPPED and block * size < inode.size:
-        data = await read_image(name, mapping.physical * size, block * size, size)
-    else:
-        data = bytes(size)
-    page.data[offset : offset + size] = data
-    page.blocks_uptodate |= bit
 
 
 def mark_dirty(fs: Filesystem, inode: Inode, page: Page, blocks: int) -> None:

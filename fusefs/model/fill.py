@@ -5,6 +5,7 @@ waits for the lock and drops the page, so a fill cannot outlive it.
 
     fill_range     insert what is missing of a range, locked; fill each run of it
     fill_pages     map, read or zero, mark uptodate, unlock
+    fill_block     the same for one block of a page that a write has locked
 
 Units: pos and length are bytes in the file; first and end are pages, end exclusive.
 Errors: FsError(EIO) from the image.
@@ -13,7 +14,7 @@ Invariants:
     (B3) a page whose fill failed does not stay in the cache.
 """
 
-from fusefs.model.chunk import MAPPED
+from fusefs.model.chunk import MAPPED, State
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.inode import Inode
 from fusefs.model.page_cache import Page
@@ -108,6 +109,34 @@ async def fill_pages(
             if not page.blocks_uptodate and page.mapping is not None:
                 fs.cache.remove(page)  # (B3)
             page.unlock()
+
+
+async def fill_block(
+    fs: Filesystem,
+    inode: Inode,
+    page: Page,
+    block: int,
+    name: str,
+    states: dict[int, State] | None = None,
+) -> None:
+    """Have one block of a locked page uptodate.  The map of it must be in memory.
+
+    states: what blocks were when somebody looked earlier, who goes by that.
+    """
+    size = fs.geometry.block_size
+    offset = block * size % fs.geometry.page_size
+    bit = 1 << offset // size
+    page.note_change()
+    if page.blocks_uptodate & bit:
+        return
+    mapping = inode.extents.find(block, block + 1)
+    state = mapping.state if states is None else states[block]
+    if state is MAPPED and block * size < inode.size:
+        data = await read_image(name, mapping.physical * size, block * size, size)
+    else:
+        data = bytes(size)
+    page.data[offset : offset + size] = data
+    page.blocks_uptodate |= bit
 
 
 def _mapped_runs(fs: Filesystem, inode: Inode, pos: int, length: int) -> MappedRuns:
