@@ -43,6 +43,11 @@ class MemoryImage:
         self.data[addr : addr + len(data)] = data
 
 
+def _sectors(addr: int, length: int) -> range:
+    """Those of which any byte is in a range: a read ends where the file does."""
+    return range(addr // SECTOR_SIZE, -(-(addr + length) // SECTOR_SIZE))
+
+
 class Memory:
     """A filesystem in memory, the storage under it, and what its files must hold."""
 
@@ -54,14 +59,14 @@ class Memory:
     def read_at(self, addr: int, length: int) -> Buffer:
         footprint = current.footprint
         if footprint is not None:
-            for sector in range(addr // SECTOR_SIZE, (addr + length) // SECTOR_SIZE):
+            for sector in _sectors(addr, length):
                 footprint.read(key(SECTOR, 0, sector))
         return self.image.read_at(addr, length)
 
     def write_at(self, addr: int, data: Buffer) -> None:
         footprint = current.footprint
         if footprint is not None:
-            for sector in range(addr // SECTOR_SIZE, (addr + len(data)) // SECTOR_SIZE):
+            for sector in _sectors(addr, len(data)):
                 footprint.write(key(SECTOR, 0, sector))
             footprint.add(key(IMAGE))
         self.image.write_at(addr, data)

@@ -1,4 +1,7 @@
-"""Random small litmus files, from a seed: every operation and state that the model has."""
+"""Random small litmus files, from a seed: every operation and state that the model has.
+
+Files may end within a block, and so within a sector.
+"""
 
 import random
 
@@ -24,6 +27,8 @@ OPERATIONS = (
     "r{n} = seek_data f {pos}",
     "copy_range f {pos} {length} f {pos}",
     "unlink f",
+    "r{n} = mread f {pos} {length}",
+    "mwrite f {pos} {length} {letter}",
 )
 
 
@@ -35,7 +40,8 @@ def program(seed: int, *, tasks: int = 2, operations: int = 2, cache: bool = Fal
     lines = ["litmus random", "", "page 1k", f"block {block}"]
     readahead, cached = draw.choice(("off", "2k")), draw.random() < 0.3 and not cache
     lines += ["readahead off", "cache 1k"] if cache else [f"readahead {readahead}"]
-    lines += [f"file f {size} {state}{' cached' if cached else ''}", ""]
+    end = size - draw.choice((0, 0, 212))
+    lines += [f"file f {end} {state}{' cached' if cached else ''}", ""]
     letters = iter("cdefghijklmnop")
     for name in "ABCD"[:tasks]:
         made = [

@@ -49,7 +49,7 @@ def by_all_schedules(made: LitmusCase) -> Ends:
         schedule = [*(chosen for _, chosen in choices[:place]), other]
 
 
-FILES = "file f 1k hole\nfile g 512 b\n"
+FILES = "file f 1k hole\nfile g 512 b\nfile h 300 z\n"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,8 @@ FILES = "file f 1k hole\nfile g 512 b\n"
             2,
         ),
         ("A:\n    aio x = pwrite f 0 512 a direct\n    r = pread f 0 512 direct\n", 2),
+        ("A:\n    pwrite h 0 512 a direct\nB:\n    r = pread h 0 512 direct\n", 2),
+        ("A:\n    r = pread h 0 512 direct\nB:\n    pwrite h 0 512 a direct\n", 2),
     ],
 )
 def test_one_run_of_each_class_has_all_ends(tasks: str, count: int):
