@@ -313,6 +313,7 @@ class Driver:
         except Exception:
             log.exception("the keeper of gates failed at %s", step.name)
         if task.is_held:
+            task.keep_result()
             self._note(task, ASKED, step, 0)
         return task.is_held
 
@@ -336,6 +337,7 @@ class Driver:
         return step.kind is Kind.COMMIT or step.kind is Kind.DELAY or step.name in self._watched
 
     def _park_until(self, task: LiveTask, deadline: float) -> None:
+        task.keep_result()
         self._timer_count += 1
         heapq.heappush(self._timers, (deadline, self._timer_count, task))
         if self._timers[0][2] is task:

@@ -56,6 +56,11 @@ class LiveTask(Task):
         self.request = request
         self.is_held = False
 
+    def keep_result(self) -> None:
+        """Others go on before its reply: what it has read may be pages, which they change."""
+        if isinstance(self.result, list):
+            self.result = [bytes(piece) for piece in self.result]
+
 
 class Schedule(Protocol):
     """Who must wait although he could go on.

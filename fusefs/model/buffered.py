@@ -35,13 +35,13 @@ who read without inode.lock."""
 async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -> list[Piece]:
     """Up to length bytes from pos on, in pieces; fewer at the end of the file.
 
-    A piece may be the cached page itself: use it before the next step.
-    Under the shared lock nobody writes into an uptodate block, so views stay good.
+    A piece may be the cached page itself: use it before the next step.  Whoever stores through a
+    mapping takes no inode.lock, so what was found before a fill is copied before that.
     """
     inode, page_size, page_mask = file.inode, fs.geometry.page_size, fs.geometry.page_mask
     mapping, unlocked = inode.mapping, fs.orders.unlocked_reads
     pieces: list[Piece] = []
-    end = pos + length
+    end, copied = pos + length, 0
     fs.counters.buffered_reads += 1
     if not unlocked and not inode.lock.try_lock_shared():
         await inode.lock.lock_shared()
@@ -54,6 +54,9 @@ async def buffered_read(fs: Filesystem, file: OpenFile, pos: int, length: int) -
             else:
                 stop = min(offset + end - pos, page_size)
                 blocks = fs.geometry.block_bits(offset, stop)
+                for at in range(copied, len(pieces)):
+                    pieces[at] = bytes(pieces[at])
+                copied = len(pieces)
                 try:
                     page = await _get_page(fs, file, index, -(-end // page_size) - index, blocks)
                 except FsError:
@@ -96,6 +99,7 @@ async def _get_page(fs: Filesystem, file: OpenFile, index: int, count: int, bloc
             page.readahead = False
             with contextlib.suppress(FsError):
                 await _read_ahead_marked(fs, file, index, count)
+            page.note_change()  # what it holds by now is what is read
         if await make_uptodate(fs, inode, page, blocks):
             if page.mapping is not None:
                 fs.cache.touch(page)

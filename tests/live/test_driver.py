@@ -406,6 +406,42 @@ async def test_a_step_that_is_held_is_performed_when_it_is_released(name: str, h
     assert outcome.calls == [(b"x" * 512, None)]
 
 
+class Holding:
+    """A keeper of gates that holds everyone before a step."""
+
+    def __init__(self, name: str) -> None:
+        self.gated = {name}
+        self.held: list[Any] = []
+
+    def holds(self, task: Any, step: Step) -> bool:
+        self.held.append(task)
+        return True
+
+
+@pytest.mark.parametrize("by", ["schedule", "keeper"])
+async def test_a_read_whose_reply_is_held_has_what_it_read(by: str):
+    """And not what somebody has written into the page since."""
+    page, outcome = bytearray(b"old"), Outcome()
+
+    async def reads() -> list[memoryview]:
+        return [memoryview(page)]
+
+    keeper = Holding("reply")
+    driver = make_driver(schedule=Held("reply") if by == "schedule" else None)
+    if by == "keeper":
+        driver.keep_gates(keeper)
+    driver.start(reads(), outcome, "read")
+    page[:] = b"new"
+    for task in keeper.held:
+        driver.let_go(task)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        while not outcome.calls:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert outcome.calls == [([b"old"], None)]
+
+
 async def test_a_schedule_that_fails_holds_nobody(caplog: pytest.LogCaptureFixture):
     """(V1)"""
 
