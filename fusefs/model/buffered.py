@@ -229,13 +229,35 @@ async def write_pages(fs: Filesystem, inode: Inode, pos: int, data: memoryview) 
             page.blocks_uptodate |= blocks
             mark_dirty(fs, inode, page, blocks)
             at += stop - start
+        size = inode.size
         inode.grow_to(pos + length)
-        return length
     finally:
         for page in pages:
             if not page.blocks_uptodate:
                 fs.cache.remove(page)
             page.unlock()
+    if size < pos and not fs.orders.zero_range_ignores_dirty:
+        await _zero_exposed(fs, inode, size, pos)
+    return length
+
+
+async def _zero_exposed(fs: Filesystem, inode: Inode, size: int, pos: int) -> None:
+    """The end of the file has moved from size to behind pos: pagecache_isize_extended().
+
+    What was stored behind the old end since zero_before_write() must not come into the file.  Linux
+    looks no further where pos is in the same block, and leaves clean pages alone.
+    """
+    geometry = fs.geometry
+    index, offset = divmod(size, geometry.page_size)
+    block_end = -(-size // geometry.block_size) * geometry.block_size
+    page = inode.mapping.find(index) if block_end < pos and block_end % geometry.page_size else None
+    if page is None:
+        return
+    await page.lock()
+    if page.mapping is not None and page.blocks_dirty:
+        stop = min(pos - index * geometry.page_size, geometry.page_size)
+        page.data[offset:stop] = bytes(stop - offset)
+    page.unlock()
 
 
 async def _lock_or_insert(fs: Filesystem, inode: Inode, index: int) -> Page:

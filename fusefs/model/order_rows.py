@@ -326,7 +326,7 @@ CACHE_ROWS = {
     "zero_range_ignores_dirty": Row(
         title="zeroing leaves unwritten blocks alone although a page of them is dirty",
         broken="before c5c810b94cfd (6.12) and 7d9b474ee4cc (6.13)",
-        fixed="c5c810b94cfd (6.12), 7d9b474ee4cc (6.13)",
+        fixed="c5c810b94cfd (6.12), 7d9b474ee4cc and 52aecaee1c26 (6.13)",
         breaks="(T2) bytes that were stored behind the end come into the file as it grows",
         seen_by=NONE_KNOWN,
         seen_not="xfstests generic/091: it maps nothing",

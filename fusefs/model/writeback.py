@@ -15,8 +15,8 @@ file system for syncfs.
 Invariants:
     (W1) a page stays under writeback until its blocks are converted, so that whoever
          flushes or invalidates first waits for that;
-    (W2) a block fully beyond i_size is not written; bytes beyond i_size in the last block
-         are written as zeros;
+    (W2) a block fully beyond i_size is not written; bytes beyond i_size in the last page become
+         zeros before it is written: iomap_writeback_handle_eof();
     (W3) writeback never raises i_size;
     (W4) disk_size does not pass the block that it ends in while that block is dirty: behind
          disk_size the image may still hold what a truncate cut off, or a crash left;
@@ -155,9 +155,12 @@ def _start_writeback(
     """
     size, per_page = fs.geometry.block_size, fs.geometry.blocks_per_page
     file_end = -(-inode.size // size)
+    last, tail = divmod(inode.size, fs.geometry.page_size)
     blocks: list[tuple[int, int]] = []
     for page in pages:
         base = page.index * per_page
+        if page.index == last and tail:
+            page.data[tail:] = bytes(fs.geometry.page_size - tail)
         dirty = fs.cache.clear_dirty(page)
         if fs.orders.page_granular_dirty:
             dirty = _uptodate_with_room(fs, inode, page)
@@ -175,7 +178,7 @@ def _start_writeback(
         (
             mapping.physical * size,
             mapping.block * size,
-            _gather(fs, by_index, mapping.block * size, mapping.end * size, inode.size),
+            _gather(fs, by_index, mapping.block * size, mapping.end * size),
         )
         for first, end in blocks
         for mapping in begin_writeback(fs, inode, first, end)
@@ -191,16 +194,14 @@ def _uptodate_with_room(fs: Filesystem, inode: Inode, page: Page) -> int:
     return found
 
 
-def _gather(fs: Filesystem, pages: dict[int, Page], pos: int, end: int, size: int) -> bytes:
-    """The bytes pos to end of a file of that size, out of its pages; zeros beyond the size (W2)."""
+def _gather(fs: Filesystem, pages: dict[int, Page], pos: int, end: int) -> bytes:
+    """The bytes pos to end of a file, out of its pages."""
     page_size = fs.geometry.page_size
     pieces = []
     for index in range(pos // page_size, -(-end // page_size)):
         base = index * page_size
         view = memoryview(pages[index].data)
-        pieces.append(view[max(pos - base, 0) : min(end, size) - base])
-    if end > size:
-        pieces.append(memoryview(bytes(end - size)))
+        pieces.append(view[max(pos - base, 0) : end - base])
     return b"".join(pieces)
 
 

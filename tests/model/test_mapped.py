@@ -6,6 +6,7 @@ import pytest
 from model.driving import (
     Task,
     both_reads,
+    buffered_read,
     check_world,
     file_with,
     fsync,
@@ -101,6 +102,39 @@ def test_stored_bytes_behind_the_end_do_not_come_into_a_file_that_grows(block: i
     run(world, GROWTHS[name](world, file))
     assert read(world, file, 0, PAGE) == b"A" * 100 + bytes(PAGE - 100)
     check_world(world, [file.inode])
+
+
+@pytest.mark.parametrize("order", ["", "zero_range_ignores_dirty"], ids=["today", "until 6.12"])
+def test_bytes_stored_while_a_write_makes_the_file_longer_do_not_come_into_it(order: str):
+    """(T2) Behind the end, after it was zeroed.  Guards kernel 52aecaee1c26."""
+    world = World(block_size=BLOCK, page_size=PAGE, order=[order] if order else [])
+    file = file_with(world, b"A" * BLOCK)
+    request = buffered_write(world.fs, file.inode, PAGE, b"N" * BLOCK)
+    writer = Task(world, request).go_to("buffered.write.page_lock")
+    store(world, file, BLOCK, b"S" * BLOCK)
+    writer.finish()
+    found = read(world, file, 0, 2 * PAGE)[BLOCK:PAGE]
+    assert found == (b"S" if order else b"\0") * BLOCK
+    assert world.stale_blocks(file.inode) == ([1] if order else [])
+
+
+def test_writeback_zeroes_what_was_stored_behind_the_end(world):
+    """(W2) In the page as well: who has it mapped sees that."""
+    file = file_with(world, b"A" * 100)
+    store(world, file, 100, b"S" * (PAGE - 100))
+    fsync(world, file)
+    assert load(world, file, 0, PAGE) == b"A" * 100 + bytes(PAGE - 100)
+
+
+def test_read_has_of_each_page_what_it_held_when_the_read_came_to_it(world):
+    """A store takes no lock: it may change a page while the reader fills the next one."""
+    file = file_with(world, b"A" * 2 * PAGE)
+    read(world, file, 0, PAGE)
+    request = buffered_read(world.fs, file, 0, 2 * PAGE)
+    reader = Task(world, request).go_to("buffered.read.page_lock")
+    for pos in (0, PAGE):
+        store(world, file, pos, b"S" * PAGE)
+    assert reader.finish() == b"A" * PAGE + b"S" * PAGE
 
 
 def test_store_without_room_is_an_error_and_changes_nothing(world):
