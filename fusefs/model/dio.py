@@ -137,6 +137,8 @@ async def _write_unaligned(write: DirectWrite) -> int:
     if write.end < inode.size:
         await inode.lock.lock_shared()
         try:
+            if write.end > inode.size:  # a truncate had the lock: __iomap_dio_rw()
+                raise NeedsExclusive
             return await _write_locked(write, overwrite_only=True)
         except NeedsExclusive:
             let_in(write)

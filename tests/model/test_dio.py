@@ -218,6 +218,23 @@ def test_unaligned_overwrites_go_together(world):
     assert read(world, file, 0, BLOCK) == b"1" * 512 + b"2" * 512
 
 
+def test_unaligned_overwrites_after_a_truncate_exclude_each_other(world):
+    """(D4) Who waited for the lock may find that the file ends before him: he would zero the rest
+    of the block, and with it what the other writes.  -EAGAIN of IOMAP_DIO_OVERWRITE_ONLY.
+    """
+    file = file_with(world, b"O" * 2 * BLOCK)
+    cut = Task(world, truncate(world.fs, file.inode, 300)).go_to("truncate.drop_pages")
+    first = Task(world, direct_write(world.fs, file.inode, 512, b"C" * 512))
+    second = Task(world, direct_write(world.fs, file.inode, 0, b"A" * 512))
+    for writer in (first, second):
+        writer.go_to("lock.inode.shared")
+    cut.finish()
+    second.go_to("dio.write.lock_exclusive")
+    first.finish()
+    second.finish()
+    assert both_reads(world, file) == (b"A" * 512 + b"C" * 512,) * 2
+
+
 def test_unaligned_writers_of_an_unwritten_block_exclude_each_other(world):
     """(D4) Each pads with zeros what the other writes."""
     file = sparse_file(PAGE)
