@@ -1,6 +1,6 @@
 """Where the bytes of a write go: the write side of ->iomap_begin() and its helpers.
 
-    begin_direct    HOLE becomes UNWRITTEN and new; nothing is ever allocated MAPPED
+    begin_direct    HOLE and DELALLOC become UNWRITTEN and new; nothing is ever allocated MAPPED
     begin_buffered  HOLE becomes DELALLOC: a promise, no block yet
     begin_writeback DELALLOC becomes UNWRITTEN; the blocks come out of the promise
 
@@ -27,17 +27,17 @@ FREE_COST_CHUNK = 64
 
 
 async def begin_direct(fs: Filesystem, inode: Inode, name: str, pos: int, length: int) -> Mapping:
-    """The mapping at pos for a direct write of length bytes, allocated where it was a hole."""
+    """The mapping at pos for a direct write of length bytes, with blocks: imap_needs_alloc()."""
     block, end = fs.geometry.block_range(pos, length)
     while True:
         await load_map(name, inode, pos, length)
         mapping = inode.extents.find(block, end)
-        if mapping.state is DELALLOC:
-            raise FsError(errno.EIO)  # dirty pages came between flush and map; as in Linux
+        limit = ALLOCATION_PAGES_MAX * fs.geometry.blocks_per_page
+        if mapping.state is DELALLOC:  # dirty pages came between flush and map
+            return _allocate_for_write(fs, inode, mapping, limit, reserved=True)
         if mapping.state is not HOLE:
             return mapping
         if fs.space.available_count > 0 or not await freed_space_committed(fs):
-            limit = ALLOCATION_PAGES_MAX * fs.geometry.blocks_per_page
             return _allocate_for_write(fs, inode, mapping, limit, reserved=False)
 
 
