@@ -156,8 +156,8 @@ async def buffered_write(
     """Write through the cache; returns the bytes accepted.
 
     They are dirty, and have room on the image.  FsError(ENOSPC) if the first has none.
-    instead_of_direct: for a direct write that cannot be one; others under way would meet its
-    dirty pages when they end, and fail the next fsync.
+    instead_of_direct: for a direct write that cannot be one.  Others under way meet its dirty pages
+    when they end, and the next fsync fails; file systems that fall back over holes wait for them.
     """
     fs.counters.buffered_writes += 1
     if not inode.lock.try_lock_exclusive():
@@ -165,7 +165,8 @@ async def buffered_write(
     try:
         if append is not None:
             pos = append.pos = inode.size
-        drains = instead_of_direct and not fs.orders.fallback_undrained
+        orders = fs.orders
+        drains = instead_of_direct and orders.holes_by_cache and not orders.fallback_undrained
         if (drains or pos > inode.size) and inode.dio_under_way:
             await inode.dio_wait()
         if pos > inode.size:

@@ -65,16 +65,14 @@ async def write(
         raise FsError(errno.EFBIG)
     if not data:
         return 0
+    written, instead = 0, False
     if direct:
-        written = 0
         try:
             written = await direct_write(fs, inode, pos, data, append)
         except ThroughCache:  # kernel commit 60263d5889e6
-            direct = False
-        if not direct:
-            written = await buffered_write(fs, inode, pos, data, append, instead_of_direct=True)
-    else:
-        written = await buffered_write(fs, inode, pos, data, append)
+            instead = True
+    if instead or not direct:
+        written = await buffered_write(fs, inode, pos, data, append, instead_of_direct=instead)
         if fs.cache.dirty_count > fs.cache.dirty_limit:
             await balance_dirty_pages(fs)
     if sync:
@@ -107,6 +105,8 @@ async def submit(
             completion.result = await buffered_write(
                 fs, inode, pos, data, append, instead_of_direct=True
             )
+            if fs.cache.dirty_count > fs.cache.dirty_limit:
+                await balance_dirty_pages(fs)
         elif write.waits:
             completion.result = write.length
         else:

@@ -153,15 +153,15 @@ WAIT: dict[str, Callable[[World, Inode], Coro]] = {
     "unaligned": lambda world, inode: direct_write(world.fs, inode, 512, b"U" * 512),
     "beyond": lambda world, inode: direct_write(world.fs, inode, 2 * PAGE, DATA),
     "store beyond": lambda world, inode: buffered_write(world.fs, inode, 2 * PAGE, DATA),
-    "instead of direct": lambda world, inode: buffered_write(
-        world.fs, inode, 0, DATA, instead_of_direct=True
-    ),
 }
 
 WAIT_NOT: dict[str, Callable[[World, Inode], Coro]] = {
     "write": lambda world, inode: direct_write(world.fs, inode, BLOCK, DATA),
     "append": lambda world, inode: direct_write(world.fs, inode, PAGE, DATA),
     "store": lambda world, inode: buffered_write(world.fs, inode, BLOCK, DATA),
+    "instead of direct": lambda world, inode: buffered_write(
+        world.fs, inode, BLOCK, DATA, instead_of_direct=True
+    ),
     "read": lambda world, inode: buffered_read(world.fs, OpenFile(inode), 0, BLOCK),
 }
 
