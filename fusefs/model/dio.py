@@ -44,7 +44,7 @@ from fusefs.model.writeback import flush_disk_end, write_and_wait_range
 
 
 class ThroughCache(Exception):
-    """-ENOTBLK: it cannot be written directly, as when a dirty page stays in the range."""
+    """-ENOTBLK: it cannot be written directly, as when dirty pages cannot be written, or stay."""
 
 
 class NeedsExclusive(Exception):
@@ -201,10 +201,13 @@ async def _write_locked(write: DirectWrite, *, overwrite_only: bool = False) -> 
     fs, inode = write.fs, write.inode
     if write.orders.lockout:
         await lock_out(write)
-    if inode.mapping.is_empty or write.orders.no_pre:
-        inode.mapping.check_errors()
-    else:
-        await _flush_and_drop(write)
+    try:
+        if inode.mapping.is_empty or write.orders.no_pre:
+            inode.mapping.check_errors()
+        else:
+            await _flush_and_drop(write)
+    except FsError:  # of a writeback, now or before: the next fsync tells of it
+        raise ThroughCache from None
     if overwrite_only:
         await _check_overwrite(write)
     if write.orders.holes_by_cache:

@@ -555,12 +555,15 @@ def test_promised_room_is_not_taken_by_a_direct_write(world):
     check_world(world, [buffered.inode, file.inode])
 
 
-def test_flush_that_fails_fails_the_write(world):
-    """The dirty neighbours are lost, as in Linux; to go on would hide that."""
+def test_write_whose_flush_fails_goes_through_the_cache_and_fsync_tells(world):
+    """-ENOTBLK: kernel commit 8ee93b4bb626.  The dirty neighbours are lost, and that is told."""
     file = OpenFile(Inode(1))
     write(world, file, 0, b"A" * PAGE)
-    request = direct_write(world.fs, file.inode, 0, b"B" * BLOCK)
-    assert refusal_of(world, request, fail={"writeback.submit": errno.EIO}) == errno.EIO
+    steps = {"fail": {"writeback.submit": errno.EIO}}
+    assert write(world, file, 0, b"B" * BLOCK, direct=True, **steps) == BLOCK
+    assert file.inode.mapping.pages[0].blocks_dirty == 0b0001
+    assert refusal_of(world, file_io.fsync(world.fs, file)) == errno.EIO
+    fsync(world, file)
 
 
 # -- pages that cannot be dropped --------------------------------------------------------

@@ -135,23 +135,36 @@ def test_fsync_tells_what_the_host_said(world, told):
     [(errno.EIO, errno.EIO), (errno.ENOSPC, errno.ENOSPC), (errno.EDQUOT, errno.EIO)],
     ids=["EIO", "ENOSPC", "EDQUOT"],
 )
-@pytest.mark.parametrize("request_of", [file_io.read, file_io.write], ids=["read", "write"])
-def test_direct_request_tells_of_an_earlier_failed_writeback_once(world, request_of, failed, told):
+def test_direct_read_tells_of_an_earlier_failed_writeback_once(world, failed, told):
     """AS_EIO and AS_ENOSPC: else the reader would take the block's old bytes for the new.
 
     All that is not ENOSPC is told as EIO; fsync still tells the errno itself.
     """
     file = dirty_file(world)
     run(world, writeback_inode(world.fs, file.inode), fail={"writeback.submit": failed})
-
-    def request():
-        if request_of is file_io.read:
-            return file_io.read(world.fs, file, 0, BLOCK, direct=True)
-        return file_io.write(world.fs, file, 0, b"B" * BLOCK, direct=True, sync=False)
-
-    assert refusal_of(world, request()) == told
-    run(world, request())
+    request = file_io.read(world.fs, file, 0, BLOCK, direct=True)
+    assert refusal_of(world, request) == told
+    read(world, file, 0, BLOCK, direct=True)
     assert refusal_of(world, file_io.fsync(world.fs, file)) == failed
+
+
+def test_direct_write_after_a_failed_writeback_goes_through_the_cache_once(world):
+    """kiocb_invalidate_pages() meets AS_EIO, and nothing of it is the writer's: fsync tells."""
+    file = dirty_file(world)
+    run(world, writeback_inode(world.fs, file.inode), fail=EIO_ON_SUBMIT)
+    for dirty in [{0}, set()]:
+        write(world, file, 0, b"B" * BLOCK, direct=True)
+        assert file.inode.mapping.pages_dirty == dirty
+    assert refusal_of(world, file_io.fsync(world.fs, file)) == errno.EIO
+
+
+def test_direct_write_instead_of_which_the_cache_is_written_pays_for_what_is_dirty():
+    """balance_dirty_pages_ratelimited() asks nobody why he came: a hole each, and no fsync."""
+    world = World(order=["holes_by_cache"], cache_size=8 * PAGE)
+    file = OpenFile(Inode(1, 60 * PAGE))
+    for page in range(60):
+        write(world, file, page * PAGE, b"A" * BLOCK, direct=True)
+        assert world.fs.cache.dirty_count <= world.fs.cache.dirty_limit
 
 
 def test_error_that_fsync_told_is_not_told_to_a_direct_request(world):
