@@ -150,7 +150,7 @@ async def _write_unaligned(write: DirectWrite) -> int:
     try:
         if inode.dio_under_way:
             await inode.dio_wait()
-        write.waits = True
+        write.waits = write.waits or not write.orders.unaligned_unwaited
         if write.pos > inode.size:
             await zero_before_write(write.fs, inode, write.pos)
         return await _write_locked(write)
@@ -243,7 +243,7 @@ async def _flush_and_drop(write: DirectWrite) -> None:
         await reach("dio.write.invalidate_pre", write.pos, write.length)
         fs.counters.invalidations_pre += 1
         if write.orders.pre_failure_ignored:
-            await drop_or_warn(write, first, end)
+            await drop_or_warn(fs, write.orders, inode.mapping, first, end)
         elif await fs.cache.invalidate_range(inode.mapping, first, end):
             fs.counters.invalidations_busy += 1
             raise ThroughCache
@@ -261,16 +261,17 @@ async def _check_overwrite(write: DirectWrite) -> None:
 async def _check_holes(write: DirectWrite) -> None:
     """ThroughCache if there is a hole in the range: ext2, which has no unwritten blocks.
 
-    zero_length_post: the second drop comes all the same, of no bytes, and of nothing from 0 on it
-    makes everything, as the end of the range is the byte before.
+    zero_length_post: the second drop comes all the same, of no bytes.  As its range ends with the
+    byte before, that is the page around pos, nothing between two pages, and everything from 0 on.
     """
     fs, inode = write.fs, write.inode
     await load_map("dio.write.map", inode, write.pos, write.length)
     mappings = inode.extents.mappings(*fs.geometry.block_range(write.pos, write.length))
     if HOLE in [mapping.state for mapping in mappings]:
-        if write.orders.zero_length_post and not write.pos:
-            await reach("dio.write.invalidate_post", 0, 0)
-            await drop_or_warn(write, 0, FILE_SIZE_MAX)
+        if write.orders.zero_length_post:
+            await reach("dio.write.invalidate_post", write.pos, 0)
+            last = (write.pos - 1) // fs.geometry.page_size if write.pos else FILE_SIZE_MAX
+            await drop_or_warn(fs, write.orders, inode.mapping, write.page_first, last + 1)
         raise ThroughCache
 
 
@@ -322,7 +323,8 @@ async def direct_read(fs: Filesystem, inode: Inode, pos: int, length: int) -> li
                 await reach("dio.read.flush_dirty", pos, length)
                 await write_and_wait_range(fs, inode, first, last)
             if fs.orders.read_drops:
-                await fs.cache.invalidate_range(inode.mapping, first, last)
+                await reach("dio.read.invalidate", pos, length)
+                await drop_or_warn(fs, fs.orders, inode.mapping, first, last)
         inode.mapping.check_errors()
         size, end = fs.geometry.block_size, min(pos + length, inode.size)
         block, block_end = fs.geometry.block_range(pos, end - pos)

@@ -29,6 +29,8 @@ from fusefs.model.filesystem import Filesystem
 from fusefs.model.footprint import ENDED, key
 from fusefs.model.geometry import SECTOR_SIZE
 from fusefs.model.inode import Append, Inode
+from fusefs.model.orders import Orders
+from fusefs.model.page_cache import AddressSpace
 from fusefs.model.steps import Buffer, Waiter, current, delay, reach, wait
 
 
@@ -188,7 +190,12 @@ async def drop_written_pages(write: DirectWrite) -> None:
         first, end = fs.geometry.page_range(write.pos_asked, write.length)
     else:
         first, end = write.page_first, write.page_end
-    await drop_or_warn(write, first, end)
+    worker = fs.worker if write.orders.post_in_worker and write.counted else None
+    if worker is not None:
+        await worker.lock_exclusive()
+    await drop_or_warn(fs, write.orders, mapping, first, end)
+    if worker is not None:
+        worker.unlock_exclusive()
 
 
 def _drops_again(write: DirectWrite) -> bool:
@@ -199,18 +206,13 @@ def _drops_again(write: DirectWrite) -> bool:
     return not (orders.aio_no_post and write.counted)
 
 
-async def drop_or_warn(write: DirectWrite, first: int, end: int) -> None:
+async def drop_or_warn(
+    fs: Filesystem, orders: Orders, mapping: AddressSpace, first: int, end: int
+) -> None:
     """What cannot be dropped is told by the next fsync: dio_warn_stale_pagecache()."""
-    fs, mapping = write.fs, write.inode.mapping
-    worker = fs.worker if write.orders.post_in_worker and write.counted else None
-    if worker is not None:
-        await worker.lock_exclusive()
-    busy = await fs.cache.invalidate_range(mapping, first, end)
-    if worker is not None:
-        worker.unlock_exclusive()
-    if busy:
+    if await fs.cache.invalidate_range(mapping, first, end):
         fs.counters.invalidations_busy += 1
-        if not write.orders.busy_drop_silent:
+        if not orders.busy_drop_silent:
             mapping.note_errors()
             mapping.errors.set(errno.EIO)
 

@@ -140,6 +140,16 @@ DIRECT_ROWS = {
         evidence=MESSAGE,
         window="dio.write.convert",
     ),
+    "unaligned_unwaited": Row(
+        title="an asynchronous direct write of a part of a block is not waited for",
+        broken="XFS before 2032a8a27b5c (5.1)",
+        fixed="2032a8a27b5c (5.1)",
+        breaks="",
+        seen_by="",
+        seen_not="",
+        evidence=f"{MESSAGE}, {RECALLED}",
+        on_mount=NOT_TOLD,
+    ),
     "append_range_early": Row(
         title="what a direct append drops again is where it was asked for, not where it went",
         broken="FUSE before 26d7e1f5c407 (August 2026)",

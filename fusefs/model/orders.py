@@ -38,13 +38,13 @@ class Orders:
 
     __slots__ = (
         *("aio_no_post", "append_range_early", "busy_drop_silent", "fallback_undrained"),
-        *("fallocate_beside_dio", "flush_without_wait", "holes_by_cache", "isize_after_post"),
-        *("isize_before_convert", "isize_unlocked", "lockout", "map_before_insert", "no_post"),
-        *("no_pre", "page_granular_dirty", "post_before_end", "post_in_worker"),
-        *("pre_failure_ignored", "punch_beside_fill", "read_drops", "ret_before_end"),
-        *("stale_iomap_in_write", "truncate_writeback_first", "unaligned_shared"),
-        *("unlocked_reads", "written_at_allocation", "zero_length_post"),
-        *("windows", "zero_range_ignores_dirty"),
+        *("fallocate_beside_dio", "flush_without_wait", "holes_by_cache"),
+        *("isize_after_post", "isize_before_convert", "isize_unlocked", "lockout"),
+        *("map_before_insert", "no_post", "no_pre", "page_granular_dirty", "post_before_end"),
+        *("post_in_worker", "pre_failure_ignored", "punch_beside_fill", "read_drops"),
+        *("ret_before_end", "stale_iomap_in_write", "truncate_writeback_first"),
+        *("unaligned_shared", "unaligned_unwaited", "unlocked_reads", "windows"),
+        *("written_at_allocation", "zero_length_post", "zero_range_ignores_dirty"),
     )
 
     def __init__(self, names: Collection[str] = ()) -> None:
@@ -73,6 +73,7 @@ class Orders:
         self.stale_iomap_in_write = "stale_iomap_in_write" in found
         self.truncate_writeback_first = "truncate_writeback_first" in found
         self.unaligned_shared = "unaligned_shared" in found
+        self.unaligned_unwaited = "unaligned_unwaited" in found
         self.unlocked_reads = "unlocked_reads" in found
         self.written_at_allocation = "written_at_allocation" in found
         self.zero_length_post = "zero_length_post" in found
@@ -93,7 +94,8 @@ class Era:
 
 _UNTIL_6_2 = frozenset(["stale_iomap_in_write", "zero_range_ignores_dirty"])
 _UNTIL_5_9 = _UNTIL_6_2 | {"read_drops", "pre_failure_ignored", "fallocate_beside_dio"}
-_UNTIL_4_15 = _UNTIL_5_9 | {"busy_drop_silent", "truncate_writeback_first"}
+_UNTIL_5_1 = _UNTIL_5_9 | {"unaligned_unwaited"}
+_UNTIL_4_15 = _UNTIL_5_1 | {"busy_drop_silent", "truncate_writeback_first"}
 _UNTIL_4_14 = _UNTIL_4_15 | {"isize_before_convert"}
 
 TODAY = "linux-6.18"
@@ -130,7 +132,7 @@ ERAS = {
         f" after it",
     ),
     "linux-5.0": Era(
-        _UNTIL_5_9 | {"page_granular_dirty"},
+        _UNTIL_5_1 | {"page_granular_dirty"},
         f"{SOURCE}: 5a9d929d6e13 has fsync tell of what could not be dropped; {RECALLED}: the"
         f" iomap_page of 4.18",
     ),

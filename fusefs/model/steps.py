@@ -61,6 +61,7 @@ NAMES = {
     "kiocb_invalidate_post_direct_write()",
     "dio.write.reap": "end of the write not told; io_getevents()",
     "dio.read.flush_dirty": "dirty pages only in memory; kiocb_write_and_wait()",
+    "dio.read.invalidate": "clean pages still cached; invalidate_inode_pages2_range()",
     "dio.read.map": "nothing known about the range; ->iomap_begin()",
     "dio.read.submit": "bytes not read; iomap_dio_submit_bio()",
     "buffered.read.page_lock": "no page in the cache; filemap_add_folio()",

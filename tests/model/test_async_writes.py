@@ -224,6 +224,30 @@ def test_part_of_a_written_block_is_not_waited_for(world):
     assert read(world, file, 0, BLOCK) == b"O" * 512 + b"U" * 512
 
 
+def test_write_that_would_zero_a_block_was_not_waited_for_in_the_past():
+    """Before kernel commit 2032a8a27b5c (5.1)."""
+    world = World(block_size=BLOCK, page_size=PAGE, order=["unaligned_unwaited"])
+    file = sparse_file(PAGE)
+    completion, _ = submitted(world, file, 512, b"U" * 512)
+    assert not completion.told
+    rest(world).finish()
+    assert read(world, file, 0, BLOCK) == bytes(512) + b"U" * 512
+
+
+@pytest.mark.parametrize("name", ["holes_by_cache", "fallback_undrained"])
+def test_fallback_over_a_hole_waits_for_direct_io_under_way(name: str):
+    """ext4 15cdefd0c052, ext2 1e2ef9f221e1.  XFS falls back for other reasons, and never waits."""
+    world = World(block_size=BLOCK, page_size=PAGE, order=[name])
+    file = file_with(world, b"O" * BLOCK)
+    submitted(world, file, 0, DATA)
+    end = rest(world)
+    waiting = Task(world, buffered_write(world.fs, file.inode, 0, DATA, instead_of_direct=True))
+    drains = name == "holes_by_cache"
+    waiting.go_to("lock.dio" if drains else "buffered.write.copy")
+    for task in (end, waiting) if drains else (waiting, end):
+        task.finish()
+
+
 def test_append_is_waited_for(world):
     """Where it begins must be known to the next one."""
     file = file_with(world, b"O" * BLOCK)

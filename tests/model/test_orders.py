@@ -1,9 +1,17 @@
 """What is known of each order, and that there is a switch for each."""
 
+import errno
 import re
 
 import pytest
+from model.driving import Task, direct_read, file_with, read, run
 
+from fusefs.explore.memory import World
+from fusefs.model.dio import ThroughCache, direct_write
+from fusefs.model.errors import FsError
+from fusefs.model.file_io import fsync
+from fusefs.model.inode import Inode, OpenFile
+from fusefs.model.mapped import mapped_write
 from fusefs.model.order_rows import INFERRED, MESSAGE, RECALLED, ROWS, SOURCE
 from fusefs.model.orders import ERAS, TODAY, Orders, with_implied
 from fusefs.model.steps import NAMES
@@ -81,3 +89,48 @@ def test_order_under_study_came_twice_and_went_twice():
     """c771c14baa33 and 5e25c269e17d; 332391a9935d in between."""
     had = [name for name, era in ERAS.items() if "post_before_end" in era.orders]
     assert had == ["linux-4.10", "linux-4.14-rc1"]
+
+
+# -- places that are not in the gallery --------------------------------------------------
+
+BLOCK, PAGE = 512, 1024
+
+
+@pytest.mark.parametrize(
+    ("pos", "cached"),
+    [
+        pytest.param(0, set(), id="all of the file"),
+        pytest.param(PAGE, {0, 1, 2}, id="nothing between two pages"),
+        pytest.param(PAGE + BLOCK, {0, 2}, id="the page around it"),
+    ],
+)
+def test_drop_of_no_bytes_ends_with_the_byte_before_them(pos: int, cached: set[int]):
+    world = World(block_size=BLOCK, page_size=PAGE, order=["zero_length_post"])
+    file = OpenFile(Inode(1, 3 * PAGE))
+
+    def read_all():
+        read(world, file, 0, 3 * PAGE)
+
+    read_all()
+    steps = {"dio.write.invalidate_post": read_all}
+    with pytest.raises(ThroughCache):
+        run(world, direct_write(world.fs, file.inode, pos, b"D" * BLOCK), before=steps)
+    assert set(file.inode.mapping.pages) == cached
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["", "busy_drop_silent"])
+def test_page_that_a_direct_read_cannot_drop_fails_the_next_fsync(silent: bool):
+    """dio_warn_stale_pagecache() was for reads as well, between 5a9d929d6e13 and 54752de928c4."""
+    orders = ["read_drops", *(["busy_drop_silent"] if silent else [])]
+    world = World(block_size=BLOCK, page_size=PAGE, order=orders)
+    file = file_with(world, b"A" * PAGE)
+    read(world, file, 0, PAGE)
+    store = Task(world, mapped_write(world.fs, file.inode, 0, b"B"))
+    steps = {"dio.read.invalidate": store.finish}
+    run(world, direct_read(world.fs, file.inode, 0, BLOCK), before=steps)
+    error = 0
+    try:
+        run(world, fsync(world.fs, file))
+    except FsError as failure:
+        error = failure.errno
+    assert error == (0 if silent else errno.EIO)

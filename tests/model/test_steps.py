@@ -103,6 +103,10 @@ def direct_requests(world: World) -> None:
     write(world, file, 4 * PAGE, b"D" * PAGE, direct=True)
     write(world, file, 0, b"E" * BLOCK)
     read(world, file, 0, PAGE, direct=True)
+    world = World(block_size=BLOCK, page_size=PAGE, order=["read_drops"])
+    file = OpenFile(Inode(1))
+    write(world, file, 0, b"A" * PAGE)
+    read(world, file, 0, PAGE, direct=True)
 
 
 def buffered_requests(world: World) -> None:
