@@ -152,6 +152,8 @@ async def convert_written_blocks(write: DirectWrite) -> None:
         await delay("dio.write.convert", write.pos, write.length, delay_s)
         block, end = fs.geometry.block_range(write.pos, write.length)
         inode.extents.convert(block, end)
+        if write.end > inode.disk_size:  # in one transaction: no crash leaves written blocks behind
+            inode.disk_size = write.end
         inode.changed = True  # again: a commit may have come since the submit
         fs.counters.conversions += 1
 

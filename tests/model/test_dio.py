@@ -521,6 +521,16 @@ def test_write_without_room_fails_and_loses_no_block(world):
     check_world(world, [filler.inode, file.inode])
 
 
+def test_commit_that_has_the_conversion_has_the_size(world):
+    """One transaction, xfs_iomap_write_unwritten(): else a crash leaves written blocks behind the
+    end, and a truncate would show them.
+    """
+    file = sparse_file(0)
+    Task(world, direct_write(world.fs, file.inode, 0, b"D" * PAGE)).go_to("dio.write.isize")
+    assert file.inode.extents.find(0, 1).state is State.MAPPED
+    assert (file.inode.size, file.inode.disk_size) == (0, PAGE)
+
+
 def test_bytes_of_a_failed_write_beyond_the_end_are_never_shown(world):
     """(T2) is broken until the file grows: the end's block was written, the next has no room."""
     file = file_with(world, b"A" * 100)
