@@ -120,6 +120,7 @@ class _Teller:
         self._inos = {name: ino for ino, name in self.files.items()}
         self._operations = [iter(task.operations) for task in litmus.tasks]
         self._under_way: dict[int, tuple[int, Operation | None]] = {}
+        self._left: dict[int, Operation | None] = {}
         self._turns = 0
         self._results = world.running.results
         self._told = _World(litmus, case, world.world)
@@ -141,6 +142,8 @@ class _Teller:
             self._begin(number, time_ns)
         else:
             self._note(number, time_ns, GRANTED, turn.name, turn)
+        for other in turn.woke:  # or started
+            self._left.setdefault(other, self._under_way[number][1])
         self.after.append(self._told.states())
         if task.returned:
             self._end(number, time_ns)
@@ -157,7 +160,7 @@ class _Teller:
             operation = next(self._operations[number], None)
             self.requests[request] = operation_text(operation) if operation else "end"
         else:  # the end of what a task has begun, which may have gone on since
-            operation = self._under_way[number % count][1]
+            operation = self._left[number]
             what = f" of {operation_text(operation)}" if operation else ""
             self.requests[request] = f"end{what}"
         self._under_way[number] = request, operation

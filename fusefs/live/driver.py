@@ -14,8 +14,7 @@ wait although he could go on is the schedule's decision: fusefs/live/timing.py. 
 before a request begins, a keeper of gates may hold it: fusefs/live/gatekeeper.py.
 
     keep_gates()  from now on a keeper is asked before the steps that it names
-    let_go()      one whom it held goes on
-    refuse()      one who was held before he had begun is answered with an error
+    let_go()      one whom it held goes on; refuse(): is answered with an error, as he had not begun
 
 Errors: FsError of a request goes to whoever started it, and any other exception as failure.py
 has it.  What the image fails with is logged, but not more often than the kernel would.

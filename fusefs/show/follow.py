@@ -280,18 +280,15 @@ class Follower:
 
     def _on_disk(self, event: Event, path: str, step: str, at: int) -> None:
         writes = path in ("dio.write", "writeback")
-        parts = self._overlapped(event)
-        unwritten = [part for part in parts if self.blocks[part].kind != WRITTEN]
-        for part in parts:
+        if step == "map" and writes:
+            self._maps(event, at)
+        for part in self._overlapped(event):
             blocks = self.blocks[part]
             is_whole = event.pos <= part[1] and part[2] <= event.pos + event.length
             if step == "free" and is_whole:
                 blocks.kind, blocks.version = HOLE, ""
             elif step == "allocate" and is_whole and blocks.kind == HOLE:
                 blocks.kind = UNWRITTEN
-            elif step == "map" and writes:
-                if [part] == unwritten and self._is_converted(event, at):
-                    blocks.kind = UNWRITTEN
             elif step == "submit" and writes:
                 blocks.version = f"#{event.request}'s bytes"
             elif step == "convert":
@@ -302,18 +299,28 @@ class Follower:
         if path == "writeback":
             self._written_back(event, step, at)
 
-    def _is_converted(self, event: Event, at: int) -> bool:
-        """Whether a conversion of its whole range comes before anybody maps it again."""
+    def _maps(self, event: Event, at: int) -> None:
+        """What is converted was unwritten in part: known if there is but one part it can be."""
+        conversion = self._conversion(event, at)
+        if conversion is not None:
+            parts = self._overlapped(conversion)
+            unwritten = [part for part in parts if self.blocks[part].kind != WRITTEN]
+            if len(unwritten) == 1 and unwritten[0] in self._overlapped(event):
+                self.blocks[unwritten[0]].kind = UNWRITTEN
+
+    def _conversion(self, event: Event, at: int) -> Event | None:
+        """Of its whole range, before anybody maps that again."""
         own = self._granted_at[event.ino]
         for place in range(bisect_right(own, at), len(own)):
             later = self.events[own[place]]
             if not _touch(later, event):
                 continue
             if later.step.endswith("write.map") or later.step == "writeback.map":
-                return False
+                return None
             if later.step.endswith(".convert"):
-                return later.pos <= event.pos and later.length >= event.length
-        return False
+                is_all = later.pos <= event.pos and later.length >= event.length
+                return later if is_all else None
+        return None
 
     def _written_back(self, event: Event, step: str, at: int) -> None:
         is_last = step == "convert"

@@ -41,6 +41,7 @@ BLUNT = frozenset(
     (
         *("isize_after_post", "isize_unlocked", "post_in_worker", "busy_drop_silent"),
         *("stale_iomap_in_write", "flush_without_wait", "fallocate_beside_dio"),
+        "unaligned_unwaited",
     )
 )
 """Those that no recorded trace tells: docs/evidence.md says why of each."""
