@@ -42,7 +42,8 @@ RUN_PAGES_MAX = 256
 async def writeback_range(fs: Filesystem, inode: Inode, first: int, end: int) -> None:
     """Write all dirty pages of a range, and wait for those under writeback: do_writepages().
 
-    Goes on after a failure, then raises the first one.
+    Goes on after a failure, then raises the first one; but not if flush_disk_end() fails, as what
+    is behind that block may not be written then (W4).
     """
     await flush_disk_end(fs, inode, first, end)
     failure: FsError | None = None
