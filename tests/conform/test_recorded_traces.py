@@ -32,6 +32,7 @@ SHARP = {
     "longer": ("isize_before_convert",),
     "dirty-neighbour": ("page_granular_dirty",),
     "unaligned": ("unaligned_shared",),
+    "unaligned-waited": ("unaligned_unwaited",),
     "dirtied-between": ("pre_failure_ignored",),
     "dirty-hole": ("zero_range_ignores_dirty", "truncate_writeback_first"),
 }
@@ -41,7 +42,6 @@ BLUNT = frozenset(
     (
         *("isize_after_post", "isize_unlocked", "post_in_worker", "busy_drop_silent"),
         *("stale_iomap_in_write", "flush_without_wait", "fallocate_beside_dio"),
-        "unaligned_unwaited",
     )
 )
 """Those that no recorded trace tells: docs/evidence.md says why of each."""
