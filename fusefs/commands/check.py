@@ -11,7 +11,6 @@ from fusefs.commands.mount_options import split_options
 from fusefs.commands.report import print_reports, read_reports
 from fusefs.model.options import Options
 
-NAME = "check"
 HELP = "run a command with TMPDIR on a new mount that looks for stale pages, and report them"
 EPILOG = """\
 The mount is new, in a temporary folder, and gone afterwards; TMPDIR in the command's environment

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from fusefs.conform.report import Asked, Section
     from fusefs.litmus.test import Litmus
 
-NAME = "conform"
 HELP = "compare the model with the kernel that runs here: its own traces, results, maps and cache"
 EPILOG = """\
 A file system of the kernel's own is made on a loop device, and removed afterwards; root only.

@@ -10,6 +10,7 @@ import os
 
 from fusefs.commands.errors import CommandError
 from fusefs.commands.owner import let_in
+from fusefs.store.mount_table import CONTROL_NAME
 
 
 class DeadMountError(CommandError):
@@ -17,8 +18,6 @@ class DeadMountError(CommandError):
 
 
 def control_path(mountpoint: str, name: str) -> str:
-    from fusefs.live.requests.control import CONTROL_NAME
-
     return os.path.join(mountpoint, os.fsdecode(CONTROL_NAME), name)
 
 

@@ -4,7 +4,6 @@ import argparse
 
 from fusefs.commands.errors import CommandError
 
-NAME = "demo"
 HELP = "show the bug under invalidate=before, and none under after"
 EPILOG = ""
 

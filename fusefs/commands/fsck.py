@@ -6,7 +6,6 @@ from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import split_options
 from fusefs.model.options import OptionError
 
-NAME = "fsck"
 HELP = "check an image that is not mounted; repair what needs no guess"
 EPILOG = "exit status: 0 clean, 1 repaired, 4 something is left, 8 cannot be checked"
 

@@ -6,7 +6,6 @@ import json
 from fusefs.commands.gate_client import ask
 from fusefs.gates import Answer, held_text
 
-NAME = "gates"
 HELP = "show the gates of a live mount, and who is held there since when"
 EPILOG = ""
 

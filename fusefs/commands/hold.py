@@ -6,7 +6,6 @@ import time
 from fusefs.commands.gate_client import ask, with_gates, words_inside
 from fusefs.gates import Gates
 
-NAME = "hold"
 HELP = "hold requests of a live mount before a step, until they are released"
 EPILOG = """\
 STEP is one of the model's (dio.write.convert, as 'trace' shows them), begin, reply, or NAME*.

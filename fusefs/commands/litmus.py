@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 RUNS, RUNS_OF_REPLAY = 1000, 1
 
-NAME = "litmus"
 HELP = "ask a litmus file whether an outcome is possible, in every era of the kernel"
 EPILOG = """\
 Exit status: 0 all is as the files expect, 1 something else was observed, 2 usage.

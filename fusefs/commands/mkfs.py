@@ -6,7 +6,6 @@ from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import options_help, split_options
 from fusefs.model.options import OptionError, Options
 
-NAME = "mkfs"
 HELP = "make an image"
 TAKES = "size", "block_size", "metadata"
 EPILOG = f"""{options_help(["size", "block_size"])}

@@ -20,7 +20,6 @@ from fusefs.commands.remount import remount
 from fusefs.model.options import OPTIONS, OptionError, Options
 from fusefs.store import mount_table
 
-NAME = "mount"
 HELP = "mount an image; with -o size=, a missing one is made"
 EPILOG = f"""{options_help([*OPTIONS])}
   {"metadata":17} file for names and maps, IMAGE.meta if not given

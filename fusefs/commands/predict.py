@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fusefs.predict.meetings import Bounds
     from fusefs.predict.shapes import Shape, Shapes
 
-NAME = "predict"
 HELP = "say what kernels of the past might have made of a recorded run"
 EPILOG = """\
 Exit status: 0 nothing that another kernel may do otherwise, 1 something is predicted, 2 usage.

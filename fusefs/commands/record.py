@@ -18,7 +18,6 @@ from fusefs.commands.errors import CommandError, UsageError
 from fusefs.commands.owner import let_in
 from fusefs.engine.recording import GONE, Seal
 
-NAME = "record"
 HELP = "record the requests of a command to a live mount"
 EPILOG = """\
 Exit status: the command's own; 1 if it could not be recorded to its end.

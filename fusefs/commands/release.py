@@ -4,7 +4,6 @@ import argparse
 
 from fusefs.commands.gate_client import ask
 
-NAME = "release"
 HELP = "let go who is held at a gate of a live mount"
 EPILOG = "If nobody is held there yet, the next one that comes passes; all takes all gates away."
 

@@ -8,7 +8,6 @@ from typing import Any
 from fusefs.commands.control_files import read_control, read_status, write_control
 from fusefs.commands.errors import CommandError
 
-NAME = "report"
 HELP = "show the stale pages that a mount with check=report has found"
 EPILOG = """\
 Exit status: 0 none was found, 1 some were.

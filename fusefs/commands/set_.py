@@ -7,7 +7,6 @@ from fusefs.commands.errors import UsageError
 from fusefs.commands.mount_options import options_help
 from fusefs.model.options import OPTIONS, OptionError, Options
 
-NAME = "set"
 HELP = "change options of a live mount"
 EPILOG = options_help([name for name, option in OPTIONS.items() if option.live])
 

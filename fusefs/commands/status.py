@@ -7,7 +7,6 @@ from typing import Any
 
 from fusefs.commands.control_files import read_status
 
-NAME = "status"
 HELP = "show options and counters of a live mount"
 EPILOG = ""
 

@@ -13,7 +13,6 @@ from fusefs.commands.errors import CommandError, UsageError
 if TYPE_CHECKING:
     from fusefs.commands.top_rates import Rates
 
-NAME = "top"
 HELP = "show what a live mount is doing, again and again"
 EPILOG = """\
 In a terminal one picture is kept up to date; elsewhere there is a line for each interval.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fusefs.engine.events import Event
     from fusefs.show.story import Story
 
-NAME = "trace"
 HELP = "show the last events of a live mount's requests, as lines or as a picture"
 EPILOG = """\
     trace MNT > FILE                        keep them

@@ -11,7 +11,6 @@ from fusefs.commands.errors import CommandError
 from fusefs.store import mount_table
 from fusefs.store.mount_table import Mounted
 
-NAME = "umount"
 HELP = "unmount, and wait until everything is on the disk"
 EPILOG = ""
 

@@ -8,7 +8,6 @@ from fusefs.commands.owner import ANSWER_TIMEOUT_S
 from fusefs.gates import held_text
 from fusefs.model.options import parse_time
 
-NAME = "wait"
 HELP = "wait until a request is held at a gate of a live mount"
 EPILOG = "It fails when the time is up, when the gate is over, or if nobody can come there."
 

@@ -8,6 +8,9 @@ import os
 import re
 from dataclasses import dataclass
 
+CONTROL_NAME = b".fusefs"
+"""The directory that each mount of ours has in its root, for commands: live/requests/control.py."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mounted:

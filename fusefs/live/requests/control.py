@@ -39,11 +39,10 @@ from fusefs.model.options import OPTIONS, OptionError, format_size
 from fusefs.store.stored import INO_END
 from fusefs.store.volume import Volume
 
-if TYPE_CHECKING:  # they need the extension, and commands want no more of this file than names
+if TYPE_CHECKING:  # they need the extension
     from fusefs.live.gatekeeper import Gatekeeper
     from fusefs.live.requests.gate_files import GateFile
 
-CONTROL_NAME = b".fusefs"
 CONTROL_INO = INO_END
 """The directory; its files follow.  No inode of the image has such a number."""
 

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fusefs.live.extension._lowlevel import Request
-from fusefs.live.requests.control import CONTROL_NAME, Control
+from fusefs.live.requests.control import Control
 from fusefs.live.requests.open_files import OpenFiles
 from fusefs.model.errors import FsError
 from fusefs.model.steps import Waiter, wait
 from fusefs.store.metadata_file import ROOT_INO
+from fusefs.store.mount_table import CONTROL_NAME
 from fusefs.store.volume import Volume
 
 OPERATIONS: Final = {"statx": "getattr", "readdir": "readdirplus"}

@@ -20,13 +20,14 @@ from typing import NamedTuple
 from fusefs.live.extension._lowlevel import Request, Shown
 from fusefs.live.requests.atime import Atime
 from fusefs.live.requests.attributes import control_attributes, node_attributes
-from fusefs.live.requests.control import CONTROL_INO, CONTROL_NAME, Control
+from fusefs.live.requests.control import CONTROL_INO, Control
 from fusefs.live.requests.open_files import OpenFiles
 from fusefs.model.errors import FsError
 from fusefs.model.file_io import make_durable
 from fusefs.model.inode import Inode
 from fusefs.store.callers import drop_privileges
 from fusefs.store.metadata_file import ROOT_INO
+from fusefs.store.mount_table import CONTROL_NAME
 from fusefs.store.namespace import RENAME_EXCHANGE
 from fusefs.store.node import Node
 from fusefs.store.stored import NAME_LENGTH_MAX, clamp_time
