@@ -38,11 +38,11 @@ from fusefs.store.health import Health
 from fusefs.store.metadata_file import (
     BIRTHS,
     CONTENT_ERRORS,
-    IN_MEMORY,
     MetadataError,
     create_file,
     damaged,
     open_file,
+    open_log,
     primary_code,
 )
 from fusefs.store.stored import INO_END, clamp_time
@@ -62,7 +62,6 @@ class Metadata:
     def __init__(self, db: sqlite3.Connection, path: str) -> None:
         """For create() and open(): take over a connection that holds a checked file."""
         self.path = path
-        self._log_path = f"{os.path.abspath(path)}-wal"  # before the daemon goes elsewhere
         self._db = db
         self._lock = threading.RLock()
         self.whole: AbstractContextManager[bool] = self._lock
@@ -83,6 +82,7 @@ class Metadata:
         FsError(EROFS)."""
         db.execute("BEGIN IMMEDIATE")
         db.execute(BIRTHS)  # of an older image: stored with the first commit
+        self._log_fd, self._log_path = open_log(db)
 
     # -- opening and closing -----------------------------------------------------------
 
@@ -113,11 +113,15 @@ class Metadata:
         try:
             metadata = cls(db, path)
             if metadata._next_ino >= INO_END:
+                metadata.close()
                 raise ValueError(f"next_ino {metadata._next_ino}")
             return metadata
         except (sqlite3.Error, *CONTENT_ERRORS) as error:
             db.close()
             raise damaged(path, error) from error
+        except MetadataError:
+            db.close()
+            raise
 
     def commit(self, last: Callable[[], None] = nothing) -> None:
         """Make durable all that was written, and begin the next transaction.
@@ -141,15 +145,13 @@ class Metadata:
         self._flush_log()
 
     def _flush_log(self) -> None:
-        """What was committed is durable after this; the log is missing if there was nothing yet."""
-        if self.path == IN_MEMORY or not os.path.exists(self._log_path):
+        """What was committed is durable after this."""
+        if self._log_fd < 0:
             return
         try:
-            fd = os.open(self._log_path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                os.fdatasync(fd)
-            finally:
-                os.close(fd)
+            os.fdatasync(self._log_fd)
+            if not os.fstat(self._log_fd).st_nlink:  # and a crash would leave nothing of it
+                raise OSError(errno.EIO, "it was removed")
         except OSError as error:
             self.health.fail(f"{self._log_path}: the flush failed: {error.strerror}")
             raise FsError(error.errno or errno.EIO) from error
@@ -160,6 +162,9 @@ class Metadata:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
         self._db.close()
+        if self._log_fd >= 0:
+            os.close(self._log_fd)
+            self._log_fd = -1
 
     def new_ino(self) -> int:
         """A number for an inode that the caller may add next (M1)."""

@@ -243,6 +243,24 @@ def _hold_exclusively(db: sqlite3.Connection) -> None:
     db.execute("ROLLBACK")
 
 
+def open_log(db: sqlite3.Connection) -> tuple[int, str]:
+    """A descriptor of the log that SQLite writes to, and its name; -1 if there is none.
+
+    SQLite says what the file is called that the log is beside: a link to it has another name.
+    Whoever has begun a transaction has a log, but for a file that is in memory, or that fsck has
+    as it was found: there a COMMIT is durable by itself.  MetadataError.
+    """
+    [[mode]] = db.execute("PRAGMA journal_mode")
+    [[file]] = db.execute("SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'")
+    path = f"{os.fsdecode(file)}-wal"
+    if mode != "wal":
+        return -1, path
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC), path
+    except OSError as error:
+        raise MetadataError(f"{path}: cannot be opened: {error.strerror}") from error
+
+
 # -- is it ours? -----------------------------------------------------------------------
 
 

@@ -60,7 +60,13 @@ class VolumeError(Exception):
 
 
 def metadata_path(image_path: str, given: str | None) -> str:
-    return given or f"{image_path}.meta"
+    """Where the metadata are; not a link to them, as SQLite's log is beside what that leads to.
+
+    Without another name they are beside the image, by the name by which that is given: if that is
+    a link, beside the link.
+    """
+    path = given or f"{image_path}.meta"
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 def make_image(image_path: str, meta_path: str, options: Options, *, force: bool = False) -> None:

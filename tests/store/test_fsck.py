@@ -160,6 +160,34 @@ def test_log_left_by_a_crash_is_read_but_not_written_back(image: Path, tmp_path:
     assert main(["fsck", str(copy)]) == CLEAN
 
 
+def test_log_is_found_beside_the_file_that_a_link_leads_to(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check without it finds half of an old and half of a new state; a repair wrote it back."""
+    far, crashed = tmp_path / "far", tmp_path / "crashed"
+    for folder in (far, crashed):
+        folder.mkdir()
+    meta(image).rename(far / "meta")
+    meta(image).symlink_to(far / "meta")
+    opened = ImageFile.open(str(image))
+    metadata = Metadata.open(meta(image), opened.superblock.uuid)
+    metadata.change("UPDATE inode SET nlink = 9 WHERE ino = ?", F)
+    metadata.commit()
+    for path in (image, far / "meta", far / "meta-wal"):
+        shutil.copy(path, crashed)
+    metadata.close()
+    opened.close()
+    copy = crashed / image.name
+    (crashed / "link").symlink_to("meta")
+    before = files_beside(copy)
+    given = ["-o", f"metadata={crashed}/link"]
+    assert main(["fsck", str(copy), *given]) == LEFT
+    assert "has link count 9" in capsys.readouterr().out
+    assert files_beside(copy) == before
+    assert main(["fsck", str(copy), "--repair", *given]) == REPAIRED
+    assert main(["fsck", str(copy), *given]) == CLEAN
+
+
 # -- damage that needs no guess --------------------------------------------------------
 
 REPAIRABLE: dict[str, tuple[Damage, list[tuple[str, int | None]]]] = {

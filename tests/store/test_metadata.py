@@ -1,5 +1,6 @@
 """What the metadata keep, what a crash leaves of them, and what damage is noticed in use."""
 
+import os
 import shutil
 import stat
 import threading
@@ -168,6 +169,92 @@ def test_row_that_cannot_be_stored_ends_all_changes(metadata: Metadata, row: Att
     assert metadata.health.failure
     metadata.change_many(statement, [FILE])  # nothing: there is no transaction
     assert metadata.query("SELECT ino FROM inode") == [(ROOT_INO,)]
+
+
+# -- the log ---------------------------------------------------------------------------
+
+WAYS = {
+    "the file": "disk.img.meta",
+    "a link": "far/link",
+    "a link in a folder that is a link": "folder/link",
+    "beside a folder that is a link": "folder/../../disk.img.meta",
+}
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which files were flushed by us: SQLite has calls of its own."""
+    found: list[str] = []
+    flush = os.fdatasync
+
+    def noted(fd: int) -> None:
+        found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        flush(fd)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_commit_flushes_the_log_by_whatever_way_the_metadata_are_reached(
+    path: Path, tmp_path: Path, flushed: list[str], way: str
+) -> None:
+    """SQLite keeps it beside the file itself."""
+    (tmp_path / "far/below").mkdir(parents=True)
+    (tmp_path / "folder").symlink_to("far/below")
+    for link in ("far/link", "far/below/link"):
+        (tmp_path / link).symlink_to(path)
+    create(path).close()
+    metadata = Metadata.open(f"{tmp_path}/{WAYS[way]}", UUID_OURS)
+    save(metadata, FILE)
+    metadata.commit()
+    metadata.close()
+    assert flushed == [f"{path}-wal"]
+
+
+def test_commit_flushes_the_log_of_a_folder_that_was_moved(
+    tmp_path: Path, flushed: list[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    metadata = create(tmp_path / "folder/disk.img.meta")
+    (tmp_path / "folder").rename(tmp_path / "moved")
+    save(metadata, FILE)
+    metadata.commit()
+    metadata.close()
+    assert flushed == [f"{tmp_path}/moved/disk.img.meta-wal"]
+
+
+def test_every_commit_finds_a_log_to_flush(path: Path, flushed: list[str]) -> None:
+    """The first one of a new file, one of nothing, and those before which SQLite has copied the
+    log to the file, and begun it anew."""
+    metadata = create(path)
+    metadata.commit()
+    metadata.commit()
+    metadata = reopen(metadata)
+    for ino in range(20):
+        metadata.change("INSERT INTO xattr VALUES (?, x'61', zeroblob(400000))", ino)
+        metadata.commit()
+    metadata.close()
+    assert flushed == [f"{path}-wal"] * 22
+
+
+def test_log_that_somebody_has_removed_is_no_success(path: Path) -> None:
+    """(M2) What is committed would be gone after a crash."""
+    metadata = create(path)
+    metadata.commit()
+    os.unlink(f"{path}-wal")
+    save(metadata, FILE)
+    with pytest.raises(FsError, match="EIO"):
+        metadata.commit()
+    assert metadata.health.failure == f"{path}-wal: the flush failed: it was removed"
+    metadata.close()
+
+
+def test_closed_file_leaves_no_descriptor_behind(path: Path) -> None:
+    count = len(os.listdir("/proc/self/fd"))
+    metadata = reopen(create(path))
+    metadata.close()
+    assert len(os.listdir("/proc/self/fd")) == count
 
 
 # -- failing ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 
 from fusefs.store.metadata import Metadata, MetadataError
 from fusefs.store.metadata_file import APPLICATION_ID
+from fusefs.store.volume import metadata_path
 
 UUID_OURS = UUID("6f756f75-0000-4000-8000-000000000001")
 UUID_OTHER = UUID("6f746865-0000-4000-8000-000000000002")
@@ -125,6 +126,23 @@ def test_other_images_log_is_not_written_back(path: Path, tmp_path: Path) -> Non
     with pytest.raises(MetadataError, match="belongs to another image"):
         Metadata.open(copy, UUID_OTHER)
     assert (copy.read_bytes(), log.read_bytes()) == before
+
+
+def test_log_behind_a_link_counts_before_anything_is_written(path: Path, tmp_path: Path) -> None:
+    """(F1) The UUID is in the log alone."""
+    metadata = create(path)
+    metadata.change("UPDATE meta SET value = ? WHERE key = 'uuid'", str(UUID_OTHER))
+    metadata.commit()
+    copy = tmp_path / "crashed.meta"
+    shutil.copy(path, copy)
+    shutil.copy(f"{path}-wal", f"{copy}-wal")
+    metadata.close()
+    link = tmp_path / "link"
+    link.symlink_to(copy)
+    before = copy.read_bytes()
+    with pytest.raises(MetadataError, match="belongs to another image"):
+        Metadata.open(metadata_path("unused", str(link)), UUID_OURS)
+    assert copy.read_bytes() == before
 
 
 def test_file_in_use_is_refused(path: Path) -> None:

@@ -14,7 +14,13 @@ import pytest
 from fusefs.model.errors import FsError
 from fusefs.model.options import Options
 from fusefs.store.image_file import ImageFile
-from fusefs.store.volume import Volume, VolumeError, _one_line_errors, make_image
+from fusefs.store.volume import (
+    Volume,
+    VolumeError,
+    _one_line_errors,
+    make_image,
+    metadata_path,
+)
 
 
 class FlushFailsOnce:
@@ -194,3 +200,34 @@ def test_disk_that_fails_while_it_is_opened_is_one_line(raised: Exception, said:
     with pytest.raises(VolumeError) as refusal, _one_line_errors():
         raise raised
     assert str(refusal.value) == said
+
+
+# -- links -------------------------------------------------------------------------------
+
+
+def test_metadata_are_beside_the_name_by_which_the_image_is_given(tmp_path: Path):
+    """As they always were: a link to an image has metadata beside the link."""
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to("far/image")
+    path = metadata_path(str(tmp_path / "link"), None)
+    assert path == str(tmp_path / "link.meta")
+    (tmp_path / "link.meta").symlink_to("far/image.meta")
+    assert metadata_path(str(tmp_path / "link"), None) == str(tmp_path / "far/image.meta")
+
+
+@pytest.mark.parametrize("given", [None, "named"])
+def test_new_image_replaces_what_a_link_leads_to_with_its_log(tmp_path: Path, given: str | None):
+    """The old metadata and their log stayed, and only the link was gone."""
+    far, image = tmp_path / "far", str(tmp_path / "image")
+    far.mkdir()
+    given = given and str(tmp_path / given)
+    link = Path(given or f"{image}.meta")
+    link.symlink_to("far/meta")
+    make_image(image, metadata_path(image, given), Options(size=1 << 20))
+    old = (far / "meta").read_bytes()
+    (far / "meta-wal").write_bytes(b"left by a crash")
+    make_image(image, metadata_path(image, given), Options(size=1 << 20), force=True)
+    assert link.is_symlink()
+    assert [path.name for path in far.iterdir()] == ["meta"]
+    assert (far / "meta").read_bytes() != old
+    Volume.open(image, metadata_path(image, given), Options()).close()
