@@ -264,7 +264,7 @@ async def _serve(
         nursery.start_soon(driver.run)
         nursery.start_soon(keeper.run)
         nursery.start_soon(kernel_pages.run)
-        nursery.start_soon(_end_on_signal, keeper)
+        nursery.start_soon(_end_on_signal, keeper, kernel_pages)
         async with trio.open_nursery() as flushing:
             flushing.start_soon(_flush_regularly, volume, driver)
             flushing.start_soon(reclaim.run, driver)
@@ -276,13 +276,15 @@ async def _serve(
         nursery.cancel_scope.cancel()
 
 
-async def _end_on_signal(keeper: Gatekeeper) -> None:
-    """pyfuse3 waits for what it has under way, as a sync of .fusefs: nothing of that stays held."""
+async def _end_on_signal(keeper: Gatekeeper, kernel_pages: KernelPages) -> None:
+    """pyfuse3 waits for what it has under way, as a sync of .fusefs: nothing of that stays held, or
+    waits for the kernel, whose writes nobody reads any more."""
     with trio.open_signal_receiver(*ENDING) as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         async for number in signals:
             log.info("%s: unmounting", signal.Signals(number).name)
             pyfuse3.terminate()
+            kernel_pages.abandon()
             keeper.release_all()
 
 

@@ -9,6 +9,7 @@ itself, and has it drop those that a change concerns.
     changed     bytes have changed, or the file has grown: wait until its pages there are dropped
     truncated   the same for the page in which the file ended, without waiting
     flush       have all that was stored written back first: what the kernel drops, it writes back
+    flush_all   the same for every file, from a trio task
     released    nobody has the file open: the next open(2) drops all its pages
 
 Telling the kernel is a write(2) to /dev/fuse that waits for pages which are locked, and thus for
@@ -65,11 +66,13 @@ GONE = frozenset((errno.ENOENT, errno.ENODEV, errno.ENOTCONN, errno.ECONNABORTED
 class KernelFile:
     """What the kernel may hold of one file.
 
+    inode       whose they are
     pages       those that are noted
     everywhere  there were too many: any
     telling     how often it is being told just now
     """
 
+    inode: Inode
     pages: set[int] = field(default_factory=set)
     everywhere: bool = False
     telling: int = 0
@@ -108,7 +111,7 @@ class KernelPages:
     def filled(self, inode: Inode, pos: int, length: int) -> None:
         """The kernel asks for pages of its own; those are new, and hold nothing that was stored."""
         inode.kernel_page = PAGE_SIZE
-        file = self._files.setdefault(inode.ino, KernelFile())
+        file = self._files.setdefault(inode.ino, KernelFile(inode))
         pages = range(pos // PAGE_SIZE, -(-(pos + length) // PAGE_SIZE))
         for page in inode.kernel_tails.keys() & pages:
             del inode.kernel_tails[page]
@@ -168,9 +171,21 @@ class KernelPages:
         first = pos // PAGE_SIZE
         found = {page for page in file.pages if page >= first}
         self._forget(file, found)
-        spans = [(first, first)] if found or file.everywhere else []
+        # What somebody else has it drop just now need not be written back yet.
+        spans = [(first, first)] if found or file.everywhere or file.telling else []
         if self._tell(inode, file, spans, waiter := Waiter()):
             await wait(FLUSH, waiter)
+
+    async def flush_all(self) -> bool:
+        """What was stored through any mapping is written back; false if it may not be.
+
+        The kernel's writes come in meanwhile, and may change which files there are.
+        """
+        is_whole = True
+        for inode in [file.inode for file in self._files.values()]:
+            await self._driver.call(self.flush(inode, 0), "writeback", inode.ino)
+            is_whole = not self._abandoned
+        return is_whole
 
     def _ends(self, inode: Inode, file: KernelFile) -> list[tuple[int, int]]:
         """The pages in which the file ended before it grew, as far as the kernel may hold them."""

@@ -143,6 +143,20 @@ async def test_flush_reaches_to_the_end_and_is_not_asked_for_twice(kernel: Kerne
     assert (await kernel.told())[1] == [(7, 0, 0)]
 
 
+async def test_flush_waits_for_what_another_has_not_yet_had_written_back(kernel: Kernel):
+    """The pages are not noted any more, but the kernel is only about to write them."""
+    kernel.pages.filled(kernel.inode, 5 * P, P)
+    kernel.flush(0)
+    first, _ = await kernel.told()
+    kernel.flush(0)
+    second, messages = await kernel.told()
+    assert messages == [(7, 0, 0)]
+    await kernel.drops(first)
+    assert kernel.went_on == ["then"]
+    await kernel.drops(second)
+    assert kernel.went_on == ["then", "then"]
+
+
 async def test_of_a_file_with_too_many_pages_any_may_be_held(kernel: Kernel):
     kernel.pages.filled(kernel.inode, 0, (PAGES_MAX + 1) * P)
     other = Inode(8, P)

@@ -6,12 +6,14 @@ Clients are processes of their own: see mapping_clients.py.  On XFS each of thes
 import json
 import mmap
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mounted.clients import (
@@ -228,6 +230,47 @@ def test_what_was_stored_through_a_mapping_and_synced_survives_a_kill(mount):
         m.kill()
     m.remount()
     assert (m.path / "file").read_bytes() == b"o" * PAGE + b"kept" + b"o" * (PAGE - 4)
+
+
+def test_sync_of_the_whole_mount_has_what_was_stored_through_mappings(mount):
+    """As syncfs(2) has; also of a file whose process does nothing else."""
+    m = mount(commit="3600s")
+    files = [m.path / f"file{i}" for i in range(3)]
+    with ExitStack() as stack:
+        for fd, memory in [stack.enter_context(mapped_file(file)) for file in files]:
+            os.stat(fd)  # a new time in the answer would make the kernel write back by itself
+            memory[PAGE : PAGE + 4] = memory[7 * PAGE : 7 * PAGE + 4] = b"kept"
+        with opened(m.path / ".fusefs", os.O_RDONLY) as everything:
+            os.fsync(everything)  # not by a program: that closes our files, which writes back
+        m.kill()
+    m.remount()
+    for file in files:
+        content = file.read_bytes()
+        assert content[PAGE : PAGE + 4] == content[7 * PAGE : 7 * PAGE + 4] == b"kept"
+
+
+def test_daemon_that_is_told_to_end_waits_for_no_mapping(mount):
+    """Nobody reads the kernel's writes any more, and a sync that waits for them is no success."""
+    m = mount()
+    pid, said = m.pid, []
+    with mapped_file(m.path / "file") as (fd, memory), m.gates() as gates:
+        os.stat(fd)
+        memory[:] = b"n" * len(memory)
+        gates.hold("begin", "op=write", "timeout=20s", "as a")
+
+        def sync() -> None:
+            with suppress(OSError), opened(m.path / ".fusefs", os.O_RDONLY) as everything:
+                os.fsync(everything)
+                said.append("is on the disk")
+
+        thread = Thread(target=sync, daemon=True)
+        thread.start()
+        gates.wait("a", 10)
+        os.kill(pid, signal.SIGTERM)
+        thread.join(10)
+        assert not thread.is_alive()
+        assert said == []
+    eventually(lambda: has_ended(pid), "the daemon has ended")
 
 
 # -- nobody waits for ever -------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Handlers:
         self.directories = DirectoryRequests(volume, driver, control, atime)
         self.xattrs = XattrRequests(volume, control)
         self.control_ino = CONTROL_INO
-        self.operations = Operations(volume, driver, control)
+        self.operations = Operations(volume, driver, control, kernel_pages)
         self.gated = control.keeper.operations
         self.carry_out = GatedRequests(volume, self.files, control).carry_out
         self.run_ready = driver.run_ready

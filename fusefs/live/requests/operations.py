@@ -15,6 +15,7 @@ from pyfuse3 import FUSEError, RequestContext
 
 from fusefs.live.driver import Driver
 from fusefs.live.failure import failure
+from fusefs.live.kernel_pages import KernelPages
 from fusefs.live.requests.control import Control
 from fusefs.live.requests.sync import sync
 from fusefs.model.errors import FsError
@@ -47,11 +48,14 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = True
 
-    def __init__(self, volume: Volume, driver: Driver, control: Control) -> None:
+    def __init__(
+        self, volume: Volume, driver: Driver, control: Control, kernel_pages: KernelPages
+    ) -> None:
         super().__init__()
         self.volume = volume
         self.driver = driver
         self.control = control
+        self.kernel_pages = kernel_pages
 
     @answered
     async def flush(self, fh: int) -> None:
@@ -59,10 +63,11 @@ class Operations(pyfuse3.Operations):
 
     @answered
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
-        """Of .fusefs, which writes back and commits everything."""
+        """Of .fusefs, which writes back and commits everything, the kernel's own pages included."""
+        is_flushed = await self.kernel_pages.flush_all()
         is_committed = await sync(self.volume, self.driver)
         error = self.control.errors_since_opened(fh)
-        if error or not is_committed:
+        if error or not is_flushed or not is_committed:
             raise FsError(error or errno.EIO)
 
     @answered
