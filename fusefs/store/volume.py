@@ -220,21 +220,28 @@ class Volume:
                 image.close()
                 raise
 
-    def unsaved_replacement(
+    def replacement(
         self, parent: int, name: bytes, new_parent: int, new_name: bytes
-    ) -> Inode | None:
-        """The file that a rename is to put in another's place, if a crash could shorten it.
-
-        Else the name might lead to neither the old content nor the new; ext4 has
-        auto_da_alloc against that.
-        """
+    ) -> Node | None:
+        """The regular file that a rename is to put in another's place."""
         self.health.check_writable()
         try:
             source = self.namespace.lookup(parent, name)
             self.namespace.lookup(new_parent, new_name)
         except FsError:
             return None
-        return None if source.data_is_stored else source.inode
+        return None if source.inode is None else source
+
+    def unsaved_replacement(
+        self, parent: int, name: bytes, new_parent: int, new_name: bytes
+    ) -> Inode | None:
+        """The same, if a crash could shorten it.
+
+        Else the name might lead to neither the old content nor the new; ext4 has
+        auto_da_alloc against that.
+        """
+        source = self.replacement(parent, name, new_parent, new_name)
+        return None if source is None or source.data_is_stored else source.inode
 
     def release(self, node: Node) -> None:
         """A node was forgotten or closed: let it go if nobody can reach it any more.

@@ -249,6 +249,20 @@ def test_sync_of_the_whole_mount_has_what_was_stored_through_mappings(mount):
         assert content[PAGE : PAGE + 4] == content[7 * PAGE : 7 * PAGE + 4] == b"kept"
 
 
+def test_rename_over_a_file_has_what_was_stored_through_a_live_mapping(mount):
+    """A crash leaves the old or the new, whole: ext4's auto_da_alloc writes that back as well."""
+    m = mount(commit="3600s")
+    (m.path / "old").write_bytes(b"old")
+    with mapped_file(m.path / "new") as (_, memory):
+        memory[PAGE : PAGE + 4] = b"kept"
+        (m.path / "new").rename(m.path / "old")
+        with opened(m.path, os.O_RDONLY) as fd:
+            os.fsync(fd)  # the name is there
+        m.kill()
+    m.remount()
+    assert (m.path / "old").read_bytes() == b"o" * PAGE + b"kept" + b"o" * (7 * PAGE - 4)
+
+
 def test_daemon_that_is_told_to_end_waits_for_no_mapping(mount):
     """Nobody reads the kernel's writes any more, and a sync that waits for them is no success."""
     m = mount()

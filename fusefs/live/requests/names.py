@@ -277,12 +277,13 @@ class NameRequests:
         new_name: bytes,
         flags: int,
     ) -> None:
-        """What is put in another's place is on the disk before."""
-        if not flags & RENAME_EXCHANGE and (
-            inode := self.volume.unsaved_replacement(parent, name, new_parent, new_name)
-        ):
-            await make_durable(self.volume.fs, inode)
+        """What is put in another's place is on the disk before, also what the kernel alone has."""
         places = parent, name, new_parent, new_name
+        if not flags & RENAME_EXCHANGE and (node := self.volume.replacement(*places)):
+            if node.inode is not None and node.inode.kernel_page:
+                await self.files.kernel_pages.flush(node.inode, 0)
+            if inode := self.volume.unsaved_replacement(*places):
+                await make_durable(self.volume.fs, inode)
         with self.volume.changing:
             replaced = self.names.rename(*places, flags, time.time_ns(), request.uid, request.gid)
         if replaced is not None:
