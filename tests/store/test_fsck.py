@@ -410,11 +410,42 @@ def test_damage_is_found_and_left(image: Path, fsck: Any, name: str) -> None:
 
 def test_link_count_that_lost_directories_may_explain_is_left(image: Path, fsck: Any) -> None:
     sql(image, f"DELETE FROM inode WHERE ino = {E}")
-    assert fsck("--repair").kinds == [("dangling", E)]
+    assert fsck("--repair").kinds == [("dangling", E), ("sum", None)]
     sql(image, f"UPDATE inode SET nlink = 9 WHERE ino = {D}")
     told = fsck("--repair")
     assert told.kinds == [("links", D), ("dangling", E)]
     assert not told.of("links")["repairable"]
+
+
+def test_wrong_sums_are_told_and_repaired_beside_what_cannot_be(image: Path, fsck: Any) -> None:
+    """A mount with a wrong count of free blocks goes on to take from it."""
+    sql(image, "UPDATE meta SET value = 9 WHERE key = 'free_count'", *LEFT_ALONE["owner"][0])
+    assert fsck().kinds == [("owner", F), ("sum", None)]
+    told = fsck("--repair")
+    assert told.status == LEFT
+    assert (told.of("owner")["repaired"], told.of("sum")["repaired"]) == (False, True)
+    assert fsck().kinds == [("owner", F)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ["UPDATE space_group SET used = x'ff'", f"UPDATE chunk SET runs = x'00' WHERE ino = {F}"],
+        ["UPDATE meta SET value = 99 WHERE key = 'block_count'"],
+    ],
+    ids=["group", "superblock"],
+)
+def test_sums_of_what_cannot_be_counted_stay_as_they_are(
+    image: Path, fsck: Any, damage: Damage
+) -> None:
+    """Also while something else is repaired."""
+    sql(image, *damage, "UPDATE meta SET value = 3 WHERE key = 'next_ino'")
+    told = fsck("--repair")
+    assert told.of("next_ino")["repaired"]
+    assert ("sum", None) not in told.kinds
+    with closing(sqlite3.connect(meta(image))) as db:
+        [[free]] = db.execute("SELECT value FROM meta WHERE key = 'free_count'")
+    assert free == BLOCK_COUNT - 1 - 8
 
 
 def test_leaked_blocks_stay_used_while_a_map_cannot_be_read(image: Path, fsck: Any) -> None:

@@ -45,6 +45,12 @@ def check(metadata: Metadata, superblock: Superblock) -> list[Finding]:
     return checking.found
 
 
+def can_add_up(found: list[Finding]) -> bool:
+    """Whether sums can be told right: no size, table or group that they are of is unknown."""
+    unknown = {finding.kind for finding in found if not finding.repairs}
+    return unknown.isdisjoint(("sqlite", "superblock", "group"))
+
+
 class _Check(NameCheck):
     """What a check has seen so far: live and doomed have the blocks of what stays and goes."""
 
@@ -72,7 +78,8 @@ class _Check(NameCheck):
             group_repairs = []
         self.check_names()
         self.check_tree()
-        if not self.found:  # else that may be why; repair() makes them right without a word
+        # Of what a repair changes that may be why: repair() makes them right without a word.
+        if can_add_up(self.found) and not any(finding.repairs for finding in self.found):
             for message, fix in wrong_sums(self.metadata, self.block_count):
                 self.find("sum", None, message, fix)
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fusefs.model.errors import FsError
-from fusefs.store.fsck.check import check
+from fusefs.store.fsck.check import can_add_up, check
 from fusefs.store.fsck.names import Finding
 from fusefs.store.fsck.sums import wrong_sums
 from fusefs.store.holders import explained
@@ -56,8 +56,9 @@ def repair(
                 break
             for statement in dict.fromkeys(statements):
                 metadata.change_if_allowed(*statement)  # else it is found again
-            for _, statement in list(wrong_sums(metadata, superblock.block_count)):
-                metadata.change_if_allowed(*statement)
+            if can_add_up(left):
+                for _, statement in list(wrong_sums(metadata, superblock.block_count)):
+                    metadata.change_if_allowed(*statement)
             left = check(metadata, superblock)
             everything = {f.key: f for f in left} | everything
     except FsError as error:
