@@ -17,6 +17,7 @@ from fusefs.store.image_file import (
     MAGIC,
     ImageError,
     ImageFile,
+    ImageInUse,
     Superblock,
     check_writable,
     lock,
@@ -63,15 +64,17 @@ def take_image(path: str, size: int | None, block_size: int, *, force: bool = Fa
 
     What exists is taken if it holds nothing: a device, or a file of nothing but zeros; without
     a size it is as large as that.  force takes it in any case, unless it is in use.  A file
-    that is made here has mode 0600; whoever does not go on removes it.
+    that is made here has mode 0600; it is gone after a failure, and later whoever does not go on
+    removes it.
     """
-    fd = -1
+    fd, is_new = -1, False
     try:
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
             fd = _open_existing(path)
         else:
+            is_new = True
             os.fchmod(fd, 0o600)  # a umask may have taken more away
         check_writable(path, fd)
         capacity = os.lseek(fd, 0, os.SEEK_END)
@@ -90,6 +93,8 @@ def take_image(path: str, size: int | None, block_size: int, *, force: bool = Fa
     except BaseException as error:
         if fd >= 0:
             os.close(fd)
+        if is_new and not isinstance(error, ImageInUse):  # else another mkfs has taken it
+            os.unlink(path)
         if isinstance(error, OSError):
             raise _cannot_create(path, error) from None
         raise
