@@ -250,6 +250,10 @@ REPAIRABLE: dict[str, tuple[Damage, list[tuple[str, int | None]]]] = {
         ["UPDATE meta SET value = 3 WHERE key = 'next_ino'"],
         [("next_ino", None)],
     ),
+    "birth of the next inode": (
+        ["INSERT INTO birth VALUES (20, 1)"],
+        [("next_ino", None)],
+    ),
     "next inode is none": (
         ["UPDATE meta SET value = 1 << 62 WHERE key = 'next_ino'"],
         [("next_ino", None)],

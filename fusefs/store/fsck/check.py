@@ -118,7 +118,7 @@ class _Check(NameCheck):
         """The next inode and the next cookie are larger than all there are."""
         inos = " UNION ALL ".join(
             f"SELECT max(ino) AS ino FROM {table} WHERE ino < {INO_END - 1}"
-            for table in ("inode", "dentry")
+            for table in ("inode", "dentry", "birth")
         )
         [[ino_max]] = self.query(f"SELECT max({ROOT_INO}, (SELECT max(ino) FROM ({inos})))")
         [[ino_next]] = self.query("SELECT value FROM meta WHERE key = 'next_ino'")
