@@ -34,9 +34,9 @@ class Permissions:
 
     def set_mode(self, node: Node, mode: int) -> None:
         """chmod: the file type stays, and an access ACL goes along (A1)."""
+        access = self._acl(node.ino, acl.ACCESS)  # first: if it is none, nothing is changed
         node.mode = stat.S_IFMT(node.mode) | stat.S_IMODE(mode)
         self._nodes.mark_changed(node)
-        access = self._acl(node.ino, acl.ACCESS)
         if access is not None:
             self._xattrs.store(node.ino, acl.ACCESS, access.with_mode(mode).encode())
             self._nodes.rows.named(node)  # with the ACL, in whatever commit (A1)

@@ -219,3 +219,12 @@ def test_stored_bytes_that_are_no_acl_are_the_disk_s_fault(names: Namespace) -> 
     with pytest.raises(FsError, match="EIO"):
         make(names, "d/f")
     assert names.metadata.inode_count == 2  # as there are rows
+
+
+def test_chmod_that_fails_at_the_acl_takes_no_effect(names: Namespace) -> None:
+    """(A1) Its caller was told EIO, and had the new mode all the same."""
+    node = make(names, "f", FILE)
+    names.metadata.change("INSERT INTO xattr VALUES (?, ?, x'00')", node.ino, ACCESS)
+    with pytest.raises(FsError, match="EIO"):
+        permissions(names).set_mode(node, 0o777)
+    assert node.mode == FILE

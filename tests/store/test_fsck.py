@@ -19,6 +19,17 @@ from fusefs.model.extents import CHUNK_BLOCKS, ExtentMap
 from fusefs.model.geometry import Geometry
 from fusefs.model.options import Options
 from fusefs.model.space import GROUP_BLOCKS, Space
+from fusefs.store.acl import (
+    ACCESS,
+    DEFAULT,
+    GROUP_OBJ,
+    MASK,
+    OTHER,
+    USER,
+    USER_OBJ,
+    Acl,
+    Entry,
+)
 from fusefs.store.fsck.blocks import Blocks
 from fusefs.store.fsck.run import CLEAN, LEFT, NOT_CHECKED, REPAIRED
 from fusefs.store.image_file import ImageFile
@@ -325,6 +336,17 @@ def runs_of(*runs: tuple[int, int, int]) -> str:
     return f"x'{b''.join(number.to_bytes(size, 'little') for number, size in numbers).hex()}'"
 
 
+def acl_row(ino: int, name: bytes, value: bytes) -> str:
+    return f"INSERT INTO xattr VALUES ({ino}, x'{name.hex()}', x'{value.hex()}')"
+
+
+def acl_of(mode: int) -> bytes:
+    """An ACL with one more user that agrees with a mode."""
+    user, group, other = mode >> 6 & 7, mode >> 3 & 7, mode & 7
+    entries = Entry(USER_OBJ, user), Entry(USER, 7, 5), Entry(GROUP_OBJ, 7), Entry(MASK, group)
+    return Acl((*entries, Entry(OTHER, other))).encode()
+
+
 LEFT_ALONE: dict[str, tuple[Damage, str, int | None]] = {
     "map cut": ([f"UPDATE chunk SET runs = x'00' WHERE ino = {F}"], "map", F),
     "bitmap cut": ([f"UPDATE chunk SET unwritten = x'00' WHERE ino = {F}"], "map", F),
@@ -362,6 +384,9 @@ LEFT_ALONE: dict[str, tuple[Damage, str, int | None]] = {
         "mode",
         1 << 62,
     ),
+    "access ACL that is none": ([acl_row(F, ACCESS, b"\2")], "acl", F),
+    "default ACL that is none": ([acl_row(D, DEFAULT, acl_of(0o755)[:-1])], "acl", D),
+    "access ACL of another mode": ([acl_row(F, ACCESS, acl_of(0o664))], "acl", F),
     "owner": ([f"UPDATE inode SET uid = -5 WHERE ino = {F}"], "owner", F),
     "group": ([f"UPDATE inode SET gid = 1 << 32 WHERE ino = {F}"], "owner", F),
     "no type": ([f"UPDATE inode SET mode = 420 WHERE ino = {F}"], "mode", F),
@@ -410,6 +435,12 @@ def test_damage_is_found_and_left(image: Path, fsck: Any, name: str) -> None:
     left = [(f["kind"], f["inode"]) for f in told.findings if not f["repaired"]]
     again = fsck("--repair")
     assert (again.status, again.kinds) == (LEFT, left), "all that can be is repaired at once"
+
+
+def test_acls_that_agree_with_the_mode_are_clean(image: Path, fsck: Any) -> None:
+    rows = (F, ACCESS, 0o644), (D, ACCESS, 0o755), (D, DEFAULT, 0o600)
+    sql(image, *(acl_row(ino, name, acl_of(mode)) for ino, name, mode in rows))
+    assert fsck().status == CLEAN
 
 
 def test_link_count_that_lost_directories_may_explain_is_left(image: Path, fsck: Any) -> None:

@@ -20,6 +20,7 @@ from bitarray import bitarray
 from fusefs.model.errors import FsError
 from fusefs.model.extents import CHUNK_BLOCKS, Chunk
 from fusefs.model.space import GROUP_BLOCKS
+from fusefs.store import acl
 from fusefs.store.fsck.blocks import Blocks, decode_chunk, listed, load_group
 from fusefs.store.fsck.names import Finding, NameCheck, Statement
 from fusefs.store.fsck.sums import wrong_sums
@@ -192,6 +193,7 @@ class _Check(NameCheck):
         if is_directory and names > (0 if is_root else 1):
             message = f"is a directory with {names} names; restore its parent from a copy"
             self.find_at("directory", ino, message)
+        self._check_acls(ino, mode)
         self._check_size(ino, file_type, size, target)
         count = self._add_map(ino, self.live)
         if count and file_type != stat.S_IFREG:
@@ -201,6 +203,23 @@ class _Check(NameCheck):
             message = f"has block count {blocks}, but its map has {count} blocks"
             statement = "UPDATE inode SET blocks = ? WHERE ino = ?"
             self.find_at("blocks", ino, message, (statement, count, ino))
+
+    def _check_acls(self, ino: int, mode: int) -> None:
+        """(A1) Whether ACL or mode is right nobody knows: chmod says it of both."""
+        for name, value in self.query(
+            "SELECT name, value FROM xattr WHERE ino = ? AND name IN (?, ?)",
+            *(ino, acl.ACCESS, acl.DEFAULT),
+        ):
+            kind = "an access" if name == acl.ACCESS else "a default"
+            try:
+                found = acl.decode(value)
+            except FsError:
+                message = f"has {kind} ACL that is none; set it again, or remove it"
+                self.find_at("acl", ino, message)
+                continue
+            if name == acl.ACCESS and found.mode != mode & acl.PERMISSIONS:
+                message = f"has mode {mode & acl.PERMISSIONS:03o}, but its ACL {found.mode:03o}"
+                self.find_at("acl", ino, f"{message}; chmod sets both")
 
     def _check_size(self, ino: int, file_type: int, size: int, target: bytes | None) -> None:
         if size < 0:
