@@ -39,10 +39,11 @@ def replayed_on(litmus: Litmus, text: str, directory: str, runs: int, *, as_json
         )
     except (TrialError, OSError) as error:
         raise CommandError(str(error)) from None
+    compared = values_text(tuple(each for each in values if each[0] in found.compared))
     if as_json:
-        print(json.dumps(_report(litmus, token, values_text(values), directory, found)))
+        print(json.dumps(_report(litmus, token, compared, directory, found)))
         return int(found.same != found.runs)
-    lines = [*ladder(litmus, made), values_text(values)]
+    lines = [*ladder(litmus, made), compared]
     lines.append(f"{directory}: {found.same} of {found.runs} runs ended so ({found.seconds:.1f} s)")
     lines += [f"{count} with {other}" for other, count in found.differing.items()]
     print("\n".join(lines))

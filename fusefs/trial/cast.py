@@ -178,15 +178,17 @@ class Cast:
             results = self.answers(self.tasks, self.timeout_s, run)
         return self._outcome(run, results)
 
-    def outcome(self, run: int) -> Outcome:
-        """What all have found who are about to end their run."""
-        return self._outcome(run, self.answers(self.tasks, self.timeout_s, run))
+    def outcome(self, run: int, also: Collection[tuple[str, str]] = ()) -> Outcome:
+        """What all have found who are about to end their run, and more of the files as well."""
+        return self._outcome(run, self.answers(self.tasks, self.timeout_s, run), also)
 
-    def _outcome(self, run: int, results: Sequence[Any]) -> Outcome:
+    def _outcome(
+        self, run: int, results: Sequence[Any], also: Collection[tuple[str, str]] = ()
+    ) -> Outcome:
         outcome: dict[tuple[str, str], str] = {}
         for task, found in zip(self.tasks, results, strict=True):
             outcome |= {(RESULT, f"{task.name}.{name}"): value for name, value in found.items()}
-        outcome |= self.ask_keeper("look", run)
+        outcome |= self.ask_keeper("look", run, also)
         return outcome
 
     def close(self) -> None:

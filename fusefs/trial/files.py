@@ -107,10 +107,13 @@ class _Asked:
     letters: Collection[str]
 
 
-def end_state(litmus: Litmus, directory: Path, run: int) -> dict[tuple[str, str], str]:
-    """The values of all atoms of the question that are about files."""
+def end_state(
+    litmus: Litmus, directory: Path, run: int, also: Collection[tuple[str, str]] = ()
+) -> dict[tuple[str, str], str]:
+    """The values of all atoms of the question that are about files, and of others as well."""
     alphabet = Alphabet(run)
     asked = {(atom.kind, atom.subject) for atom in atoms(litmus.question.condition) if atom.kind}
+    asked |= set(also)
     found = {}
     for kind, name in sorted(asked, key=lambda each: (_ORDER.index(each[0]), each[1])):
         try:

@@ -133,11 +133,16 @@ def _not_on_disk(litmus: Litmus) -> Iterator[str]:
     """`disk f` is what lies there without a writeback, and a direct read writes back first."""
     asked = {atom.subject for atom in atoms(litmus.question.condition) if atom.kind == DISK}
     for name in sorted(asked):
-        files = joined(litmus.tasks, name)
-        for task in litmus.tasks:
-            for place, each in enumerate(task.operations):
-                if _dirties(each, files, litmus.machine.block) and not _synced(litmus, task, place):
-                    yield f"disk {name}: {task.name}'s {each.word} may end in the cache alone"
+        yield from why_not_on_disk(litmus, name)
+
+
+def why_not_on_disk(litmus: Litmus, name: str) -> Iterator[str]:
+    """What may be dirty when all have ended, of the file of that name: a line for each."""
+    files = joined(litmus.tasks, name)
+    for task in litmus.tasks:
+        for place, each in enumerate(task.operations):
+            if _dirties(each, files, litmus.machine.block) and not _synced(litmus, task, place):
+                yield f"disk {name}: {task.name}'s {each.word} may end in the cache alone"
 
 
 def _dirties(operation: Operation, files: Collection[str], block: int) -> bool:

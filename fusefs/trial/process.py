@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -158,10 +159,10 @@ class Keeper:
         make_files(self._litmus, directory, run)
         return str(directory)
 
-    def look(self, run: int) -> dict[tuple[str, str], str]:
+    def look(self, run: int, also: Collection[tuple[str, str]] = ()) -> dict[tuple[str, str], str]:
         """How the files of a run have ended; they are gone afterwards."""
         directory = self._own() / str(run)
-        found = end_state(self._litmus, directory, run)
+        found = end_state(self._litmus, directory, run, also)
         shutil.rmtree(directory)
         return found
 

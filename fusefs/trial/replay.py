@@ -17,15 +17,16 @@ Errors: TrialError, one line: the mount cannot show it, and why; or where it wen
 import errno
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusefs.gates import GateRefused, Gates
-from fusefs.litmus.test import CACHE, Litmus, Operation, Outcome
+from fusefs.litmus.source import format_size
+from fusefs.litmus.test import CACHE, DISK, RESULT, Litmus, Operation, Outcome
 from fusefs.trial.cast import Cast, Process, TrialError, started
-from fusefs.trial.machine import fusefs_status
+from fusefs.trial.machine import fusefs_status, why_not_on_disk
 from fusefs.trial.process import END
 from fusefs.trial.turns import REPLY, START, Turn, why_impossible
 
@@ -51,13 +52,20 @@ STOP_S = 10.0
 LOOK_S = 0.05
 
 
+Subject = tuple[str, str]
+"""What a value is of, as in an Outcome."""
+
+
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """outcomes has how often the runs ended with each; of expected is what the search found."""
+    """same of so many runs ended as the search did, in all that was compared; differing says how
+    often the others ended with what.
+    """
 
     runs: int
     same: int
     differing: Mapping[str, int]
+    compared: frozenset[Subject]
     seconds: float
 
 
@@ -74,6 +82,7 @@ def replay(
     if reason is not None:
         raise TrialError(f"{litmus.name}: {reason}")
     mountpoint = _mountpoint(directory)
+    seen = {subject: value for subject, value in expected.items() if _can_be_seen(litmus, subject)}
     begun = time.monotonic()
     differing: Counter[str] = Counter()
     with (
@@ -83,14 +92,18 @@ def replay(
         skipped = cast.reasons_to_skip()
         if skipped:
             raise TrialError(f"{litmus.name}: {'; '.join(skipped)}")
+        if cast.factor != 1:
+            page, here = litmus.machine.page, cast.litmus.machine.page
+            line = f"page {format_size(page)}: a page has {format_size(here)} here"
+            raise TrialError(f"{litmus.name}: {line}")
         cast.start_tasks(by_step=True)
         for run in range(1, runs + 1):
-            outcome = Run(cast, mountpoint, turns).played(run)
-            other = _difference(expected, outcome)
+            outcome = Run(cast, mountpoint, turns).played(run, seen)
+            other = _difference(seen, outcome)
             differing[other] += bool(other)
     differing.pop("", None)
     same = runs - differing.total()
-    return Replayed(runs, same, differing, time.monotonic() - begun)
+    return Replayed(runs, same, differing, frozenset(seen), time.monotonic() - begun)
 
 
 def _mountpoint(directory: Path) -> Path:
@@ -100,12 +113,22 @@ def _mountpoint(directory: Path) -> Path:
     return Path(str(status["mountpoint"]))
 
 
+def _can_be_seen(litmus: Litmus, subject: Subject) -> bool:
+    """Whether somebody outside can look: not into the cache, and not on the disk while what is
+    dirty would be written back by the look.
+    """
+    kind, name = subject
+    if kind == DISK:
+        return not any(why_not_on_disk(litmus, name))
+    return kind != CACHE
+
+
 def _difference(expected: Outcome, outcome: Outcome) -> str:
     """What ended otherwise than in the search, in a line; "" if nothing did."""
     other = [
-        f"{' '.join(filter(None, subject))}={outcome[subject]}"
+        f"{' '.join(filter(None, subject))}={outcome.get(subject, 'unknown')}"
         for subject, value in expected.items()
-        if subject[0] != CACHE and outcome.get(subject, value) != value
+        if outcome.get(subject) != value
     ]
     return "; ".join(other)
 
@@ -156,8 +179,8 @@ class Run:
         self._gates = Gates(mountpoint)
         self._players: dict[str, Player] = {}
 
-    def played(self, run: int) -> Outcome:
-        """Its outcome; TrialError if it goes another way."""
+    def played(self, run: int, wanted: Collection[Subject]) -> Outcome:
+        """Its outcome, with all that is wanted of files; TrialError if it goes another way."""
         cast, tasks = self._cast, self._cast.tasks
         directory = cast.ask_keeper("make", run)
         for task in tasks:
@@ -179,7 +202,7 @@ class Run:
                     raise TrialError(f"at turn {number}, {error}") from None
         for task in tasks:
             task.send(END)
-        return cast.outcome(run)
+        return cast.outcome(run, [subject for subject in wanted if subject[0] != RESULT])
 
     def _go(self, turn: Turn) -> None:
         player = self._player(turn.task)

@@ -11,9 +11,15 @@ from mounted.mounting import Mount
 
 import fusefs
 from fusefs.commands.litmus_text import orders_of
+from fusefs.explore.answer import ended, task_name
 from fusefs.explore.token import Token, parse_token
+from fusefs.explore.token import replay as replayed
+from fusefs.litmus.condition import atoms
 from fusefs.litmus.parse import parse
+from fusefs.litmus.test import DISK, SIZE, Litmus, Outcome
 from fusefs.model.orders import ROWS
+from fusefs.trial.replay import replay as replay_on_mount
+from fusefs.trial.turns import Turn
 
 pytestmark = pytest.mark.mounted
 
@@ -39,6 +45,7 @@ NOT_ON_A_MOUNT = {
     "read-drops": "cache in the question",
     "stale-iomap-in-write": "the kernel's FUSE has its lock of a file to itself for fsync",
     "truncate-writeback-first": "mapped pages are the kernel's own",
+    "unaligned-unwaited": "which writes are asynchronous",
     "written-at-allocation": "hold zeros",
     "zero-range-ignores-dirty": "mapped pages are the kernel's own",
 }
@@ -95,6 +102,43 @@ def test_every_witness_replays_each_time(mount: Callable[..., Mount], token: Tok
 def test_the_mail_s_witness_replays_100_of_100(mount: Callable[..., Mount]):
     (token,) = [each for each in SHOWN if (each.name, each.era) == BUG]
     replay(mounted_for(mount, token.name), token, 100)
+
+
+def wrong(litmus: Litmus, outcome: Outcome, kind: str) -> tuple[Outcome, str]:
+    """An outcome with another value of a file, and what a run on a mount ends with there."""
+    (name,) = [file.name for file in litmus.machine.files]
+    true = outcome[kind, name]
+    return {**outcome, (kind, name): f"{true[:-1]}9"}, f"{kind} {name}={true}"
+
+
+@pytest.mark.parametrize("kind", [SIZE, DISK])
+def test_other_end_of_a_file_is_a_difference_whatever_the_question_asks(
+    mount: Callable[..., Mount], kind: str
+):
+    """The question is about what a read has got; the search knows how the file ends as well."""
+    (token,) = [each for each in SHOWN if (each.name, each.era) == BUG]
+    m = mounted_for(mount, token.name)
+    litmus = parse((GALLERY / f"{token.name}.litmus").read_text(), token.name)
+    assert not [atom for atom in atoms(litmus.question.condition) if atom.kind == kind]
+    execution, made = replayed(litmus, token, orders_of)
+    outcome = dict(ended(litmus, execution)[0])
+    execution.close()
+    turns = [Turn(task_name(litmus, turn.task), turn.name) for turn in made]
+    other, true = wrong(litmus, outcome, kind)
+    for expected, differing in ((outcome, {}), (other, {true: 2})):
+        found = replay_on_mount(litmus, turns, expected, [BUG[1]], m.path, 2)
+        assert found.differing == differing
+
+
+def test_what_nobody_outside_can_see_is_neither_compared_nor_said(mount: Callable[..., Mount]):
+    """Nor what a look would write back first."""
+    token = next(each for each in SHOWN if each.name == "unlocked-reads")
+    m = mounted_for(mount, token.name)
+    words = "litmus", GALLERY / f"{token.name}.litmus", "--replay", token, "--on", m.path
+    outcome = json.loads(tool(*words, "--runs", 1, "--json").stdout)["outcome"]
+    assert "size f=" in outcome
+    assert "cache f=" not in outcome
+    assert "disk f=" not in outcome
 
 
 HIDDEN = {token.name: token for token in tokens() if token.name in NOT_ON_A_MOUNT}
