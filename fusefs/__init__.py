@@ -39,6 +39,7 @@ A file is in the folder whose question it answers, and imports only what is belo
     commands/  demo/     what each word after mount_tool.py does; what is shown
     mounts.py            live mounts from Python: with fusefs.mounted() as m
     gates.py             holds requests of a live mount before their steps
+    ending.py            what is made is taken away, also by whoever is told to end
     predict/             what other kernels might have made of a recorded run
     live/  explore/      a real mount; all orders of a few requests
     show/                pictures: events in, text out

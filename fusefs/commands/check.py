@@ -9,6 +9,7 @@ import subprocess
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import split_options
 from fusefs.commands.report import print_reports, read_reports
+from fusefs.ending import Ended, ended_in_order
 from fusefs.model.options import Options
 
 HELP = "run a command with TMPDIR on a new mount that looks for stale pages, and report them"
@@ -22,6 +23,9 @@ SIGNALLED = 128
 """What a shell adds to the number of a signal that ended a command."""
 
 NOT_RUN = 127
+
+END_TIMEOUT_S = 10.0
+"""In which a command that is told to end does so.  After that it is killed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         name, equals, value = word.partition("=")
         options[name] = value if equals else True
     try:
-        with mounted(None, None, **options) as mount:
+        with ended_in_order(), mounted(None, None, **options) as mount:
             status = _run(arguments.command, str(mount.path))
             found, counts = read_reports(str(mount.path)), mount.status()
     except MountFailed as error:
@@ -60,13 +64,27 @@ def _run(command: list[str], folder: str) -> int:
     """Its exit status.  A Ctrl-C is for the command, and this goes on to its report."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        status = subprocess.call(
+        with subprocess.Popen(
             command,
             env={**os.environ, "TMPDIR": folder},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        ) as process:
+            status = _waited_for(process)
     except OSError as error:
         raise CommandError(f"{command[0]}: {error.strerror}", NOT_RUN) from None
     finally:
         signal.signal(signal.SIGINT, before)
     return SIGNALLED - status if status < 0 else status
+
+
+def _waited_for(process: subprocess.Popen[bytes]) -> int:
+    """Who is told to end passes it on, as the command uses the mount that is taken away then."""
+    try:
+        return process.wait()
+    except Ended as told:
+        process.send_signal(told.number)
+        try:
+            process.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        raise

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fusefs.commands import pictures
 from fusefs.commands.errors import CommandError, UsageError
+from fusefs.ending import ended_in_order
 
 if TYPE_CHECKING:
     from fusefs.litmus.test import Litmus
@@ -65,9 +66,16 @@ def add_search_arguments(parser: argparse.ArgumentParser, usual: str) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.on is not None:
+        with ended_in_order():
+            return _run(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and coroutines anywhere
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from fusefs.commands import litmus_text
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to clean up, and coroutines anywhere
     if arguments.runs is not None and arguments.runs < 1:
         raise UsageError("--runs is a number from 1 on")
     files: list[tuple[str, str, Litmus]] = []

@@ -1,7 +1,8 @@
 """Picks the command, and makes a line on stderr and an exit status of what it raises.
 
-Exit status: 0 done, 1 failed, 2 usage, 130 interrupted; fsck has its own.  Errors are one line
-on stderr, and with --json an object on stdout as well: {"error": LINE, "status": NUMBER}.
+Exit status: 0 done, 1 failed, 2 usage, 130 interrupted, 143 or 129 ended by SIGTERM or SIGHUP; fsck
+has its own.  Errors are one line on stderr, and with --json an object on stdout as well:
+{"error": LINE, "status": NUMBER}.
 
     mount_tool.py IMAGE MOUNTPOINT [-o ...]     the word mount may be left out
     mount_tool.py mount.fusefs ...              what mount(8) and the like call: helpers.py
@@ -13,6 +14,7 @@ import errno
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -21,6 +23,7 @@ from typing import Any, NoReturn, Protocol, cast
 from fusefs.commands.errors import CommandError, UsageError
 from fusefs.commands.helpers import HELPERS, Statuses
 from fusefs.commands.streams import give_up, open_all
+from fusefs.ending import Ended
 from fusefs.model.options import OptionError
 
 COMMANDS = (
@@ -44,7 +47,8 @@ ALIASES = {
 NEITHER = "neither a command nor an image"
 
 OURS = Statuses(usage=2, failed=1)
-INTERRUPTED = 130
+SIGNALLED = 128
+"""What a shell adds to the number of a signal."""
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """A path may have them; a line of ours that names it is one line all the same."""
@@ -129,9 +133,9 @@ def _run(program: str, words: Callable[[], Sequence[str]], statuses: Statuses) -
     except BrokenPipeError:
         give_up(1)
         return statuses.failed
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as told:
         give_up(1)
-        return INTERRUPTED
+        return SIGNALLED + (told.number if isinstance(told, Ended) else signal.SIGINT)
     except OSError as error:
         return _say(program, _reason(error), statuses.failed, as_json)
 

@@ -17,16 +17,15 @@ Errors: NoDisk, one line that says what is missing and what to do.
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from fusefs.ending import ended_in_order
 
 KINDS: Final = ("xfs", "ext4")
 
@@ -96,7 +95,7 @@ def disk(kind: str = "xfs", block_size: int = 1024) -> Iterator[Disk]:
     if reason:
         raise NoDisk(reason)
     with ExitStack() as undo:
-        undo.enter_context(_ended_in_order())
+        undo.enter_context(ended_in_order())
         directory = _directory(undo)
         image, path = directory / "image", directory / "mnt"
         path.mkdir()
@@ -110,27 +109,6 @@ def disk(kind: str = "xfs", block_size: int = 1024) -> Iterator[Disk]:
         undo.callback(_unmount, path)
         number = os.stat(loop).st_rdev
         yield Disk(kind, path, (os.major(number), os.minor(number)), block_size)
-
-
-@contextlib.contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """SIGTERM is an exception meanwhile, unless somebody else looks after it."""
-    is_ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not is_ours:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _exit(number: int, _frame: object) -> None:
-    sys.exit(128 + number)
 
 
 def _directory(undo: ExitStack) -> Path:

@@ -24,6 +24,7 @@ from fusefs.demo.picture import write_picture
 from fusefs.demo.report import ORDERS, ladder_document
 from fusefs.demo.results import StaleRead, parse_event
 from fusefs.demo.run import BLOCK_SIZE, MOUNT_OPTIONS, DemoError, mounted, temporary_folder
+from fusefs.ending import ended_in_order
 from fusefs.gates import GateRefused
 from fusefs.model.options import Invalidate
 from fusefs.mounts import ROOT, Mount, MountFailed, OptionValue, interrupted_after
@@ -60,7 +61,11 @@ def run(json: bool, html: str | None = None) -> int:
     html is where the ladder is drawn; without it, in a new temporary file, but for json.
     """
     begun = time.monotonic()
-    with temporary_folder() as folder, mounted(folder, ORDERS[0], OPTIONS) as mount:
+    with (
+        ended_in_order(),
+        temporary_folder() as folder,
+        mounted(folder, ORDERS[0], OPTIONS) as mount,
+    ):
         try:
             seen = [race(mount, order) for order in ORDERS]
         except (GateRefused, MountFailed, OSError) as error:

@@ -25,7 +25,6 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -34,6 +33,7 @@ from fusefs.demo.ladder import NotInTrace, find_ladder
 from fusefs.demo.picture import said, write_picture
 from fusefs.demo.report import ORDERS, OrderReport, Report
 from fusefs.demo.results import CASES, DIOTEST3, INVALIDATE_CACHE, Run, StaleRead, parse_event
+from fusefs.ending import ended_in_order, uninterrupted
 from fusefs.model.options import Invalidate, parse_size
 from fusefs.mounts import ROOT, Mount, MountFailed, OptionValue, is_mounted
 
@@ -109,11 +109,8 @@ def run(json: bool, html: str | None = None) -> int:
     html is where the first ladder is drawn; without it, in a new temporary file, but for json.
     """
     errors = Console(stderr=True)
-    handler = signal.signal(signal.SIGTERM, _interrupt)
-    try:
+    with ended_in_order():
         report = _run_both(errors)
-    finally:
-        signal.signal(signal.SIGTERM, handler)
     if html is not None or not json:
         report.picture = draw(report, html)
     if json:
@@ -129,10 +126,6 @@ def draw(report: Report, html: str | None) -> str | None:
     if ladder is None:
         return None
     return write_picture(ladder, BLOCK_SIZE, html)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _run_both(errors: Console) -> Report:
@@ -313,18 +306,3 @@ def mounted(
                 mount.close()
     except MountFailed as error:
         raise DemoError(str(error).splitlines()[-1]) from None
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put SIGINT and SIGTERM off until the end of the block."""
-    held: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(each, lambda number, _: held.append(number)) for each in signals]
-    try:
-        yield
-    finally:
-        for each, handler in zip(signals, handlers, strict=True):
-            signal.signal(each, handler)
-    if held:
-        raise KeyboardInterrupt

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusefs.ending import uninterrupted
 from fusefs.gates import GateRefused, Gates
 from fusefs.litmus.source import format_size
 from fusefs.litmus.test import CACHE, DISK, RESULT, Litmus, Operation, Outcome
@@ -156,8 +157,9 @@ def _settings(mountpoint: Path, litmus: Litmus, orders: Sequence[str]) -> Iterat
                 raise TrialError(line) from None
         yield
     finally:
-        for name, value in had.items():
-            (control / name).write_text(value)
+        with uninterrupted():
+            for name, value in had.items():
+                (control / name).write_text(value)
 
 
 class Player:

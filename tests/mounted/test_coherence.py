@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from mounted.clients import all_succeed, python
-from mounted.commands import FAILED, USAGE, refused, tool
+from mounted.clients import PROGRAM_TIMEOUT_S, all_succeed, python
+from mounted.commands import FAILED, MOUNT_TOOL, USAGE, refused, tool
 from mounted.mounting import Mount
 from mounted.test_orders_of_the_past import BATCH, RUNS_MAX, seen
 
@@ -17,6 +20,7 @@ from fusefs.litmus.parse import parse
 from fusefs.litmus.test import NEVER, SOMETIMES
 from fusefs.model.options import Options
 from fusefs.model.order_rows import ROWS
+from fusefs.mounts import is_mounted
 
 pytestmark = pytest.mark.mounted
 
@@ -170,6 +174,30 @@ def test_reports_are_a_failure(tmp_path: Path):
     assert "between A's dio.write.invalidate_post and" in said.stdout
     options = options.replace("before", "after")
     assert tool("check", "-o", options, "--", "sh", "-c", again).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_check_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
+    """timeout(1) says SIGTERM, a terminal that is closed SIGHUP: the command gets it, and ends."""
+    script = "echo $$ $TMPDIR; exec sleep 1000 >/dev/null 2>&1"
+    with subprocess.Popen(
+        [*MOUNT_TOOL, "check", "--", "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    ) as check:
+        assert check.stdout is not None
+        pid, path = check.stdout.readline().split()
+        try:
+            check.send_signal(number)
+            _, err = check.communicate(timeout=PROGRAM_TIMEOUT_S)
+            assert (check.returncode, err) == (128 + number, b"")
+            assert not is_mounted(Path(os.fsdecode(path)))
+            assert list(tmp_path.iterdir()) == []
+            assert not Path(f"/proc/{int(pid)}").exists()
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def test_command_that_is_missing_or_a_bad_option_is_one_line():

@@ -2,11 +2,15 @@
 
 import json
 import re
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounted.commands import FAILED, USAGE, refused, tool
+from mounted.clients import PROGRAM_TIMEOUT_S
+from mounted.commands import FAILED, MOUNT_TOOL, USAGE, refused, tool
 from mounted.mounting import Mount
 
 import fusefs
@@ -128,6 +132,26 @@ def test_other_end_of_a_file_is_a_difference_whatever_the_question_asks(
     for expected, differing in ((outcome, {}), (other, {true: 2})):
         found = replay_on_mount(litmus, turns, expected, [BUG[1]], m.path, 2)
         assert found.differing == differing
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_mount_has_what_it_had_although_the_replay_was_told_to_end(
+    mount: Callable[..., Mount], number: signal.Signals
+):
+    (token,) = [each for each in SHOWN if (each.name, each.era) == BUG]
+    m = mounted_for(mount, token.name)
+    had = m.status()["options"]
+    words = "litmus", GALLERY / f"{token.name}.litmus", "--replay", token, "--on", m.path
+    with subprocess.Popen([*MOUNT_TOOL, *map(str, words), "--runs", "1000000"]) as replaying:
+        deadline = time.monotonic() + PROGRAM_TIMEOUT_S
+        while not list(m.path.glob("litmus-*/[1-9]*")):
+            assert time.monotonic() < deadline, "no run has begun"
+            time.sleep(0.01)
+        assert m.get("invalidate") == "before"
+        replaying.send_signal(number)
+        assert replaying.wait(PROGRAM_TIMEOUT_S) == 128 + number
+    assert m.status()["options"] == had
+    assert list(m.path.iterdir()) == []
 
 
 def test_what_nobody_outside_can_see_is_neither_compared_nor_said(mount: Callable[..., Mount]):
