@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import split_options
@@ -12,12 +14,16 @@ from fusefs.commands.report import print_reports, read_reports
 from fusefs.ending import Ended, ended_in_order
 from fusefs.model.options import Options
 
+if TYPE_CHECKING:
+    from fusefs.mounts import MountFailed
+
 HELP = "run a command with TMPDIR on a new mount that looks for stale pages, and report them"
 EPILOG = """\
 The mount is new, in a temporary folder, and gone afterwards; TMPDIR in the command's environment
 is its root.  The working directory stays as it is.  -o takes what mount takes; check=report if it
 says nothing else, and 1 GiB if it names no size.
-Exit status: the command's if that is not 0, else 1 if there are reports, else 0."""
+Exit status: the command's if that is not 0, else 1 if there are reports, or the mount was
+still in use at the end, else 0."""
 
 SIGNALLED = 128
 """What a shell adds to the number of a signal that ended a command."""
@@ -47,17 +53,28 @@ def run(arguments: argparse.Namespace) -> int:
     for word in passed:
         name, equals, value = word.partition("=")
         options[name] = value if equals else True
+    seen: tuple[int, list[dict[str, Any]], dict[str, Any]] | None = None
+    unmounting: MountFailed | None = None
     try:
         with ended_in_order(), mounted(None, None, **options) as mount:
             status = _run(arguments.command, str(mount.path))
-            found, counts = read_reports(str(mount.path)), mount.status()
+            seen = status, read_reports(str(mount.path)), mount.status()
     except MountFailed as error:
-        raise CommandError(str(error).removeprefix("mount_tool.py: ")) from None
+        if seen is None:
+            raise CommandError(_line(error)) from None
+        unmounting = error
+    status, found, counts = seen
     if arguments.json:
         print(json.dumps(found))
     else:
         print_reports(found, counts)
-    return status or (1 if found else 0)
+    if unmounting is not None:  # beside the reports, which it does not change
+        print(f"mount_tool.py: {_line(unmounting)}", file=sys.stderr)
+    return status or (1 if found or unmounting is not None else 0)
+
+
+def _line(error: "MountFailed") -> str:
+    return str(error).removeprefix("mount_tool.py: ")
 
 
 def _run(command: list[str], folder: str) -> int:

@@ -176,6 +176,19 @@ def test_reports_are_a_failure(tmp_path: Path):
     assert tool("check", "-o", options, "--", "sh", "-c", again).returncode == 0
 
 
+@pytest.mark.parametrize(("script", "status"), [("exit 0", 1), ("exit 3", 3)])
+def test_reports_are_told_although_the_mount_is_in_use_at_the_end(script: str, status: int):
+    """By what the command has left behind: nothing stays mounted, and that is told as well."""
+    left = "(cd $TMPDIR; exec sleep 1000 >/dev/null 2>&1) & echo $!"
+    said = tool("check", "--", "sh", "-c", f"{left}; {script}")
+    pid, *told = said.stdout.splitlines()
+    os.kill(int(pid), signal.SIGKILL)
+    assert told == ["0 stale pages in 0 comparisons, 0 kinds of them"]
+    assert said.stderr.count("\n") == 1
+    assert "busy" in said.stderr
+    assert said.returncode == status
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_check_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path, number: signal.Signals):
     """timeout(1) says SIGTERM, a terminal that is closed SIGHUP: the command gets it, and ends."""
