@@ -103,7 +103,7 @@ def race(mount: Mount, order: Invalidate) -> Seen:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.posix_fallocate(fd, 0, PAGE_SIZE)
         os.close(fd)
-        gates.hold(CONVERT, f"path={path.name}", "as A")
+        gates.hold(CONVERT, f"path={path.name}", f"timeout={TIMEOUT_S:g}s", "as A")
         with client("write", path) as a:
             gates.wait("A", TIMEOUT_S)
             with client("read", path) as b:

@@ -5,9 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mounted.mounting import Mount
+
+from fusefs.demo import one
+from fusefs.model.options import Invalidate
 
 pytestmark = pytest.mark.mounted
 
@@ -52,6 +57,24 @@ def test_one_schedule_shows_the_bug_before_and_never_after():
         ladder = document["before"]["ladder"]
         assert ladder["between"] == ["dio.write.invalidate_post", "dio.write.convert"]
         assert document["after"] == {"zeros": False, "ladder": None}
+
+
+def test_hold_of_the_one_schedule_lasts_as_long_as_a_and_b_may_take(
+    mount: Callable[..., Mount], monkeypatch: pytest.MonkeyPatch
+):
+    """On a busy machine Python alone takes seconds to start."""
+    m, said = mount(**one.OPTIONS), one.said
+    gates_seen: list[str] = []
+
+    def look_and_say(process: subprocess.Popen[str]) -> str:
+        with m.gates() as gates:
+            gates_seen.extend(gate["gate"] for gate in gates.all())
+        return said(process)
+
+    monkeypatch.setattr(one, "said", look_and_say)
+    assert one.race(m, Invalidate.AFTER).stale is None
+    (gate,) = gates_seen
+    assert f"timeout={one.TIMEOUT_S:g}s" in gate.split()
 
 
 def test_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
