@@ -26,6 +26,7 @@ from fusefs.ending import uninterrupted
 from fusefs.gates import GateRefused, Gates
 from fusefs.litmus.source import format_size
 from fusefs.litmus.test import CACHE, DISK, RESULT, Litmus, Operation, Outcome
+from fusefs.model.options import NONE
 from fusefs.trial.cast import Cast, Process, TrialError, started
 from fusefs.trial.machine import fusefs_status, why_not_on_disk
 from fusefs.trial.process import END
@@ -33,6 +34,8 @@ from fusefs.trial.turns import REPLY, START, Turn, why_impossible
 
 BEFORE = "post_before_end"
 """The order that a mount calls invalidate=before."""
+
+ERA = "era"
 
 BEGIN = "begin"
 TASK_WAIT = "task.wait"
@@ -147,7 +150,7 @@ def _settings(mountpoint: Path, litmus: Litmus, orders: Sequence[str]) -> Iterat
         "readahead": str(litmus.machine.readahead),
     }
     control = mountpoint / ".fusefs"
-    had = {name: (control / name).read_text().strip() for name in wanted}
+    had = {name: (control / name).read_text().strip() for name in (*wanted, ERA)}
     try:
         for name, value in wanted.items():
             try:
@@ -158,8 +161,9 @@ def _settings(mountpoint: Path, litmus: Litmus, orders: Sequence[str]) -> Iterat
         yield
     finally:
         with uninterrupted():
-            for name, value in had.items():
-                (control / name).write_text(value)
+            for name, value in had.items():  # the era last: with each order it is another one
+                if (name, value) != (ERA, NONE):
+                    (control / name).write_text(value)
 
 
 class Player:

@@ -134,6 +134,17 @@ def test_other_end_of_a_file_is_a_difference_whatever_the_question_asks(
         assert found.differing == differing
 
 
+def test_mount_of_an_era_is_of_that_era_afterwards(mount: Callable[..., Mount]):
+    """The names of its orders alone would be those of several eras, or of none."""
+    (token,) = [each for each in SHOWN if (each.name, each.era) == BUG]
+    m = mounted_for(mount, token.name)
+    m.set(era="linux-4.10")
+    had = m.status()["options"]
+    assert had["era"] == "linux-4.10"
+    replay(m, token, 1)
+    assert m.status()["options"] == had
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_mount_has_what_it_had_although_the_replay_was_told_to_end(
     mount: Callable[..., Mount], number: signal.Signals
