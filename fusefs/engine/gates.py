@@ -5,7 +5,7 @@
     release()      let go who is held, or the next one that comes
     arrives()      a request stands before a step: is it held?
     passes()       a request was granted a step: whoever awaits that goes on
-    waits()        a request waits for another one
+    waits()        a request waits for another one; forget_waits(): nobody tells so any longer
     expire()       what has taken its time
 
 A gate holds as many requests as it was asked for, and is over when the last of them has gone on.
@@ -16,7 +16,8 @@ Errors: GateError, one line and an errno.
 Invariants:
     (U1) who is held goes on: released, awaited in vain, interrupted, or at the time-out;
     (U2) a release is of those who are held, or else of the next one that comes: none is lost;
-    (U3) nobody is held for somebody who waits for him.
+    (U3) nobody is held for somebody who waits for him, since before there was a gate, or because
+         what he waits for was handed over, as well.
 """
 
 import errno
@@ -28,6 +29,7 @@ from fusefs.engine.gate import Asked, Find, GateError, parse_hold, shown
 from fusefs.engine.held import Gate, Hold, Watch
 from fusefs.engine.task import BEGIN
 from fusefs.engine.waits import Waits, could_pass
+from fusefs.model.steps import Waiter
 
 GATES_MAX: Final = 1000
 WATCHES_MAX: Final = 1000
@@ -175,16 +177,20 @@ class Gates:
             for number, hold in list(gate.holding.items()):
                 if number != asked.request.number and gate.awaits(hold, asked):
                     self._end_hold(gate, number, f"{asked} has passed {asked.step}")
+        self._look_again()
 
-    def waits(self, asked: Asked, owner: int) -> None:
-        """A request waits for what another one has, by its number."""
-        self._waits.waits(asked, owner)
-        self._check_waiting(asked)
-        self._check_watches(asked)
+    def waits(self, asked: Asked, waiter: Waiter) -> None:
+        """A request waits for what another one has, waiter.owner, until it is woken."""
+        self._waits.waits(asked, waiter)
+        self._look_again()
 
     def goes_on(self, number: int) -> None:
         """What it waited for is there."""
         self._waits.goes_on(number)
+
+    def forget_waits(self) -> None:
+        """From now on nobody tells who waits."""
+        self._waits.clear()
 
     def forget(self, number: int) -> None:
         """Whoever is held is answered otherwise, and is not let go."""
@@ -200,11 +206,19 @@ class Gates:
 
     # -- those who wait for whom they hold up ------------------------------------------
 
-    def _check_hold(self, asked: Asked) -> None:
-        """(U3) Of one who is held from now on."""
+    def _look_again(self) -> None:
+        """(U3) Somebody waits from now on, or what he waits for was handed over to another one."""
+        if self._waits.has_moved():
+            self._check_all_waiting()
+
+    def _check_all_waiting(self) -> None:
         for waiting in self._waits.waiting():
             self._check_waiting(waiting)
             self._check_watches(waiting)
+
+    def _check_hold(self, asked: Asked) -> None:
+        """(U3) Of one who is held from now on."""
+        self._check_all_waiting()
         number = asked.request.number
         for gate in [each for each in self._gates.values() if number in each.holding]:
             other = self._awaits_each_other(gate, asked)
@@ -302,8 +316,6 @@ class Gates:
         for watch in [each for each in self._watches if each.gate is gate]:
             self._watches.remove(watch)
             watch.told(GateError(f"gate {gate.text.name} is over: {why}", errno.ENOENT))
-        if not self._gates:
-            self._waits.clear()
 
     def _note_steps(self) -> None:
         """BEGIN is no event, so that only whoever is asked there hears of it."""

@@ -43,7 +43,9 @@ from fusefs.live.under_way import (
     LiveStorage,
     LiveTask,
     ModelCoroutine,
+    Ready,
     Schedule,
+    Waiting,
     nobody,
 )
 from fusefs.model.errors import FsError
@@ -82,20 +84,18 @@ class Driver:
         self._watched = schedule.watched
         self._keeper: Keeper | None = None
         self._gated: set[str] = set()
-        self.tasks_running = self.others_running = 0
-        self.request_count = 0
+        self.tasks_running = self.others_running = self.request_count = 0
         self._storage = LiveStorage(image, load_map)
-        self._commit = commit
-        self._before_space = before_space
+        self._commit, self._before_space = commit, before_space
         self._work = [] if work is None else work
-        self._ready: deque[tuple[LiveTask, FsError | None]] = deque()
+        self.waiting = Waiting()
+        self._ready: Ready = deque()
         self._timers: list[tuple[float, int, LiveTask]] = []
         self._timer_count = 0
         self._timer_first = trio.Event()
         self._commit_tasks: list[LiveTask] = []
         self._commit_wanted = trio.Event()
-        self._errors_since = float("-inf")
-        self._error_count = 0
+        self._errors_since, self._error_count = float("-inf"), 0
 
     # -- for those who have requests -------------------------------------------------
 
@@ -269,7 +269,7 @@ class Driver:
             if waiter.woken:
                 self._ready.append((task, None))
             else:
-                waiter.notify = lambda: self._ready.append((task, None))
+                self.waiting.wait(task, waiter, self._ready)
         elif step.kind is Kind.COMMIT:
             self._commit_tasks.append(task)
             self._commit_wanted.set()

@@ -145,15 +145,25 @@ class Gatekeeper:
             return
         self._listens = not self._listens
         if self._listens:
+            for task in self._driver.waiting.values():  # since before there was a gate
+                self._note_waiting(task)
             self._driver.trace.listen(self._hear)
         else:
             self._driver.trace.unlisten(self._hear)
+            self._gates.forget_waits()
+
+    def _note_waiting(self, task: LiveTask) -> None:
+        step = task.step
+        assert step is not None, "it has not begun"
+        assert step.waiter is not None, "it waits for nobody"
+        self._gates.waits(Asked(task.request, step.name, step.pos, step.length), step.waiter)
 
     def _hear(self, noted: Noted) -> None:
-        _, request, event, step, pos, length, number = noted
+        _, request, event, step, pos, length, _ = noted
         if event == ASKED:
-            if number:
-                self._gates.waits(Asked(request, step, pos, length), number)
+            task = self._driver.waiting.get(request.number)
+            if task is not None:
+                self._note_waiting(task)
         elif event in (GRANTED, ENDED):
             self._gates.goes_on(request.number)
             self._gates.passes(Asked(request, step, pos, length))

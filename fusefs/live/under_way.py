@@ -6,6 +6,7 @@ Schedule       who must wait although he could go on
 Keeper         who is held at a gate
 """
 
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +14,7 @@ from fusefs.engine.events import Request
 from fusefs.engine.task import Task
 from fusefs.model.errors import FsError
 from fusefs.model.inode import Inode
-from fusefs.model.steps import Buffer, Step
+from fusefs.model.steps import Buffer, Step, Waiter
 
 T = TypeVar("T")
 ModelCoroutine = Coroutine[Step, Any, T]
@@ -60,6 +61,24 @@ class LiveTask(Task):
         """Others go on before its reply: what it has read may be pages, which they change."""
         if isinstance(self.result, list):
             self.result = [bytes(piece) for piece in self.result]
+
+
+Ready = deque[tuple[LiveTask, FsError | None]]
+"""Those whose wait is over, with what it ended with."""
+
+
+class Waiting(dict[int, LiveTask]):
+    """Those that wait for others, by their numbers, until they are woken."""
+
+    def wait(self, task: LiveTask, waiter: Waiter, ready: Ready) -> None:
+        """From now on task does, and is ready when it is woken."""
+
+        def woken() -> None:
+            del self[task.number]
+            ready.append((task, None))
+
+        self[task.number] = task
+        waiter.notify = woken
 
 
 class Schedule(Protocol):

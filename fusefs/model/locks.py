@@ -121,12 +121,14 @@ class RwLock:
 
     def _hand_over(self) -> None:
         """Give the lock to whoever is next, before they run: nobody can slip in between."""
-        if self._queue:
-            self._note_exclusive()
+        if not self._queue:
+            return
+        self._note_exclusive()
+        before = self.owner
         while self._queue and not self._exclusive:
             waiter, exclusive = self._queue[0]
             if exclusive and self._shared:
-                return
+                break
             self._queue.popleft()
             if exclusive:
                 self._exclusive = True
@@ -134,3 +136,6 @@ class RwLock:
                 self._shared += 1
             self.owner = waiter.number
             waiter.wake()
+        if self.owner != before:
+            for waiter, _ in self._queue:
+                waiter.owner = self.owner

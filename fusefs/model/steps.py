@@ -134,7 +134,8 @@ class Waiter:
     """Someone who waits: woken once, by the one who makes the wait end.
 
     A driver sets notify to be told at once; an explorer looks at woken instead.
-    number is the request that waits, and owner the one that it waits for, as far as that is known.
+    number is the request that waits, and owner the one that it waits for, as far as that is known:
+    another one when a lock has been handed over.
     """
 
     __slots__ = ("notify", "number", "owner", "woken")

@@ -9,6 +9,7 @@ from fusefs.engine.events import Request
 from fusefs.engine.gate import AT_ONCE, Asked, GateError
 from fusefs.engine.gates import GATES_MAX, OVER_MAX, WATCHES_MAX, Gates
 from fusefs.engine.held import MOUNT, Hold
+from fusefs.model.steps import Waiter
 
 A, B = 42, 43
 OWNER = 7
@@ -40,8 +41,10 @@ class Table:
     def passes(self, number: int, step: str, operation: str = "read") -> None:
         self.gates.passes(Asked(self.request(number, operation), step, 0, 512))
 
-    def waits(self, number: int, owner: int, step: str = "lock.inode.shared") -> None:
-        self.gates.waits(Asked(self.request(number, "read"), step), owner)
+    def waits(self, number: int, owner: int, step: str = "lock.inode.shared") -> Waiter:
+        waiter = Waiter(owner)
+        self.gates.waits(Asked(self.request(number, "read"), step), waiter)
+        return waiter
 
     def wait(self, name: str, timeout_s: float = 5.0) -> None:
         self.gates.wait(name, timeout_s, self.told.append, self.now)
@@ -318,6 +321,23 @@ def test_who_waits_for_one_that_is_not_held_or_waits_no_longer_ends_nothing(tabl
     table.waits(2, owner=9)
     table.waits(4, owner=1)
     table.gates.goes_on(4)
+    assert table.arrives(1, "dio.write.convert")
+
+
+def test_who_is_handed_what_the_awaited_one_waits_for_goes_on(table: Table):
+    """(U3) He was held before he had it, and so did not keep anybody from it."""
+    table.hold(f"lock.inode.exclusive until=reply pid={B} as a")
+    waiter = table.waits(2, owner=3)
+    assert table.arrives(1, "lock.inode.exclusive")
+    waiter.owner = 1
+    table.passes(3, "reply", "write")
+    assert table.gone_on == [1]
+
+
+def test_who_has_what_he_waited_for_waits_no_longer(table: Table):
+    """He has been woken, and has not gone on yet."""
+    table.hold(f"dio.write.convert until=reply pid={B} as a")
+    table.waits(2, owner=1).wake()
     assert table.arrives(1, "dio.write.convert")
 
 

@@ -11,7 +11,7 @@ from fusefs.engine.events import Request as Arrived
 from fusefs.live.gatekeeper import Gatekeeper
 from fusefs.live.requests.gate_files import COMMAND_BYTES_MAX, GateFile
 from fusefs.live.trace import Trace
-from fusefs.live.under_way import LiveTask
+from fusefs.live.under_way import LiveTask, Waiting
 from fusefs.model.errors import FsError
 from fusefs.model.steps import reach
 
@@ -21,6 +21,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.trace = Trace()
+        self.waiting = Waiting()
         self.gone_on: list[LiveTask] = []
         self.let_go = self.gone_on.append
 

@@ -71,11 +71,13 @@ class Gated:
     def hold(self, line: str) -> None:
         self.keeper.hold(line.split(), MOUNT)
 
-    def start(self, coroutine: Any, operation: str = "write", done: Any = None) -> None:
+    def start(
+        self, coroutine: Any, operation: str = "write", done: Any = None, pid: int = 42
+    ) -> None:
         def ended(result: Any, error: FsError | None) -> None:
             self.outcomes.append((result, error))
 
-        self.driver.start(coroutine, done or ended, operation, 3, 42, 0, 512)
+        self.driver.start(coroutine, done or ended, operation, 3, pid, 0, 512)
 
     def is_written(self) -> bool:
         return self.world.image.read_at(512, 1) == b"x"
@@ -227,6 +229,50 @@ async def test_awaited_one_that_waits_for_the_held_one_ends_the_hold_at_once():
         assert gated.held
         gated.start(locked("dio.write.submit"))
         await gated.until(lambda: len(gated.outcomes) == 2)
+
+
+COPY = "buffered.write.copy"
+
+
+async def locked(lock: RwLock, step: str) -> None:
+    await lock.lock_exclusive()
+    await reach(step, 0, 512)
+    lock.unlock_exclusive()
+
+
+@pytest.mark.parametrize("where", [COPY, "lock.inode.exclusive"], ids=["after", "before"])
+async def test_who_was_handed_the_lock_of_the_awaited_one_is_not_held(where: str):
+    """(U3) Both had asked while a third one had it; B is held after he got it, or before."""
+    inode = Inode(3)
+    async with Gated.running() as gated:
+        gated.hold("dio.write.map as a")
+        gated.hold(f"{where} pid=43 until={COPY} pid=44 timeout=3600s as b")
+        gated.start(locked(inode.lock, "dio.write.map"))
+        for pid in (43, 44):
+            gated.start(locked(inode.lock, COPY), pid=pid)
+        gated.keeper.release("a")
+        await gated.until(lambda: len(gated.outcomes) == 3)
+
+
+async def test_awaited_one_that_waited_before_there_was_a_gate_ends_the_hold():
+    """(U3) What is told while nobody listens is not lost."""
+    inode, other = Inode(3), RwLock("mapping")
+    assert other.try_lock_exclusive()
+
+    async def waits_before() -> None:
+        await inode.lock.lock_exclusive()
+        await other.lock_shared()
+        await reach(COPY, 0, 512)
+        inode.lock.unlock_exclusive()
+
+    async with Gated.running() as gated:
+        gated.start(waits_before())
+        gated.start(locked(inode.lock, "dio.write.map"), pid=43)
+        gated.hold(f"{COPY} until=dio.write.map pid=43 timeout=3600s as a")
+        other.unlock_exclusive()
+        gated.driver.run_ready()
+        await gated.until(lambda: len(gated.outcomes) == 2)
+    assert not gated.driver.waiting
 
 
 async def test_end_of_the_mount_lets_all_go():

@@ -3,6 +3,7 @@
 import pytest
 from model.driving import Task
 
+from fusefs.engine import task as engine
 from fusefs.explore.memory import World
 from fusefs.model.locks import RwLock
 
@@ -99,3 +100,23 @@ def test_demoted_lock_lets_readers_in_but_no_writer(holders):
 def test_release_of_a_free_lock_is_our_fault(holders, release):
     with pytest.raises(AssertionError, match="of a lock that is not"):
         getattr(holders.lock, release)()
+
+
+def test_those_who_wait_wait_for_whoever_has_got_the_lock():
+    """And no longer for him who had it when they asked."""
+    lock = RwLock("inode")
+    first, second, third, reader = (
+        engine.Task(asks(), number)
+        for number, asks in enumerate([lock.lock_exclusive] * 3 + [lock.lock_shared], 1)
+    )
+    for task in (first, second, third, reader):
+        task.advance(None, None)
+    owners = []
+    for _ in range(2):
+        owners.append([task.step.waiter.owner for task in (second, third, reader) if task.waits])
+        lock.unlock_exclusive()
+    owners.append([task.step.waiter.owner for task in (second, third, reader) if task.waits])
+    assert owners == [[1, 1, 1], [2, 2], [3]]
+    lock.unlock_exclusive()
+    for task in (second, third, reader):
+        task.close()
