@@ -82,22 +82,47 @@ class Delays:
     windows_delayed: int = 0
 
 
+class Last:
+    """When threads did something last: pid at at, and the last of all others at other_at."""
+
+    __slots__ = ("at", "other_at", "pid")
+
+    def __init__(self) -> None:
+        self.pid = SHARED
+        self.at = self.other_at = NEVER
+
+    def note(self, pid: int, at: float) -> None:
+        """A thread does it; not always in the order of time, as a conversion ends later."""
+        if pid == self.pid:
+            if at > self.at:
+                self.at = at
+        elif at >= self.at:
+            self.other_at = self.at
+            self.pid, self.at = pid, at
+        elif at > self.other_at:
+            self.other_at = at
+
+    def of_others(self, pid: int) -> float:
+        """When another thread did it last."""
+        return self.other_at if pid == self.pid else self.at
+
+
 class FileUse:
     """What one file's users do, as long as it is open, and JUST_S longer.
 
     readers     open files that read through the cache, by thread
     writers     open files that write direct, by thread
-    read_at     when read_pid read through the cache, and other_read_at when another thread did;
-                kept while several have the file open, as nobody else asks
+    read        who reads through the cache; kept while several have the file open, as nobody else
+                asks
+    wrote       who writes direct, opens the file for it, or has a conversion under way
+    gone        who closed an open file of readers
     converting  until when the last conversion of one of readers takes time
     busy_until  when the last conversion that was asked for is done
     """
 
     __slots__ = (
         *("busy_until", "closed_at", "converting", "inode", "open_count", "readers", "writers"),
-        *("overlapped_at", "overlapped_pid", "reader_gone_at", "reader_gone_pid", "try_at"),
-        *("other_read_at", "read_at", "read_pid"),
-        *("other_wrote_at", "wrote_at", "wrote_pid"),
+        *("gone", "overlapped_at", "overlapped_pid", "read", "try_at", "wrote"),
     )
 
     def __init__(self, inode: Inode) -> None:
@@ -108,41 +133,12 @@ class FileUse:
         self.writers: dict[int, int] = {}
         self.converting: dict[int, float] = {}
         self.busy_until = NEVER
-        self.reader_gone_pid = SHARED
-        self.reader_gone_at = NEVER
         self.overlapped_pid = SHARED
         self.overlapped_at = NEVER
         self.try_at = NEVER
-        self.read_pid = SHARED
-        self.read_at = NEVER
-        self.other_read_at = NEVER
-        self.wrote_pid = SHARED
-        self.wrote_at = NEVER
-        self.other_wrote_at = NEVER
-
-    def reads(self, pid: int, now: float) -> None:
-        """A thread reads through the cache, or is about to."""
-        if pid != self.read_pid:
-            self.other_read_at = self.read_at
-            self.read_pid = pid
-        self.read_at = now
-
-    def others_read_at(self, pid: int) -> float:
-        """When another thread read through the cache last."""
-        return self.other_read_at if pid == self.read_pid else self.read_at
-
-    def writes(self, pid: int, now: float) -> None:
-        """A thread writes direct, or is about to."""
-        if pid != self.wrote_pid:
-            self.other_wrote_at = self.wrote_at
-            self.wrote_pid = pid
-            self.wrote_at = now
-        else:
-            self.wrote_at = max(self.wrote_at, now)
-
-    def others_wrote_at(self, pid: int) -> float:
-        """When another thread wrote direct last."""
-        return self.other_wrote_at if pid == self.wrote_pid else self.wrote_at
+        self.read = Last()
+        self.wrote = Last()
+        self.gone = Last()
 
     def others(self, users: dict[int, int], pid: int) -> int:
         """How many threads but pid are among users."""
@@ -219,13 +215,13 @@ class Timing:
         access, direct = flags & O_ACCMODE, bool(flags & O_DIRECT)
         reads, writes = access != O_WRONLY and not direct, access != O_RDONLY and direct
         if file.open_count > 1:  # from now on it is kept who reads; until now it was not
-            file.read_at = file.other_read_at = self._clock()
+            file.read.at = file.read.other_at = self._clock()
         opened = Opened(file, pid, reads=reads, writes=writes)
         if reads:
             _add(file.readers, pid)
         if writes:
             _add(file.writers, pid)
-            file.writes(pid, self._clock())
+            file.wrote.note(pid, self._clock())
         return opened
 
     def closed(self, opened: Opened) -> None:
@@ -234,7 +230,7 @@ class Timing:
         if opened.reads:
             _remove(file.readers, opened.pid)
             file.converting.pop(opened.pid, None)
-            file.reader_gone_pid, file.reader_gone_at = opened.pid, now
+            file.gone.note(opened.pid, now)
         if opened.writes:
             _remove(file.writers, opened.pid)
         file.open_count -= 1
@@ -266,14 +262,13 @@ class Timing:
                 if not opened.writes:
                     opened.writes = True
                     _add(file.writers, opened.pid)
-                if file.readers:  # else nobody would ask
-                    file.writes(pid, self._clock())
+                file.wrote.note(pid, self._clock())  # for him, too, who opens it a moment later
         elif not writes:
             if not opened.reads:
                 opened.reads = True
                 _add(file.readers, opened.pid)
             if file.open_count > 1 or opened.pid == SHARED:
-                file.reads(pid, self._clock())
+                file.read.note(pid, self._clock())
         if file.converting:
             self._note_overlap(file, pid)
 
@@ -285,7 +280,7 @@ class Timing:
         if opened.reads:
             _remove(opened.file.readers, opened.pid)
             _add(opened.file.readers, owner)
-            opened.file.read_at = opened.file.other_read_at = self._clock()
+            opened.file.read.at = opened.file.read.other_at = self._clock()
         if opened.writes:
             _remove(opened.file.writers, opened.pid)
             _add(opened.file.writers, owner)
@@ -328,7 +323,7 @@ class Timing:
         file = self._files.get(ino)
         if not mean_s or file is None:
             return 0.0
-        if self._clock() - file.others_wrote_at(pid) > JUST_S:
+        if self._clock() - file.wrote.of_others(pid) > JUST_S:
             return 0.0
         self.delays.fills_delayed += 1
         return self._draw(mean_s)
@@ -352,7 +347,7 @@ class Timing:
         file.busy_until = done
         if pid in file.readers:
             file.converting[pid] = done
-        file.writes(pid, done)
+        file.wrote.note(pid, done)
         return done
 
     def _is_seen(self, file: FileUse, pid: int, pos: int, now: float) -> bool:
@@ -362,9 +357,9 @@ class Timing:
         page_size = self._fs.geometry.page_size
         if pos >= -(-file.inode.size // page_size) * page_size:
             return False
-        if file.others(file.readers, pid) and now - file.others_read_at(pid) <= IDLE_S:
+        if file.others(file.readers, pid) and now - file.read.of_others(pid) <= IDLE_S:
             return True
-        if file.reader_gone_pid != pid and now - file.reader_gone_at <= JUST_S:
+        if now - file.gone.of_others(pid) <= JUST_S:
             return True
         if pid not in file.readers:
             return False

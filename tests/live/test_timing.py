@@ -150,6 +150,21 @@ def test_reader_that_has_just_closed_the_file_counts(users: Users):
     assert users.conversion_s(B) == 0
 
 
+def test_reader_that_closed_counts_although_the_writer_closed_a_reader_of_its_own_since(
+    users: Users,
+):
+    """Somebody else closed it less than JUST_S ago, whoever did so last."""
+    for pid in (A, B):
+        users.timing.closed(users.open(pid, os.O_RDWR))
+        users.clock.now += JUST_S / 4
+    users.open(B, WRITE_DIRECT)
+    assert users.conversion_s(B) == pytest.approx(MEAN_S)
+    assert users.conversion_s(A) > 0
+    users.clock.now += JUST_S * 0.6
+    assert users.conversion_s(B) == 0
+    assert users.conversion_s(A) > 0, "B's is not as long ago"
+
+
 def test_what_lies_behind_the_last_page_is_converted_unseen(users: Users):
     """(Y1) No page is filled there before the size rises; in the last page, one may be."""
     users.open(A, WRITE_DIRECT)
@@ -282,6 +297,34 @@ def test_fill_waits_for_whoever_opens_to_write_direct(users: Users):
     users.open(A, READ)
     users.open(B, WRITE_DIRECT)
     assert users.fill_s(A) == MEAN_S
+
+
+def test_fill_waits_for_a_write_that_began_before_anybody_had_the_file_open_to_read(users: Users):
+    """However long the writer had it open; and his own do not count."""
+    writing = users.open(B, WRITE_DIRECT)
+    users.clock.now += 60
+    users.writes(writing, B)
+    users.clock.now += JUST_S / 10
+    for pid in (A, B):
+        users.open(pid, READ)
+    assert users.fill_s(A) == MEAN_S
+    assert users.fill_s(B) == 0
+
+
+@pytest.mark.parametrize("others", [(), (C,), (C, C + 1), (C, C + 1, C)], ids=str)
+def test_fill_waits_for_a_conversion_whoever_wrote_after_it_began(
+    users: Users, others: tuple[int, ...]
+):
+    """They overwrite what was written before, and have ended long before it."""
+    users.open(A, READ)
+    writing = {pid: users.open(pid, WRITE_DIRECT) for pid in (B, *others)}
+    users.writes(writing[B], B)
+    users.timing.conversion(users.inode.ino, B, 0, 5.0)
+    for pid in others:
+        users.writes(writing[pid], pid)
+    users.clock.now += 4
+    assert users.fill_s(A) == MEAN_S
+    assert users.fill_s(B) == 0
 
 
 def test_fill_waits_while_a_conversion_is_under_way(users: Users):
