@@ -131,9 +131,9 @@ async def _free_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
         try:
             await load_map("truncate.free", inode, size, FILE_SIZE_MAX - size)
             end = free_blocks(fs, inode, first, end)
-        except FsError:
-            inode.size = max(size, inode.disk_size)  # else what stays would come back, too
-            raise
+        except FsError as error:
+            failure = error
+            break
         disk_size = min(inode.disk_size, size if end <= first else max(size, end * block_size))
         if inode.disk_size != disk_size:
             inode.disk_size = disk_size
@@ -141,6 +141,9 @@ async def _free_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
         if end <= first:
             return
         await commit("truncate.commit", inode)
+    await _fill_again(fs, inode, size)
+    inode.size = max(size, inode.disk_size)  # else what stays would come back, too
+    raise failure
 
 
 async def _flush_up_to(fs: Filesystem, inode: Inode, size: int) -> None:
@@ -178,6 +181,24 @@ def _forget_blocks(fs: Filesystem, page: Page, offset: int) -> None:
     if dirty:
         fs.cache.set_dirty(page, dirty)
     page.data[offset:] = bytes(fs.geometry.page_size - offset)
+
+
+async def _fill_again(fs: Filesystem, inode: Inode, size: int) -> None:
+    """Blocks that _forget_blocks() zeroed keep their place after all: the image has their bytes.
+
+    Dirty ones before the new end stay; whoever reads on fills the others.
+    """
+    index, offset = divmod(size, fs.geometry.page_size)
+    page = inode.mapping.find(index) if offset else None
+    if page is None:
+        return
+    await page.lock()
+    if page.mapping is not None:
+        page.note_change()
+        page.blocks_uptodate &= fs.geometry.block_bits(0, offset)
+        if not page.blocks_uptodate:
+            fs.cache.remove(page)
+    page.unlock()
 
 
 async def fallocate(fs: Filesystem, inode: Inode, mode: int, pos: int, length: int) -> None:

@@ -340,6 +340,48 @@ def test_truncation_that_fails_on_the_way_leaves_no_bytes_to_come_back(large):
     assert read(large, file, 0, 64 * BLOCK, direct=True) == bytes(64 * BLOCK)
 
 
+def cut_in_vain(world: World, file: OpenFile, size: int) -> None:
+    """A truncate of a file of very many runs, whose map cannot be read any more on the way."""
+    task = Task(world, truncate(world.fs, file.inode, size)).go_past("truncate.commit")
+    assert task.step.name == "truncate.free"
+    task.fail(errno.EIO)
+    with pytest.raises(FsError, match="EIO"):
+        task.finish()
+
+
+def test_page_of_a_new_end_that_is_given_up_has_what_the_image_has(large):
+    """(D1) Its blocks behind that end were zeroed, and their map says written still."""
+    file = file_in_pieces(large, 2 * FREE_COST_MAX)
+    old = read(large, file, 0, PAGE)
+    cut_in_vain(large, file, BLOCK)
+    assert file.inode.size > PAGE
+    check_world(large, [file.inode])
+    assert read(large, file, 0, PAGE) == read(large, file, 0, PAGE, direct=True) == old
+
+
+def test_dirty_block_before_a_new_end_that_is_given_up_stays_dirty(large):
+    """(B2) What was dirty behind it is lost, as in all later pages."""
+    file = file_in_pieces(large, 2 * FREE_COST_MAX)
+    old = read(large, file, 0, PAGE)
+    drop_cache(large, file.inode)
+    write(large, file, 0, b"B" * BLOCK)
+    write(large, file, 2 * BLOCK, b"B" * BLOCK)
+    cut_in_vain(large, file, BLOCK)
+    page = file.inode.mapping.pages[0]
+    assert (page.blocks_dirty, page.blocks_uptodate) == (1, 1)
+    assert both_reads(large, file)[0][:PAGE] == b"B" * BLOCK + old[BLOCK:]
+    check_world(large, [file.inode])
+
+
+def test_page_with_nothing_before_a_new_end_that_is_given_up_goes(large):
+    file = file_in_pieces(large, 2 * FREE_COST_MAX)
+    old = read(large, file, 0, PAGE, direct=True)
+    write(large, file, 2 * BLOCK, b"B" * BLOCK)
+    cut_in_vain(large, file, BLOCK)
+    assert not file.inode.mapping.pages
+    assert read(large, file, 0, PAGE) == old
+
+
 def test_long_punch_frees_all_of_its_range(large):
     file = file_in_pieces(large, 2 * FREE_COST_MAX)
     count = file.inode.extents.blocks_allocated
