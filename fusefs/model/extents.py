@@ -2,6 +2,7 @@
 
     allocate()  HOLE, DELALLOC -> UNWRITTEN     reserve()  HOLE -> DELALLOC
     convert()   UNWRITTEN -> MAPPED             remove()   any -> HOLE
+    forget_delalloc()  DELALLOC -> HOLE
 
 The map is cut into chunks of CHUNK_BLOCKS blocks; see chunk.py, also for the states.  A
 chunk is read when it is first looked at, and may be let go again once it is stored: memory
@@ -263,6 +264,17 @@ class ExtentMap:
             self.chunks_dirty.add(number)
         self.blocks_allocated -= sum(count for _, count in runs)
         return max(block, base), runs, dropped
+
+    def forget_delalloc(self, block: int) -> int:
+        """Turn DELALLOC into HOLE from block on; returns how many were.  Reads nothing (E4)."""
+        dropped = 0
+        for number in sorted(self.chunks_delalloc):
+            base = number * CHUNK_BLOCKS
+            if block < base + CHUNK_BLOCKS:
+                self._note_change(max(block, base), base + CHUNK_BLOCKS)
+                offset, chunk = max(block - base, 0), self.chunks[number]
+                dropped += self._drop_delalloc(number, chunk, offset, CHUNK_BLOCKS)
+        return dropped
 
     def _drop_delalloc(self, number: int, chunk: Chunk, offset: int, end: int) -> int:
         """Blocks get a place, or go: they are promised no more; returns how many were."""

@@ -142,6 +142,7 @@ async def _free_beyond(fs: Filesystem, inode: Inode, size: int) -> None:
             return
         await commit("truncate.commit", inode)
     await _fill_again(fs, inode, size)
+    fs.space.unreserve(inode.extents.forget_delalloc(first))  # their pages are gone
     inode.size = max(size, inode.disk_size)  # else what stays would come back, too
     raise failure
 

@@ -382,6 +382,17 @@ def test_page_with_nothing_before_a_new_end_that_is_given_up_goes(large):
     assert read(large, file, 0, PAGE) == old
 
 
+def test_delayed_blocks_behind_a_new_end_that_is_given_up_are_holes(large):
+    """Without their pages they could never be read directly again."""
+    file = file_in_pieces(large, 2 * FREE_COST_MAX)
+    old = read(large, file, 0, 2 * PAGE)
+    write(large, file, 0, b"B" * 2 * PAGE)
+    cut_in_vain(large, file, 2 * BLOCK)
+    assert states(file.inode, 5) == ["mapped", "delalloc", "mapped", "hole", "mapped"]
+    assert both_reads(large, file)[1][: 2 * PAGE] == b"B" * 2 * BLOCK + old[2 * BLOCK :]
+    check_world(large, [file.inode])
+
+
 def test_long_punch_frees_all_of_its_range(large):
     file = file_in_pieces(large, 2 * FREE_COST_MAX)
     count = file.inode.extents.blocks_allocated
