@@ -14,7 +14,12 @@ from fusefs.litmus.test import ALWAYS, RULES
 from fusefs.litmus.text import text
 from fusefs.predict.calls import Call, Calls
 from fusefs.predict.findings import DIFFERS, Finding
-from fusefs.predict.meetings import NEIGHBOURS_MAX, PARTNERS_MAX, Bounds
+from fusefs.predict.meetings import (
+    NEIGHBOURS_MAX,
+    PARTNERS_MAX,
+    PARTNERS_OF_MORE_MAX,
+    Bounds,
+)
 from fusefs.predict.shapes import Shape, Shapes
 
 WIDTH = 100
@@ -83,11 +88,14 @@ class Report:
         """Each a sentence."""
         bounds, shapes, effort, calls = self.bounds, self.shapes, self.effort, self.calls
         pages = "one page" if bounds.pages_max == 1 else "one page or two that are neighbours"
+        fewer = f", for three or more the last {PARTNERS_OF_MORE_MAX}"
+        partners = f"the last {PARTNERS_MAX} that touch the page"
+        partners += fewer if bounds.calls_max > 2 else ""
         whom = "one thread or more" if bounds.alone else "two threads or more"
         said = [
             f"At most {bounds.calls_max} requests of {whom} at a time, on {pages} of one file,"
             f" each begun within {bounds.window_ns / 1e6:g} ms of another's end: of the last"
-            f" {NEIGHBOURS_MAX} of the file the last {PARTNERS_MAX} that touch the page.",
+            f" {NEIGHBOURS_MAX} of the file {partners}.",
             f"At most {effort.runs_max:,} classes a search.",
         ]
         skipped = len(shapes.by_size()) - effort.shape_count

@@ -25,7 +25,8 @@ NEIGHBOURS_MAX = 64
 """Calls to one file before each that are looked at: the last ones."""
 
 PARTNERS_MAX = 8
-"""Of those that touch a page of it: the last ones; of meetings of three, half as many."""
+PARTNERS_OF_MORE_MAX = 4
+"""Of those, for each page, the last that touch it: for meetings of two, and of three or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,22 @@ def meetings(calls: Iterable[Call], bounds: Bounds) -> Iterator[Meeting]:
             and other.first < call.last + beside
             and call.first < other.last + beside
         ]
-        for others in _choices(near[-PARTNERS_MAX:], bounds):
-            chosen = (*others, call)
-            if _is_asked(chosen, bounds):
-                yield from (Meeting(chosen, page) for page in _pages(chosen))
-                if beside:
-                    yield from (Meeting(chosen, page, 2) for page in _pairs(chosen))
+        for page_count in range(1, bounds.pages_max + 1):
+            yield from _meetings_of(call, near, bounds, page_count)
         recent.append(call)
+
+
+def _meetings_of(
+    call: Call, near: list[Call], bounds: Bounds, page_count: int
+) -> Iterator[Meeting]:
+    """Page by page, as calls to other pages may not take the place of a partner."""
+    pages = {page for other in (call, *near) for page in _edges((other, call), page_count)}
+    for page in sorted(pages):
+        partners = [each for each in near if each.first < page + page_count and page < each.last]
+        for others in _choices(partners[-PARTNERS_MAX:], bounds):
+            chosen = (*others, call)
+            if _is_asked(chosen, bounds) and _is_looked_at(chosen, page, page_count):
+                yield Meeting(chosen, page, page_count)
 
 
 def _choices(near: list[Call], bounds: Bounds) -> Iterator[tuple[Call, ...]]:
@@ -103,7 +113,7 @@ def _choices(near: list[Call], bounds: Bounds) -> Iterator[tuple[Call, ...]]:
         yield ()
     backwards = near[::-1]
     for count in range(1, bounds.calls_max):
-        some = backwards if count == 1 else backwards[: PARTNERS_MAX // 2]
+        some = backwards if count == 1 else backwards[:PARTNERS_OF_MORE_MAX]
         for others in combinations(some, count):
             yield others[::-1]
 
@@ -117,22 +127,25 @@ def _is_asked(calls: tuple[Call, ...], bounds: Bounds) -> bool:
     return bounds.alone or len({call.pid for call in calls}) > 1
 
 
-def _pages(calls: tuple[Call, ...]) -> Iterator[int]:
-    """Pages that all touch: the first, the last, and one in the middle: the others are alike."""
+def _edges(calls: tuple[Call, ...], page_count: int) -> set[int]:
+    """Pages to look at: the first that all touch, the last, and one between: the others are alike.
+
+    Of two neighbours the first, of which one reaches over the edge.
+    """
     first, last = max(call.first for call in calls), min(call.last for call in calls)
-    for page in sorted({first, first + 1, last - 1}):
-        if first <= page < last:
-            yield page
+    if page_count == 1:
+        return {first, first + 1, last - 1}
+    return {first - 1, first, last - 2, last - 1}
 
 
-def _pairs(calls: tuple[Call, ...]) -> Iterator[int]:
-    """The first of two neighbouring pages, of which each is touched, and all touch one."""
-    first, last = max(call.first for call in calls), min(call.last for call in calls)
-    for page in sorted({first - 1, first, last - 2, last - 1}):
-        pages = (page, page + 1)
-        if (
-            page >= 0
-            and all(call.first <= page + 1 and page < call.last for call in calls)
-            and all(any(call.first <= each < call.last for call in calls) for each in pages)
-        ):
-            yield page
+def _is_looked_at(calls: tuple[Call, ...], page: int, page_count: int) -> bool:
+    """Each of these pages is touched, and all calls touch one."""
+    return (
+        page >= 0
+        and page in _edges(calls, page_count)
+        and all(call.first < page + page_count and page < call.last for call in calls)
+        and all(
+            any(call.first <= each < call.last for call in calls)
+            for each in range(page, page + page_count)
+        )
+    )

@@ -104,6 +104,25 @@ def test_what_one_thread_does_alone_is_asked_for(tmp_path, capsys):
     assert said(capsys, path, "--era", "no_pre", "--alone")[0] == 1
 
 
+def test_call_that_is_the_last_but_many_is_predicted_of_its_page(tmp_path, capsys):
+    """The writes that came after it were to other pages."""
+    run, size = Run(), 9 * 4096
+    for page in range(9):
+        blocks = "8w-" if page else "8u-"
+        run.call(page / 10, A, "write", page * 4096, 512, "direct", size=size, blocks=blocks)
+    run.call(1, B, "read", 0, size, size=size, blocks="8u-,64w-")
+    status, text = said(capsys, saved(run, tmp_path), "--era", "linux-4.10")
+    assert status == 1
+    assert "1. /data, bytes 0 to 512: coherence" in text
+
+
+@pytest.mark.parametrize(("calls", "fewer"), [(2, False), (3, True)])
+def test_bounds_say_how_many_partners_three_have(recording, capsys, calls: int, fewer: bool):
+    _, text = said(capsys, recording, "--calls", calls)
+    bound = "the last 8 that touch the page, for three or more the last 4."
+    assert (bound in " ".join(text.split())) == fewer
+
+
 def test_asynchronous_writes_are_asked_for(tmp_path, capsys):
     """They drop nothing afterwards in Linux 4.11, and a mount does not see that they are."""
     run = Run()

@@ -1,9 +1,11 @@
 """Which calls may overlap, and where they meet."""
 
+import math
+
 import pytest
 from predict.recorded import A, B, C, Run
 
-from fusefs.predict.meetings import PARTNERS_MAX, Bounds, Meeting, meetings
+from fusefs.predict.meetings import PARTNERS_MAX, PARTNERS_OF_MORE_MAX, Bounds, Meeting, meetings
 
 
 def met(run: Run, **bounds: int | bool) -> list[Meeting]:
@@ -89,6 +91,25 @@ def test_only_the_last_partners_are_looked_at() -> None:
         run.call(ms / 10, A, "write", 0, 512)
     run.call(3, B, "read", 0, 512)
     assert len(met(run)) == PARTNERS_MAX
+
+
+def test_partners_are_counted_page_by_page() -> None:
+    """Those of other pages take nobody's place."""
+    run = Run()
+    size = (PARTNERS_MAX + 1) * 4096
+    for page in range(PARTNERS_MAX + 1):
+        run.call(page / 10, A, "write", page * 4096, 512, "direct", size=size)
+    run.call(3, B, "read", 0, size, size=size, blocks=f"{size // 512}w-")
+    assert [meeting.page for meeting in met(run)] == [*range(PARTNERS_MAX + 1)]
+
+
+def test_meetings_of_three_have_half_as_many_partners() -> None:
+    run = Run()
+    for ms in range(PARTNERS_MAX):
+        run.call(ms / 10, A, "write", 0, 512)
+    run.call(3, B, "read", 0, 512)
+    sizes = [len(meeting.calls) for meeting in met(run, calls_max=3)]
+    assert sizes.count(3) == math.comb(PARTNERS_OF_MORE_MAX, 2)
 
 
 def test_neighbouring_pages_are_looked_at_together_if_they_are_asked_for() -> None:
