@@ -98,7 +98,7 @@ class Shapes:
         shape.add(meeting, found)
 
     def _key(self, meeting: Meeting) -> object:
-        """Equal for meetings that come out alike; cheaper than to find out how."""
+        """Meetings of which it is equal come out alike; cheaper than to find out how."""
         base = meeting.page * self._page
         met = meeting.met(self._page, self._block)
         threads = {call.pid: n for n, call in enumerate(reversed(meeting.calls))}
@@ -114,6 +114,8 @@ class Shapes:
         ahead = (call.first * self._page - base, call.last * self._page - base)
         appends = call.pos == call.size
         where = (start, end) if start < end else ahead
+        if call.word == "truncate":  # which has no length; what counts is the new size
+            where = min(max(start, 0), length), 0
         return thread, call.word, call.flags, where, appends, call.is_async
 
     def by_size(self) -> list[Shape]:

@@ -5,7 +5,7 @@ from predict.recorded import A, B, Run, stale
 
 from fusefs.litmus.parse import parse
 from fusefs.litmus.text import setting, text
-from fusefs.predict.shapes import Shape
+from fusefs.predict.shapes import PLACES_MAX, Shape
 
 
 def shapes(run: Run, **bounds: int | bool) -> list[Shape]:
@@ -56,6 +56,27 @@ def test_alike_meetings_are_counted() -> None:
     (shape,) = shapes(run)
     assert (shape.count, shape.overlapped_count, len(shape.places)) == (10, 1, 3)
     assert shape.nearest_ns == pytest.approx(1e6)
+
+
+def test_truncates_to_different_sizes_are_different_questions() -> None:
+    """However often one of them came up before."""
+    run = Run()
+    for at, size in enumerate([512] * PLACES_MAX + [0] * 2):
+        run.call(at * 1000, A, "truncate", size, size=4096)
+        run.call(at * 1000 + 3, B, "read", 0, 4096)
+    some, none = shapes(run)
+    assert "    truncate f 512\n" in setting(some.litmus)
+    assert "    truncate f 0\n" in setting(none.litmus)
+    assert (some.count, none.count) == (PLACES_MAX, 2)
+
+
+def test_truncates_behind_a_page_are_one_question() -> None:
+    run = Run()
+    for at, size in enumerate((8192, 12288)):
+        run.call(at * 1000, A, "truncate", size, size=2048, blocks="4w-,4h-")
+        run.call(at * 1000 + 3, B, "read", 0, 4096, size=2048, blocks="4w-,4h-")
+    (shape,) = shapes(run)
+    assert shape.count == 2
 
 
 def test_what_was_cached_is_cached() -> None:
