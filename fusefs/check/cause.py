@@ -73,8 +73,12 @@ def cause(
     dropped = _time_of(change, (POST,), page_start, page_stop)
     if store is None and (filled < change.request.began_ns or inserted < dropped):
         return Cause(change, fill, store, UNKNOWN, UNKNOWN)  # it would have been dropped
+    if fill.lacks_beginning:
+        return Cause(change, fill, store, UNKNOWN, UNKNOWN)
     if not (change.has(CONVERT) or change.has(ISIZE)):
         filled = _time_of(fill, (FILL,), page_start, page_stop) or filled
+    if change.forgot(filled):
+        return Cause(change, fill, store, UNKNOWN, UNKNOWN)
     return Cause(change, fill, store, *_between(change, filled))
 
 

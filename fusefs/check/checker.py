@@ -95,7 +95,7 @@ class Checker:
 
     def begin(self, requests_under_way: int, last_request: int) -> None:
         """From now on it hears of everything; of what was before it knows nothing."""
-        self._history.clear()
+        self._history.clear(last_request)
         self._under_way.clear()
         self._forget_changes()
         self.counts.requests_awaited = requests_under_way

@@ -1,19 +1,25 @@
 """What requests did lately: for each that came to a step, its steps with their times.
 
 A cached read comes to no step, and leaves nothing here; so what is kept reaches back as far as it
-can.  It is bounded: the oldest requests are forgotten first, and the middle of a long one.
+can.  It is bounded: the oldest requests that have ended are forgotten first, and the middle of a
+long one.  If very many are under way the oldest of these is forgotten, too; what is heard of it
+later is known to be a part.
 
 Units: times are ns of the events; pos and length are bytes in the file.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from fusefs.engine.events import ENDED, GRANTED, Noted, Request
 
 STORIES_MAX: Final = 2048
 """Requests that are remembered, of some 200 bytes for each step."""
+
+SPARED_MAX: Final = 64
+"""The oldest of them, among which one that has ended is forgotten first."""
 
 STEPS_MAX: Final = 32
 STEPS_HEAD: Final = 8
@@ -36,14 +42,15 @@ class Taken(NamedTuple):
 class Story:
     """One request.  size is i_size of its file when it came to its first step but for locks.
 
-    ended_ns is 0 while it is under way.  lacks_steps: some in the middle are forgotten.
+    ended_ns is 0 while it is under way.  lacks_steps: some are forgotten, in the middle unless
+    lacks_beginning.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, lacks_beginning: bool = False) -> None:
         self.request = request
         self.size = 0
         self.steps: list[Taken] = []
-        self.lacks_steps = False
+        self.lacks_beginning = self.lacks_steps = lacks_beginning
         self.ended_ns = 0
 
     def add(self, taken: Taken) -> None:
@@ -57,6 +64,13 @@ class Story:
         """It has come past its locks."""
         return any(not taken.step.startswith("lock.") for taken in self.steps)
 
+    def forgot(self, time_ns: int) -> bool:
+        """Whether a step around a time may be forgotten."""
+        if self.lacks_beginning:
+            return True
+        gap = self.steps[STEPS_HEAD - 1 : STEPS_HEAD + 1] if self.lacks_steps else []
+        return bool(gap) and gap[0].time_ns <= time_ns < gap[1].time_ns
+
     def has(self, step: str) -> bool:
         return any(taken.step == step for taken in self.steps)
 
@@ -66,6 +80,7 @@ class History:
 
     def __init__(self) -> None:
         self._stories: OrderedDict[int, Story] = OrderedDict()
+        self._cut_short = 0
 
     def __len__(self) -> int:
         return len(self._stories)
@@ -87,13 +102,27 @@ class History:
                 story.ended_ns = time_ns
             return
         if story is None:
-            story = self._stories[request.number] = Story(request)
+            story = Story(request, lacks_beginning=request.number <= self._cut_short)
+            self._stories[request.number] = story
             if len(self._stories) > STORIES_MAX:
-                self._stories.popitem(last=False)
+                self._forget_one()
         if size is not None:
             story.size = size
         if event == GRANTED:
             story.add(Taken(time_ns, step, pos, length))
+
+    def _forget_one(self) -> None:
+        """The oldest that has ended; else the oldest, of which more may be heard.
+
+        Of those it is the number that is kept: whoever began no later is not taken to be whole.
+        """
+        oldest = islice(self._stories.items(), SPARED_MAX)
+        ended = next((number for number, story in oldest if story.ended_ns), None)
+        if ended is not None:
+            del self._stories[ended]
+        else:
+            number, _ = self._stories.popitem(last=False)
+            self._cut_short = max(self._cut_short, number)
 
     def latest(self, ino: int) -> Iterator[Story]:
         """Those of one file, the latest first."""
@@ -101,5 +130,7 @@ class History:
             if story.request.ino == ino:
                 yield story
 
-    def clear(self) -> None:
+    def clear(self, last_request: int = 0) -> None:
+        """Forget all; up to last_request they may be under way."""
         self._stories.clear()
+        self._cut_short = max(self._cut_short, last_request)

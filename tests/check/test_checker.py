@@ -163,6 +163,40 @@ def test_history_forgets_the_oldest_request_and_the_middle_of_a_long_one() -> No
     assert story.steps[-1].pos == 3 * STEPS_MAX - 1
 
 
+def test_request_under_way_is_not_forgotten_for_many_that_have_ended() -> None:
+    history = History()
+    slow = Request(1, 0, "write", 1)
+    history.take((1, slow, GRANTED, "dio.write.submit", 0, 512, 0))
+    for number in range(2, 2 * STORIES_MAX):
+        request = Request(number, 0, "write", 1)
+        history.take((number, request, GRANTED, "dio.write.map", 0, 512, 0))
+        history.take((number, request, ENDED, "reply", 0, 512, 512))
+    assert len(history) == STORIES_MAX
+    *_, oldest = history.latest(1)
+    assert (oldest.request, oldest.lacks_steps) == (slow, False)
+
+
+def test_request_that_was_forgotten_under_way_is_not_taken_to_be_whole() -> None:
+    history = History()
+    requests = [Request(number, 0, "write", 1) for number in range(STORIES_MAX + 1)]
+    for request in requests:
+        history.take((request.number, request, GRANTED, "dio.write.submit", 0, 512, 0))
+    history.take((STORIES_MAX + 1, requests[0], GRANTED, "dio.write.convert", 0, 512, 0))
+    story = next(history.latest(1))
+    assert [taken.step for taken in story.steps] == ["dio.write.convert"]
+    assert story.lacks_steps
+
+
+def test_request_that_was_under_way_when_the_checker_began_is_not_taken_to_be_whole() -> None:
+    turns, _ = turns_with_a_file()
+    turns.checker.begin(1, 7)
+    for number in (7, 8):
+        request = Request(number, 0, "write", 1)
+        turns.checker.take((number, request, GRANTED, "dio.write.convert", 0, 512, 0))
+    later, earlier = turns.checker._history.latest(1)
+    assert (earlier.lacks_steps, later.lacks_steps) == (True, False)
+
+
 def test_request_that_comes_to_no_step_is_not_remembered() -> None:
     turns, file = turns_with_a_file()
     turns.read(buffered_read(turns.world.fs, file, 0, SIZE), 0, SIZE)
