@@ -24,6 +24,7 @@ STORES: Final = ("buffered.write.copy", "zero.map")
 SUBMIT: Final = "dio.write.submit"
 CONVERT: Final = "dio.write.convert"
 ISIZE: Final = "dio.write.isize"
+PRE: Final = "dio.write.invalidate_pre"
 POST: Final = "dio.write.invalidate_post"
 
 DIRECT: Final = (SUBMIT, CONVERT, ISIZE, POST)
@@ -70,10 +71,10 @@ def cause(
     if change is None or fill is None:
         return Cause(change, fill, store, UNKNOWN, UNKNOWN)
     inserted = _time_of(fill, (INSERT,), page_start, page_stop) or filled
-    dropped = _time_of(change, (POST,), page_start, page_stop)
-    if store is None and (filled < change.request.began_ns or inserted < dropped):
-        return Cause(change, fill, store, UNKNOWN, UNKNOWN)  # it would have been dropped
-    if fill.lacks_beginning:
+    dropped = _time_of(change, (PRE, POST), page_start, page_stop)
+    if store is None and inserted < dropped:
+        return Cause(change, None, store, UNKNOWN, UNKNOWN)  # a later one, which is forgotten
+    if fill.lacks_beginning or filled < change.request.began_ns:
         return Cause(change, fill, store, UNKNOWN, UNKNOWN)
     if not (change.has(CONVERT) or change.has(ISIZE)):
         filled = _time_of(fill, (FILL,), page_start, page_stop) or filled

@@ -65,3 +65,16 @@ def test_nothing_is_said_of_the_forgotten_middle_of_a_request(at: int, is_known:
         change.add(Taken(10 * time + 10, "dio.write.submit", 0, 512))
     fill = read(2, change.steps[at].time_ns)
     assert (found(fill, change).before != UNKNOWN) == is_known
+
+
+def test_fill_that_a_later_write_dropped_is_not_named() -> None:
+    """The one that made the page is forgotten."""
+    change = write(2, 20)
+    assert found(change, read(1, 10)) == Cause(change, None, None, UNKNOWN, UNKNOWN)
+
+
+def test_fill_before_the_end_of_an_asynchronous_write_is_named() -> None:
+    """Under aio_no_post: that end, in a queue, drops nothing."""
+    end = story(Request(2, 20, "work", 1), "dio.write", ("convert",), 512)
+    fill = read(1, 10)
+    assert found(end, fill) == Cause(end, fill, None, UNKNOWN, UNKNOWN)
