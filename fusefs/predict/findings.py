@@ -123,7 +123,8 @@ def rules_of(answers: Mapping[str, Answer]) -> list[str]:
 
 
 def _how_often(answer: Answer, count: int) -> str:
-    return ALWAYS if count >= answer.class_count else SOMETIMES
+    """Of a search that was cut off it is not known whether it is always so."""
+    return ALWAYS if answer.exhausted and count >= answer.class_count else SOMETIMES
 
 
 def _ended_so(values: Values) -> Condition:

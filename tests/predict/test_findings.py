@@ -77,6 +77,18 @@ def test_always_is_said_of_what_no_schedule_avoids() -> None:
     assert (finding.rule, finding.eras) == (DIFFERS, {"no_pre": "Always"})
 
 
+def test_always_is_not_said_of_a_search_that_was_cut_off() -> None:
+    """A schedule that it did not come to may avoid it."""
+    run = Run()
+    run.call(0, A, "write", 0, 4096, "direct", blocks="8wd")
+    run.call(1, B, "read", 0, 4096, blocks="8wd")
+    (shape,) = run.shapes().by_size()
+    cut = ask(shape.litmus, ["no_pre"], runs_max=1)
+    assert not cut.exhausted
+    (finding,) = found(Searched(shape, ask(shape.litmus, []), {"no_pre": cut}))
+    assert finding.eras == finding.litmus.expected == {"no_pre": "Sometimes"}
+
+
 def test_findings_that_say_the_same_are_one() -> None:
     run = stale()
     run.call(1000, A, "write", 0, 1024, "direct", blocks="8h-")
