@@ -16,6 +16,7 @@ Units: positions are bytes in the page, or in the litmus file.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import NamedTuple
 
 from fusefs.engine.recording import CACHED, DIRTY, HOLE, UNWRITTEN
 from fusefs.explore.values import ZEROS
@@ -50,8 +51,18 @@ BEFORE, DIRTIED = "z", "y"
 SETUP = "S"
 TASKS = "ABCDEFGH"
 
-_Placed = tuple[Call, int, int]
-"""A call, and where its operation begins and ends in the litmus file."""
+
+class _Placed(NamedTuple):
+    """A call, and where its operation begins and ends in the litmus file.
+
+    by_readahead: a read that touches these pages by that alone: nobody gets what it finds.
+    """
+
+    call: Call
+    start: int
+    end: int
+    by_readahead: bool
+
 
 _ATOM = Atom(SIZE, FILE, ZEROS)
 NOTHING: Condition = And(_ATOM, Not(_ATOM))
@@ -137,7 +148,9 @@ def scenario(meeting: Meeting, page: int, block: int) -> Scenario | None:
     file, setup = _file(divided, divided.to(size))
     by_thread: dict[int, list[_Placed]] = {}
     for call, (start, end) in zip(meeting.calls, ranges, strict=True):
-        by_thread.setdefault(call.pid, []).append((call, divided.to(start), divided.to(end)))
+        by_readahead = is_ahead(call, base, length)
+        placed = _Placed(call, divided.to(start), divided.to(end), by_readahead)
+        by_thread.setdefault(call.pid, []).append(placed)
     threads = tuple(sorted(by_thread, key=lambda pid: [*map(_order, by_thread[pid])]))
     letters = iter("abcdefgh")
     tasks = [_task(number, by_thread[pid], letters) for number, pid in enumerate(threads)]
@@ -154,6 +167,11 @@ def _within(pos: int, length: int) -> int:
     return min(max(pos, 0), length)
 
 
+def is_ahead(call: Call, base: int, length: int) -> bool:
+    """A call touches so many bytes from base on, but asks for none of them."""
+    return _within(call.pos - base, length) >= _within(call.end - base, length)
+
+
 def _range(call: Call, base: int, length: int, page: int) -> tuple[int, int]:
     """What a call's operation is about, within so many bytes from base on."""
     if call.word == "truncate":
@@ -161,17 +179,16 @@ def _range(call: Call, base: int, length: int, page: int) -> tuple[int, int]:
         return new, new
     if call.word == "fsync":
         return 0, 0
-    start, end = _within(call.pos - base, length), _within(call.end - base, length)
-    if start < end:
-        return start, end
-    # readahead, which reads pages whole
+    if not is_ahead(call, base, length):
+        return _within(call.pos - base, length), _within(call.end - base, length)
+    # readahead reads pages whole
     return _within(call.first * page - base, length), _within(call.last * page - base, length)
 
 
-def _order(placed: _Placed) -> tuple[bool, str, list[str], int, int]:
+def _order(placed: _Placed) -> tuple[bool, str, list[str], int, int, bool]:
     """Of tasks: who began first is no part of the question."""
-    call, start, end = placed
-    return not call.changes, call.word, sorted(call.flags), start, end
+    call, start, end, by_readahead = placed
+    return not call.changes, call.word, sorted(call.flags), start, end, by_readahead
 
 
 # -- the file before anybody runs ----------------------------------------------------------
@@ -216,7 +233,7 @@ def _task(thread: int, calls: Sequence[_Placed], letters: Iterator[str]) -> Task
     """What one thread does."""
     results, handles = iter("rstuv"), iter("hijkl")
     operations = []
-    for call, start, end in calls:
+    for call, start, end, by_readahead in calls:
         operation = Operation(call.word, FILE, start, end - start, flags=call.flags)
         if call.word == "pwrite":
             handle = next(handles) if call.is_async else ""
@@ -225,7 +242,7 @@ def _task(thread: int, calls: Sequence[_Placed], letters: Iterator[str]) -> Task
                 operation = replace(operation, pos=0)
             else:
                 operation = replace(operation, flags=call.flags - {"append"})
-        elif call.word in ("pread", "fsync"):
+        elif call.word == "fsync" or (call.word == "pread" and not by_readahead):
             operation = replace(operation, result=next(results))
         operations.append(operation)
     return TaskText(TASKS[thread], tuple(operations))

@@ -12,7 +12,7 @@ from fusefs.litmus.test import Litmus
 from fusefs.litmus.text import setting
 from fusefs.predict.calls import Call, Calls
 from fusefs.predict.meetings import Bounds, Meeting, meetings
-from fusefs.predict.scenario import Scenario, scenario
+from fusefs.predict.scenario import Scenario, is_ahead, scenario
 
 PLACES_MAX = 3
 """Of each shape that are kept; the others are counted."""
@@ -113,10 +113,11 @@ class Shapes:
         start, end = max(call.pos - base, -1), min(call.end - base, length + 1)
         ahead = (call.first * self._page - base, call.last * self._page - base)
         appends = call.pos == call.size
-        where = (start, end) if start < end else ahead
+        by_readahead = is_ahead(call, base, length)
+        where = ahead if by_readahead else (start, end)
         if call.word == "truncate":  # which has no length; what counts is the new size
             where = min(max(start, 0), length), 0
-        return thread, call.word, call.flags, where, appends, call.is_async
+        return thread, call.word, call.flags, where, by_readahead, appends, call.is_async
 
     def by_size(self) -> list[Shape]:
         """The smallest first, and of these the most frequent."""

@@ -1,7 +1,7 @@
 """A meeting as a litmus file: as small as it can be, and the same for those that are alike."""
 
 import pytest
-from predict.recorded import A, B, Run, stale
+from predict.recorded import A, B, C, Run, stale
 
 from fusefs.litmus.parse import parse
 from fusefs.litmus.text import setting, text
@@ -96,6 +96,17 @@ def test_what_was_dirty_is_made_so_first() -> None:
         "A:\n    wait S\n    pwrite f 0 512 a direct\n"
         "B:\n    wait S\n    r = pread f 0 512"
     )
+
+
+def test_read_that_touches_a_page_by_readahead_alone_has_no_result() -> None:
+    """What it brings there nobody gets; it is in the cache all the same."""
+    run = Run()
+    run.call(0, A, "write", 4096, 512, "direct", size=8192, blocks="8u-")
+    run.call(1, B, "read", 0, 512, size=8192, blocks="8w-,8u-", filled=(0, 8192))
+    run.call(2, C, "read", 4096, 512, size=8192, blocks="8u-")
+    first, second = (setting(shape.litmus) for shape in shapes(run))
+    assert "B:\n    pread f 0 1k" in first + second
+    assert "B:\n    r = pread f 0 512" in first + second
 
 
 def test_end_of_the_file_within_a_block_divides_it() -> None:
