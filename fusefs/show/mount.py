@@ -48,10 +48,11 @@ def first_stale(
             stale_since.setdefault(place, at)
         else:
             stale_since.pop(place, None)
-    if not stale_since or event.event != ENDED or event.operation not in WRITES:
+    if event.event != ENDED or event.operation not in WRITES:
         return None
-    since, place = min((since, place) for place, since in stale_since.items())
-    if place[0] != event.ino:
+    mine = ((since, place) for place, since in stale_since.items() if place[0] == event.ino)
+    since, place = min(mine, default=(at, None))
+    if place is None:
         return None
     return Stale(since, at, follower.pages[place].owner, event.request)
 

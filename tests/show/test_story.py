@@ -67,6 +67,20 @@ def test_requests_of_a_stale_page_are_found():
     assert {event.request for event in found} == {2, 3, 5}
 
 
+def test_stale_page_of_another_file_hides_none():
+    """It became stale before, and its write has not ended yet."""
+    story = [line for line in LIVE.splitlines() if line.split()[6] in ("2", "3")]
+    moved = str.maketrans({"2": "8", "3": "7"})
+    other = []
+    for line in story[:-1]:
+        time, pid, operation, _, step, where, number, *rest = line.split()
+        earlier = f"{float(time) - 0.5:.6f}"
+        words = [earlier, pid, operation, "9", step, where, number.translate(moved), *rest]
+        other.append(" ".join(words))
+    events = file_lines("a file", [*other, *LIVE.splitlines()])
+    assert {event.request for event in of_stale_page(events, PAGE, BLOCK)} == {2, 3, 5}
+
+
 def test_nobody_is_blamed_where_the_drop_comes_last():
     """Under after the page is dropped behind the conversion: nothing is stale when it ends."""
     lines = LIVE.splitlines()
