@@ -36,8 +36,7 @@ INSERT: Final = "buffered.read.page_lock"
 
 FALLOCATE: Final = "fallocate"
 TRUNCATE: Final = "truncate"
-COPY_RANGE: Final = "copy_file_range"
-"""Operations.  Of a copy the steps of its reads are of another file."""
+"""Operations."""
 
 BEGAN: Final = "began"
 UNKNOWN: Final = "?"
@@ -62,8 +61,7 @@ def cause(
 ) -> Cause:
     """Of a page that differs; stories are those of its file, the latest first."""
     known = list(stories)
-    reads = [each for each in known if each.request.operation != COPY_RANGE]
-    fill = _latest_with(reads, (MAP,), page_start, page_stop)
+    fill = _latest_with(known, (MAP,), page_start, page_stop)
     filled = _decided(fill, difference, page_start, page_stop)
     changes = [each for each in known if _changes(each, difference)]
     change = next((each for each in changes if each.steps[-1].time_ns >= filled), None)

@@ -21,6 +21,10 @@ STORIES_MAX: Final = 2048
 SPARED_MAX: Final = 64
 """The oldest of them, among which one that has ended is forgotten first."""
 
+COPY_RANGE: Final = "copy_file_range"
+COPIED_FROM: Final = "from="
+READ_STEPS: Final = "buffered.read."
+
 STEPS_MAX: Final = 32
 STEPS_HEAD: Final = 8
 """Steps of one request that are remembered, and how many of them are its first ones."""
@@ -69,10 +73,28 @@ class Story:
         if self.lacks_beginning:
             return True
         gap = self.steps[STEPS_HEAD - 1 : STEPS_HEAD + 1] if self.lacks_steps else []
-        return bool(gap) and gap[0].time_ns <= time_ns < gap[1].time_ns
+        return len(gap) == 2 and gap[0].time_ns <= time_ns < gap[1].time_ns
 
     def has(self, step: str) -> bool:
         return any(taken.step == step for taken in self.steps)
+
+
+def _part(story: Story, ino: int) -> Story | None:
+    """What a request did with one file; of a copy reads are of its source, and all else is not."""
+    request = story.request
+    source, _, pos = request.flags.partition(COPIED_FROM)[2].partition(":")
+    if request.operation != COPY_RANGE or not source or int(source) == request.ino:
+        return story if request.ino == ino else None
+    if ino not in (request.ino, int(source)):
+        return None
+    reads = ino != request.ino
+    if reads:
+        asked = request.operation, ino, request.pid, int(pos), request.length, request.flags
+        request = Request(request.number, request.began_ns, *asked)
+    part = Story(request, lacks_beginning=story.lacks_beginning)
+    part.size, part.ended_ns, part.lacks_steps = story.size, story.ended_ns, story.lacks_steps
+    part.steps = [each for each in story.steps if each.step.startswith(READ_STEPS) == reads]
+    return part if part.steps else None
 
 
 class History:
@@ -125,10 +147,11 @@ class History:
             self._cut_short = max(self._cut_short, number)
 
     def latest(self, ino: int) -> Iterator[Story]:
-        """Those of one file, the latest first."""
+        """Those of one file, the latest first; of a copy what it did with that."""
         for story in reversed(self._stories.values()):
-            if story.request.ino == ino:
-                yield story
+            part = _part(story, ino)
+            if part is not None:
+                yield part
 
     def clear(self, last_request: int = 0) -> None:
         """Forget all; up to last_request they may be under way."""

@@ -78,3 +78,11 @@ def test_fill_before_the_end_of_an_asynchronous_write_is_named() -> None:
     end = story(Request(2, 20, "work", 1), "dio.write", ("convert",), 512)
     fill = read(1, 10)
     assert found(end, fill) == Cause(end, fill, None, UNKNOWN, UNKNOWN)
+
+
+def test_copy_may_have_filled_the_page() -> None:
+    """Its reads, as History.latest() tells of them."""
+    change, _ = stale()
+    copy = Request(2, 15, "copy_file_range", 1, 101, 0, PAGE, "from=1:0")
+    fill = story(copy, "buffered.read", READ, PAGE)
+    assert found(fill, change).fill is fill

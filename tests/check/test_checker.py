@@ -16,6 +16,16 @@ from fusefs.model.inode import OpenFile
 SIZE = 4096
 
 
+COPIED = (
+    ("buffered.read.page_lock", 4096),
+    ("buffered.read.map", 4096),
+    ("buffered.read.fill", 4096),
+    ("buffered.write.map", 8192),
+    ("buffered.write.copy", 8192),
+)
+"""Steps of a copy of 512 bytes."""
+
+
 def turns_with_a_file(**options: object) -> tuple[Turns, OpenFile]:
     """A file of two pages, all of it written with x, and all of it cached."""
     turns = Turns(World(block_size=512, page_size=2048, **options), 0)  # type: ignore[arg-type]
@@ -195,6 +205,27 @@ def test_request_that_was_under_way_when_the_checker_began_is_not_taken_to_be_wh
         turns.checker.take((number, request, GRANTED, "dio.write.convert", 0, 512, 0))
     later, earlier = turns.checker._history.latest(1)
     assert (earlier.lacks_steps, later.lacks_steps) == (True, False)
+
+
+def test_copy_has_filled_pages_of_its_source_and_written_to_its_target() -> None:
+    history = History()
+    copy = Request(3, 1, "copy_file_range", 2, 101, 8192, 512, "from=1:4096")
+    for time, (step, pos) in enumerate(COPIED):
+        history.take((time, copy, GRANTED, step, pos, 512, 0))
+    (source,), (target,) = history.latest(1), history.latest(2)
+    assert [taken.step for taken in source.steps] == [step for step, _ in COPIED[:3]]
+    assert (source.request.number, source.request.ino, source.request.pos) == (3, 1, 4096)
+    assert [taken.step for taken in target.steps] == [step for step, _ in COPIED[3:]]
+    assert target.request is copy
+
+
+def test_copy_within_a_file_is_one_story() -> None:
+    history = History()
+    copy = Request(3, 1, "copy_file_range", 2, 101, 8192, 512, "from=2:4096")
+    for time, (step, pos) in enumerate(COPIED):
+        history.take((time, copy, GRANTED, step, pos, 512, 0))
+    (story,) = history.latest(2)
+    assert len(story.steps) == len(COPIED)
 
 
 def test_request_that_comes_to_no_step_is_not_remembered() -> None:
