@@ -36,6 +36,7 @@ BESIDE_MODEL = (
     "live/trace.py",
     "live/under_way.py",
     "store/image_file.py",
+    "store/locks.py",
 )
 """What an open file's requests run through at each step, or a search, and is not the model."""
 

@@ -216,6 +216,7 @@ SHOWN = {
     "punch-beside-fill": ("512", "512", ()),
     "ret-before-end": ("512", "512", ("--alone",)),
     "unaligned-shared": ("1k", "1k", ()),
+    "unaligned-unwaited": ("1k", "1k", ("--aio", "--alone")),
     "unlocked-reads": ("512", "512", ("--pages", "2")),
     "written-at-allocation": ("512", "512", ()),
     "zero-length-post": ("512", "512", ("--pages", "2", "--alone")),
