@@ -86,12 +86,13 @@ class NamedWorld(Memory):
         if self.open_counts[inode.ino]:
             return False
         for page in list(inode.mapping.pages.values()):
+            page.note_change()
             if page.locked or page.writeback:
                 self.fs.inodes_unlinked.add(inode.ino)  # whoever lacks room waits for it
                 return False
         for page in list(inode.mapping.pages.values()):
             self.fs.cache.remove(page)
-        self.fs.inodes_dirty.pop(inode.ino, None)
+        self.fs.forget_dirty(inode)
         self.fs.inodes_unlinked.discard(inode.ino)
         while inode.extents.chunks and free_blocks(self.fs, inode, 0, _end(inode)):
             pass

@@ -20,7 +20,16 @@ from fusefs.explore.tasks import Action, Coro, Running
 from fusefs.explore.values import snapshot
 from fusefs.explore.verdicts import Judge, Violation
 from fusefs.litmus.reach import MOVES, blocks_of, operations
-from fusefs.litmus.test import HOLE, UNWRITTEN, FileText, Litmus, Operation, Outcome, TaskText
+from fusefs.litmus.test import (
+    HOLE,
+    UNWRITTEN,
+    FileText,
+    Litmus,
+    Machine,
+    Operation,
+    Outcome,
+    TaskText,
+)
 from fusefs.model.extents import CHUNK_BLOCKS, ExtentMap
 from fusefs.model.filesystem import Filesystem
 from fusefs.model.geometry import Geometry
@@ -205,12 +214,15 @@ def _first_extents(space: Space, file: FileText) -> ExtentMap:
 
 def _block_count(litmus: Litmus) -> int:
     """Blocks of a disk on which no operation can lack room: freed ones need not be used again."""
-    block = litmus.machine.block
     held = sum(run.count for file in litmus.machine.files for run in file.runs)
-    taken = sum(_blocks_taken(each, block) for each in operations(litmus.tasks))
+    taken = sum(_blocks_taken(each, litmus.machine) for each in operations(litmus.tasks))
     return 1 + held + taken + SPARE_BLOCKS
 
 
-def _blocks_taken(operation: Operation, block: int) -> int:
-    """The most blocks that it can need: of an append, wherever it begins."""
-    return blocks_of(0, operation.length, block) + 1
+def _blocks_taken(operation: Operation, machine: Machine) -> int:
+    """The most blocks that it can need: of an append, wherever it begins; of a store through a
+    mapping, for all of each page."""
+    if operation.word == "mwrite":
+        pages = blocks_of(operation.pos, operation.pos + operation.length, machine.page)
+        return pages * (machine.page // machine.block)
+    return blocks_of(0, operation.length, machine.block) + 1

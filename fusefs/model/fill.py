@@ -135,6 +135,7 @@ async def fill_block(
         data = await read_image(name, mapping.physical * size, block * size, size)
     else:
         data = bytes(size)
+    page.note_change()  # that was another turn
     page.data[offset : offset + size] = data
     page.blocks_uptodate |= bit
 

@@ -40,20 +40,8 @@ class Page:
     """
 
     __slots__ = (
-        "blocks_dirty",
-        "blocks_uptodate",
-        "compared",
-        "data",
-        "error",
-        "footprint_key",
-        "index",
-        "locked",
-        "mapping",
-        "owner",
-        "readahead",
-        "waiters",
-        "writeback",
-        "writeback_owner",
+        *("blocks_dirty", "blocks_uptodate", "compared", "data", "error", "footprint_key", "index"),
+        *("locked", "mapping", "owner", "readahead", "waiters", "writeback", "writeback_owner"),
     )
 
     def __init__(self, mapping: "AddressSpace", index: PageIndex, data: PageData) -> None:
@@ -279,12 +267,18 @@ class PageCache:
         self.geometry = geometry
         self.new_data: Callable[[int], PageData] = bytearray
         self.set_limit(limit_bytes)
-        self.dirty_count = 0
+        self._dirty_count = 0
         self.evicted_count = 0
         self._lru: OrderedDict[Page, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._lru)
+
+    @property
+    def dirty_count(self) -> int:
+        """Of all files; whose pages are written back first depends on it."""
+        self._note_use()
+        return self._dirty_count
 
     def set_limit(self, limit_bytes: int) -> None:
         """A smaller limit is met by the next shrink()."""
@@ -333,7 +327,7 @@ class PageCache:
         self._note_use()
         if not page.blocks_dirty:
             page.mapping.pages_dirty.add(page.index)
-            self.dirty_count += 1
+            self._dirty_count += 1
         page.blocks_dirty |= blocks
 
     def clear_dirty(self, page: Page) -> int:
@@ -344,7 +338,7 @@ class PageCache:
         blocks = page.blocks_dirty
         if blocks:
             page.mapping.pages_dirty.discard(page.index)
-            self.dirty_count -= 1
+            self._dirty_count -= 1
             page.blocks_dirty = 0
         return blocks
 

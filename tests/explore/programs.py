@@ -27,6 +27,7 @@ OPERATIONS = (
     "r{n} = seek_data f {pos}",
     "copy_range f {pos} {length} f {pos}",
     "unlink f",
+    "pwrite f {within} 300 {letter}",
     "r{n} = mread f {pos} {length}",
     "mwrite f {pos} {length} {letter}",
 )
@@ -63,4 +64,4 @@ def _operation(draw: random.Random, n: int, letter: str, block: int, size: int) 
     if "copy_range" in template:
         pos, length = 0, block
         return f"copy_range f 0 {length} f {block}"
-    return template.format(pos=pos, length=length, letter=letter, n=n)
+    return template.format(pos=pos, within=pos + 100, length=length, letter=letter, n=n)

@@ -15,6 +15,7 @@ from explore.state import whole_state
 from fusefs.explore.execution import Execution
 from fusefs.explore.memory import World
 from fusefs.explore.worlds import LitmusCase
+from fusefs.litmus.parse import parse
 from fusefs.model.errors import FsError
 from fusefs.model.footprint import KINDS, Footprint
 from fusefs.model.inode import Inode
@@ -106,7 +107,7 @@ REFUTED_WITHOUT = {
     "ended": 7,
     "sector": 45,
     "space": 0,
-    "lru": 74,
+    "lru": 25,
     "name": 1,
 }
 """A seed whose diamond is refuted if a kind of key is not noted."""
@@ -164,3 +165,20 @@ def test_locks_hide_what_these_keys_say(kind):
 
 def test_each_kind_is_tried():
     assert {*REFUTED_WITHOUT, *_conflicting()} == set(KINDS)
+
+
+def test_an_unlinked_file_s_pages_are_looked_at():
+    """Whether its blocks come free depends on who has one of them locked."""
+    text = (
+        "litmus l\npage 512\nblock 512\nfile f 512 z cached\nA:\n    unlink f\nexists size f = 0\n"
+    )
+    names = LitmusCase(parse(text, "l.litmus")).world().world
+    page = names.names["f"].mapping.pages[0]
+    page.locked = True
+    assert page.footprint_key in noted(lambda: names.unlink("f")).writes
+
+
+def test_how_much_is_dirty_is_not_read_unseen():
+    """Who has to write back depends on it, and whose pages he meets on who was first."""
+    cache = World().fs.cache
+    assert noted(lambda: cache.dirty_count).writes == noted(lambda: cache.shrink()).writes != set()
