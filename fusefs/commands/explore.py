@@ -86,4 +86,4 @@ def _of_rules(lines: Sequence[str]) -> str:
     name = next(line.split()[1] for line in [*lines, MACHINE["file"]] if line[:5] == "file ")
     asked = "\n".join([f"litmus {NAME}", *lines, f"exists size {name} = 0", ""])
     count = blocks_max(litmus_text.read(asked, NAME), name)
-    return f"exists disk {name} = {'?' * count}"
+    return f"exists disk {name} = {'?' * count}" if count else f"exists ~(size {name} = 0)"

@@ -20,7 +20,10 @@ from fusefs.explore.execution import Execution, Made, Scenario
 from fusefs.explore.reduction import Reduction
 from fusefs.explore.worlds import LitmusCase
 from fusefs.litmus.condition import atoms
+from fusefs.litmus.parse import parse
+from fusefs.litmus.source import LitmusError
 from fusefs.litmus.test import FORALL, Litmus, Operation, TaskText
+from fusefs.litmus.text import text
 from fusefs.model.footprint import Footprint
 
 SHRINK_RUNS_MAX = 20_000
@@ -142,11 +145,20 @@ def shrunk(litmus: Litmus, orders: Collection[str]) -> Litmus:
     smaller = True
     while smaller:
         smaller = False
-        for candidate in _smaller(litmus):
+        for candidate in filter(_may_be_asked, _smaller(litmus)):
             if _has_failure(candidate, orders) and not (orders and _has_failure(candidate, ())):
                 litmus, smaller = candidate, True
                 break
     return litmus
+
+
+def _may_be_asked(litmus: Litmus) -> bool:
+    """Whether its question is still one: what is left may be shorter, or have another name."""
+    try:
+        parse(text(litmus), litmus.name)
+    except LitmusError:
+        return False
+    return True
 
 
 def _has_failure(litmus: Litmus, orders: Collection[str]) -> bool:

@@ -159,7 +159,8 @@ def _results(tasks: tuple[TaskText, ...]) -> Iterator[tuple[str, Operation]]:
         submitted = {each.handle: each for each in task.operations if each.handle}
         for each in task.operations:
             if each.result:
-                yield f"{task.name}.{each.result}", submitted.get(each.other, each)
+                reaped = submitted[each.other] if each.word == "reap" else each
+                yield f"{task.name}.{each.result}", reaped
 
 
 def _checked_result(asked: _Asked, atom: Atom) -> Atom:

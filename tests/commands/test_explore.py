@@ -89,3 +89,10 @@ def test_two_questions_are_refused():
 def test_what_is_no_operation_is_told_as_of_a_file():
     with pytest.raises(CommandError, match=r"explore:7: fsink; an operation is"):
         text_of(["fsync f; fsink f"])
+
+
+def test_empty_file_has_a_question_as_well(capsys):
+    """Of a file that can have no byte nothing else can be asked."""
+    status, eras = asked(capsys, "file f 0", "r = pread f 0 512")
+    assert status == 0
+    assert {each["answer"] for each in eras.values()} == {"Never"}

@@ -177,6 +177,15 @@ def test_every_operation_is_taken(line: str):
     assert parse(text, "small.litmus").tasks[1].operations[0].word in line
 
 
+def test_result_of_a_copy_is_its_own_whatever_handles_are_called():
+    """A handle may have the name of a file, and is none."""
+    parse(
+        "litmus l\npage 1k\nblock 512\nfile f 1k z\nfile g 1k y\nA:\n    aio g = pwrite f 0 512 a direct\n"
+        "    n = copy_range f 0 1k g 0\nexists A.n = 1k\n",
+        "l.litmus",
+    )
+
+
 def test_crash_question_may_ask_what_had_returned():
     text = SMALL.replace("file f", "crash\nfile f").replace("exists", "exists after crash:")
     litmus = parse(text.replace("= ab", "= ab /\\ disk f = aaa0"), "small.litmus")
