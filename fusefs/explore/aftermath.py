@@ -49,13 +49,15 @@ KNOWN_MAX: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """begun are the operations that had; synced those that were durable.
+    """begun are the operations that had; synced those that were durable.  failed are files, of
+    which fsync has told, or will.
 
     positions are where appends write; results those that the question is about.
     """
 
     begun: frozenset[Place]
     synced: frozenset[Place]
+    failed: frozenset[int]
     positions: tuple[tuple[Place, int], ...]
     results: Values
 
@@ -108,7 +110,8 @@ class Aftermath:
         for ino, content in contents.items():
             judge = self._judge.files[ino]
             end = FileEnd((len(content), content, ()), self._block, self._page)
-            for promise in judge.changes.durable(moment.synced, moment.begun, positions):
+            synced = frozenset() if ino in moment.failed else moment.synced
+            for promise in judge.changes.durable(synced, moment.begun, positions):
                 for start, stop in gone(promise, end):
                     yield "durable", f"(C1) {_told_gone(judge, promise, end, start, stop)}"
             for start, stop in judge.letters.foreign_ranges(content, 0):

@@ -175,6 +175,9 @@ class Crashes:
         return Moment(
             frozenset(running.begun),
             frozenset(self._synced(trace, moments, world)),
+            frozenset(
+                inode.ino for inode in world.world.names.values() if inode.mapping.errors.error
+            ),
             tuple(sorted(positions.items())),
             tuple(sorted(results.items())),
         )

@@ -71,7 +71,11 @@ def part(trace: Trace, schedule: Schedule) -> Trace:
     for task in schedule:
         lengths[task] += 1
     found = Trace()
-    for turn in trace.turns:
+    places: dict[int, int] = {-1: 0}
+    for place, turn in enumerate(trace.turns):
         if turn.index < lengths[turn.task]:
+            places[place] = 1 << len(found.turns)
             found.add(turn)
+        elif turn.index == lengths[turn.task] and trace.enablers[place] in places:
+            found.left_off[turn.task] = places[trace.enablers[place]]
     return found

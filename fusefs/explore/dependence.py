@@ -20,11 +20,13 @@ class Trace:
     before     for each turn, those that come before it, itself included
     enablers   for each turn, who woke or started its task since its last one; -1 if nobody
     of_task    for each task, its turns
+    left_off   of a part, for each task that had not returned and did not wait for what is not in
+               it: who enabled its next turn, 0 if that is nobody
     """
 
     __slots__ = (
         *("_adds", "_races", "_reads", "_wakers", "_writes"),
-        *("before", "enablers", "of_task", "turns"),
+        *("before", "enablers", "left_off", "of_task", "turns"),
     )
 
     def __init__(self) -> None:
@@ -32,6 +34,7 @@ class Trace:
         self.before: list[int] = []
         self.enablers: list[int] = []
         self.of_task: list[int] = []
+        self.left_off: dict[int, int] = {}
         self._races: list[list[int]] = []
         self._wakers: list[int] = []
         self._reads: dict[int, int] = {}

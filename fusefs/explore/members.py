@@ -30,12 +30,13 @@ class Order:
     of_task    the turns of a task
     """
 
-    __slots__ = ("enablers", "needs", "of_task")
+    __slots__ = ("_left_off", "enablers", "needs", "of_task")
 
     def __init__(self, trace: Trace) -> None:
         self.needs = [before & ~(1 << place) for place, before in enumerate(trace.before)]
         self.enablers = [1 << place if place >= 0 else 0 for place in trace.enablers]
         self.of_task = trace.of_task
+        self._left_off = trace.left_off
 
     def next(self, cut: int, task: int) -> int:
         """The place of the next turn of a task; -1 if it comes after one that is not in the cut."""
@@ -47,7 +48,9 @@ class Order:
         """Whether a task neither has returned nor waits for what has not come."""
         left = self.of_task[task] & ~cut
         place = (left & -left).bit_length() - 1
-        return place >= 0 and not self.enablers[place] & ~cut
+        if place < 0:
+            return task in self._left_off and not self._left_off[task] & ~cut
+        return not self.enablers[place] & ~cut
 
 
 def count(trace: Trace) -> int | None:

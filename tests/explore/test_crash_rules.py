@@ -93,3 +93,29 @@ def test_an_order_of_the_past_breaks_a_rule(text: str, order: str, rule: str):
     """(C1) or (C2); and never under today's orders."""
     assert answer(text, order).broken.keys() == {rule}
     assert answer(text).broken == {}
+
+
+def test_bytes_that_fsync_has_told_of_are_not_promised():
+    """The end of an asynchronous write meets a dirty page that has the older bytes; the first fsync
+    after it fails, and the second writes them over the newer ones.
+    """
+    text = """
+        file f 1k z
+        A:
+            aio w = pwrite f 0 512 a direct
+            r = reap w
+        B:
+            mwrite f 512 512 b
+            wait A
+            s = fsync f
+            t = fsync f
+        exists after crash: B.s = EIO /\\ B.t = 0 /\\ disk f = zb
+        """
+    assert (answer(text).observation, answer(text).broken) == ("Sometimes", {})
+
+
+def test_who_is_left_in_the_middle_was_preempted():
+    """A could have gone on, and B goes; that the turns end in between says nothing else."""
+    found = answer(BESIDE, "written_at_allocation")
+    assert found.witness is not None
+    assert found.witness.cost[0] == 1

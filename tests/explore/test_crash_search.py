@@ -58,6 +58,9 @@ def plain_crashes(text: Litmus, orders: Collection[str]) -> Iterator[Crash]:
             moment = Moment(
                 frozenset(running.begun),
                 frozenset(synced),
+                frozenset(
+                    inode.ino for inode in memory.names.values() if inode.mapping.errors.error
+                ),
                 tuple(
                     (place, each.pos) for place, each in running.appends.items() if each.pos >= 0
                 ),
