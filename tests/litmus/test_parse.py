@@ -180,8 +180,8 @@ def test_every_operation_is_taken(line: str):
 def test_result_of_a_copy_is_its_own_whatever_handles_are_called():
     """A handle may have the name of a file, and is none."""
     parse(
-        "litmus l\npage 1k\nblock 512\nfile f 1k z\nfile g 1k y\nA:\n    aio g = pwrite f 0 512 a direct\n"
-        "    n = copy_range f 0 1k g 0\nexists A.n = 1k\n",
+        "litmus l\npage 1k\nblock 512\nfile f 1k z\nfile g 1k y\n"
+        "A:\n    aio g = pwrite f 0 512 a direct\n    n = copy_range f 0 1k g 0\nexists A.n = 1k\n",
         "l.litmus",
     )
 

@@ -48,7 +48,6 @@ NOT_ON_A_MOUNT = {
     "pre-failure-ignored": "mapped pages are the kernel's own",
     "read-drops": "cache in the question",
     "stale-iomap-in-write": "the kernel's FUSE has its lock of a file to itself for fsync",
-    "unaligned-unwaited": "which writes are asynchronous",
     "truncate-writeback-first": "mapped pages are the kernel's own",
     "unaligned-unwaited": "which writes are asynchronous",
     "written-at-allocation": "hold zeros",
