@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fusefs.commands.errors import CommandError
 from fusefs.commands.mount_options import split_options
 from fusefs.commands.report import print_reports, read_reports
-from fusefs.ending import Ended, ended_in_order
+from fusefs.ending import Ended, ended_in_order, uninterrupted
 from fusefs.model.options import Options
 
 if TYPE_CHECKING:
@@ -78,15 +78,24 @@ def _line(error: "MountFailed") -> str:
 
 
 def _run(command: list[str], folder: str) -> int:
-    """Its exit status.  A Ctrl-C is for the command, and this goes on to its report."""
+    """Its exit status.  A Ctrl-C is for the command, and this goes on to its report.
+
+    Who is told to end passes it on, as the command uses the mount that is taken away then.
+    """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process: subprocess.Popen[bytes] | None = None
     try:
-        with subprocess.Popen(
-            command,
-            env={**os.environ, "TMPDIR": folder},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        ) as process:
-            status = _waited_for(process)
+        with uninterrupted():  # else there might be one that nobody knows
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, "TMPDIR": folder},
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+        status = process.wait()
+    except Ended as told:
+        if process is not None:
+            _end(process, told.number)
+        raise
     except OSError as error:
         raise CommandError(f"{command[0]}: {error.strerror}", NOT_RUN) from None
     finally:
@@ -94,14 +103,10 @@ def _run(command: list[str], folder: str) -> int:
     return SIGNALLED - status if status < 0 else status
 
 
-def _waited_for(process: subprocess.Popen[bytes]) -> int:
-    """Who is told to end passes it on, as the command uses the mount that is taken away then."""
+def _end(process: subprocess.Popen[bytes], number: int) -> None:
+    process.send_signal(number)
     try:
-        return process.wait()
-    except Ended as told:
-        process.send_signal(told.number)
-        try:
-            process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        raise
+        process.wait(END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

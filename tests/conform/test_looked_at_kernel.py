@@ -165,8 +165,10 @@ def fail_within(kind: str, met: list[Disk]) -> None:
 def test_nothing_of_a_disk_is_left_by_a_process_that_is_ended():
     needed()
     code = (
-        "from fusefs.conform.disk import disk\nimport time\n"
-        "with disk('xfs', 4096) as made: print(made.path, flush=True); time.sleep(60)"
+        "from fusefs.conform.disk import disk\nfrom fusefs.ending import Ended\nimport sys, time\n"
+        "try:\n"
+        "    with disk('xfs', 4096) as made: print(made.path, flush=True); time.sleep(60)\n"
+        "except Ended as told: sys.exit(128 + told.number)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with process:
