@@ -19,7 +19,9 @@ Invariants:
     (D5) in today's order a block is converted before i_size covers it: who sees the size that
          a write gave the file sees its data;
     (D6) an asynchronous write counts as direct I/O of its file from before its submission until
-         its pages are dropped again.
+         its pages are dropped again;
+    (D7) disk_size covers converted blocks from the turn of their conversion on: no commit has the
+         one without the other, so a crash leaves no written block behind the end.
 """
 
 import errno
@@ -152,7 +154,7 @@ async def convert_written_blocks(write: DirectWrite) -> None:
         await delay("dio.write.convert", write.pos, write.length, delay_s)
         block, end = fs.geometry.block_range(write.pos, write.length)
         inode.extents.convert(block, end)
-        if write.end > inode.disk_size:  # in one transaction: no crash leaves written blocks behind
+        if write.end > inode.disk_size:  # (D7)
             inode.disk_size = write.end
         inode.changed = True  # again: a commit may have come since the submit
         fs.counters.conversions += 1

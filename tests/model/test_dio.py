@@ -522,8 +522,8 @@ def test_write_without_room_fails_and_loses_no_block(world):
 
 
 def test_commit_that_has_the_conversion_has_the_size(world):
-    """One transaction, xfs_iomap_write_unwritten(): else a crash leaves written blocks behind the
-    end, and a truncate would show them.
+    """(D7) One transaction, xfs_iomap_write_unwritten(): else a crash leaves written blocks behind
+    the end, and a truncate would show them.
     """
     file = sparse_file(0)
     Task(world, direct_write(world.fs, file.inode, 0, b"D" * PAGE)).go_to("dio.write.isize")
