@@ -6,6 +6,7 @@
     loop_device                a block device, where the machine gives one
     direct_write, direct_read  through an O_DIRECT descriptor, with an aligned buffer
     fallocate, renameat2, give_name       by their system calls
+    kernel_remount             changes what the kernel has of a mount
     watched                    another thread has a file open to read
     fails_with                 the errno that a call must give
     eventually                 for what the kernel tells the daemon later: FORGET, RELEASE
@@ -312,6 +313,13 @@ def give_name(fd: int, path: Path) -> None:
     source = f"/proc/self/fd/{fd}".encode()
     if _libc.linkat(AT_FDCWD, source, AT_FDCWD, bytes(path), AT_SYMLINK_FOLLOW):
         raise os_error(path)
+
+
+def kernel_remount(path: Path, options: str) -> None:
+    """By mount(8) alone; FUSE refuses fsconfig(2), its newer way."""
+    environment = os.environ | {"LIBMOUNT_FORCE_MOUNT2": "always"}
+    command = ["mount", "-i", "-o", f"remount,{options}", path]
+    subprocess.run(command, check=True, timeout=PROGRAM_TIMEOUT_S, env=environment)
 
 
 def os_error(path: Path) -> OSError:

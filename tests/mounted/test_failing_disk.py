@@ -20,6 +20,7 @@ from mounted.clients import (
     direct_write,
     eventually,
     fails_with,
+    kernel_remount,
     opened,
     python,
 )
@@ -375,9 +376,7 @@ def test_remount_read_only_is_the_kernels_affair(mount: Callable[..., Mount]):
         pytest.skip("only root can remount")
     m = mount(commit="3600s")
     (m.path / "file").write_bytes(b"before" * 1000)
-    remount = ["mount", "-i", "-o", "remount,ro", str(m.path)]
-    environment = os.environ | {"LIBMOUNT_FORCE_MOUNT2": "always"}  # FUSE refuses fsconfig(2)
-    subprocess.run(remount, check=True, timeout=300, env=environment)
+    kernel_remount(m.path, "ro")
     with fails_with(errno.EROFS):
         (m.path / "file").write_bytes(b"after")
     with opened(m.path / "file", os.O_RDONLY) as fd:

@@ -5,11 +5,10 @@ other user is forgotten, as when the machine is short of memory.
 """
 
 import os
-import subprocess
 from collections.abc import Callable
 
 import pytest
-from mounted.clients import eventually, give_name, needs_root, opened
+from mounted.clients import eventually, give_name, kernel_remount, needs_root, opened
 from mounted.mounting import Mount
 
 pytestmark = [pytest.mark.mounted, needs_root]
@@ -19,7 +18,7 @@ def forget_all(m: Mount) -> None:
     """Commit, which what has changed stays in memory for, and writes no other file back."""
     with opened(m.path / "other", os.O_WRONLY | os.O_CREAT) as fd:
         os.fsync(fd)
-    subprocess.run(["mount", "-i", "-o", "remount,rw", m.path], check=True, timeout=300)
+    kernel_remount(m.path, "rw")
     eventually(lambda: m.status()["inodes"]["in_memory"] == 1, "all files have left memory")
 
 

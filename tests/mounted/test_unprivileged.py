@@ -61,11 +61,10 @@ def run_as(user: int, *words: object) -> tuple[int, str]:
 BECOME = """
 import ctypes, os, pkgutil, sys
 sys.path.insert(0, sys.argv[1])
-import fusefs.live, fusefs.store
+import fusefs
 from fusefs.commands.main import main
-for package in fusefs.live, fusefs.store:  # what commands import when they run
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        __import__(module.name)
+for module in pkgutil.walk_packages(fusefs.__path__, "fusefs."):  # which he may have no way to
+    __import__(module.name)
 user, umask = int(sys.argv[2]), int(sys.argv[3])
 os.setgroups([])
 os.setresgid(user, user, user)
