@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -138,15 +137,6 @@ def in_shell(script: str, cwd: Path | None = None, **environment: str):
     )
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Children are: those of one of several processes of pytest inherit that SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_interrupt_while_it_imports_ends_it_without_a_word(tmp_path: Path):
     """A module of the standard library comes with the signal."""
     (tmp_path / "difflib.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
