@@ -152,7 +152,7 @@ def translate_mkfs(words: Sequence[str]) -> list[str]:
     """SIZE is a number of blocks, as mkfs(8) has it, or has a unit."""
     usage = "[-f | -F | --force] [-qv] [-b BLOCK_SIZE] [-o OPTION,...] IMAGE [SIZE]"
     valued = {
-        "b": ("BLOCK_SIZE", "bytes of a block, 1k if not given"),
+        "b": ("BLOCK_SIZE", "size of a block, as 4k or in bytes; 1k if not given"),
         "o": ("OPTION,...", "size=, block_size=, metadata="),
     }
     parser = _Parser("mkfs.fusefs", usage, dict.fromkeys("qvV", NO_EFFECT), valued)
@@ -201,7 +201,9 @@ def translate_fsck(words: Sequence[str]) -> list[str]:
     }
     valued = {"o": ("OPTION,...", "metadata="), "C": ("FD", NO_EFFECT)}
     parser = _Parser("fsck.fusefs", usage, flags, valued, "image")
-    parser.add_argument("--json", action="store_true", help="say it as an object of JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="say it in JSON, as an array of findings"
+    )
     arguments = parser.parse_args(words)
     repairs = arguments.a or arguments.p or arguments.y
     if repairs and arguments.n:

@@ -299,7 +299,7 @@ def test_mountpoint_of_a_dead_daemon_is_refused(
     m = mount(image=tmp_path / "first")
     os.kill(m.pid, signal.SIGKILL)
     eventually(lambda: has_ended(m.pid), "the daemon has ended")
-    refused(FAILED, made, m.path, saying=str(m.path))
+    refused(FAILED, made, m.path, saying=f"{m.path}: in use: a dead mount is there")
     m.kill()
 
 
