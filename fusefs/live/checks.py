@@ -2,6 +2,7 @@
 
     check()          is there an image, a mountpoint, /dev/fuse, a libfuse that will do?
     check_image()    mount --dry-run: could the image be opened as well?
+    is_dead()        is a mount there whose daemon is gone?
 
 Errors: MountError, one line.  Nothing is changed.
 """
@@ -19,7 +20,7 @@ from fusefs.store import mount_table
 from fusefs.store.volume import LOCK_WAIT_S, VolumeError, metadata_path, try_open
 
 IN_USE = "in use: something is mounted there already"
-DEAD = "in use: a dead mount is there, which umount(8) takes away"
+DEAD = "in use: a dead mount is there, which umount takes away"
 
 NOSYMFOLLOW, NOSYMFOLLOW_SINCE = "nosymfollow", "3.17"
 """The one option that a libfuse which is new enough for all else may not know."""
@@ -66,26 +67,26 @@ def check_image(request: MountRequest) -> None:
 
 def _check_mountpoint(request: MountRequest) -> None:
     mountpoint = request.mountpoint
+    if is_dead(mountpoint):
+        raise MountError(f"{mountpoint}: {DEAD}")
     try:
         mode = os.stat(mountpoint).st_mode
     except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            raise MountError(f"{mountpoint}: {DEAD}") from None
         if mount_table.find(mountpoint):  # of another user, who alone may look at it
             raise MountError(f"{mountpoint}: {IN_USE}") from None
         raise MountError(f"{mountpoint}: cannot mount there: {error.strerror}") from None
     if not stat.S_ISDIR(mode):
         raise MountError(f"{mountpoint}: cannot mount there: not a directory")
     if os.path.ismount(mountpoint):
-        raise MountError(f"{mountpoint}: {DEAD if _is_dead(mountpoint) else IN_USE}")
+        raise MountError(f"{mountpoint}: {IN_USE}")
     top = os.path.join(os.path.realpath(mountpoint), "")
     for path in (request.image, metadata_path(request.image, request.metadata)):
         if os.path.realpath(path).startswith(top):
             raise MountError(f"{path}: is inside its own mountpoint {mountpoint}")
 
 
-def _is_dead(mountpoint: str) -> bool:
-    """Its daemon is gone, and the kernel still knows the attributes of its root directory."""
+def is_dead(mountpoint: str) -> bool:
+    """Whether a mount is there whose daemon is gone; stat(2) may still know its attributes."""
     try:
         os.statvfs(mountpoint)
     except OSError as error:

@@ -7,7 +7,6 @@
 Errors: MountError, one line, with nothing mounted and nothing left behind.
 """
 
-import errno
 import gc
 import logging
 import logging.handlers
@@ -23,7 +22,7 @@ import pyfuse3
 import trio
 
 from fusefs.live import teller
-from fusefs.live.checks import MountError, MountRequest, check
+from fusefs.live.checks import MountError, MountRequest, check, is_dead
 from fusefs.live.coherence import Coherence
 from fusefs.live.driver import Driver
 from fusefs.live.extension import _lowlevel
@@ -82,12 +81,9 @@ def mount(request: MountRequest, *, foreground: bool) -> None:
 
 def _remove_dead_mount(mountpoint: str) -> None:
     """Take away what a daemon that was killed while it mounted has left in the tree."""
-    try:
-        os.stat(mountpoint)
-    except OSError as error:
-        if error.errno == errno.ENOTCONN:
-            command = ["umount", "-l"] if os.getuid() == 0 else ["fusermount3", "-u", "-z"]
-            subprocess.run([*command, "--", mountpoint], capture_output=True, check=False)
+    if is_dead(mountpoint):
+        command = ["umount", "-l"] if os.getuid() == 0 else ["fusermount3", "-u", "-z"]
+        subprocess.run([*command, "--", mountpoint], capture_output=True, check=False)
 
 
 def _daemon(request: MountRequest, answer_fd: int) -> NoReturn:
