@@ -26,7 +26,8 @@ pytestmark = pytest.mark.mounted
 
 GALLERY = Path(litmus.__file__).parent / "gallery"
 
-SHARED_OPTIONS = {"block_size": "512", "page_size": "4k", "readahead": "0"}
+SHARED_OPTIONS = {"block_size": "512", "page_size": "4k", "readahead": "0", "commit": "3600s"}
+"""A flusher that comes meanwhile is recorded as well, and shares pages with all who write."""
 
 RUNS = 30
 
